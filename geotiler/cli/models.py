@@ -1,0 +1,136 @@
+"""`geotiler models`: what ships, what it says about itself, and whether it works here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from geotiler.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from geotiler.models.bundle import Bundle
+
+app = typer.Typer(help="List, show and check models.", no_args_is_help=True)
+
+Model = Annotated[
+    str, typer.Argument(help="Name of a shipped model, a model folder, or an .onnx file.")
+]
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """List the models that ship with geotiler."""
+    from geotiler.models.registry import list_models, weights_dir
+
+    bundles = list_models()
+    if as_json:
+        _print_json({"folder": str(weights_dir()), "models": [_summary(one) for one in bundles]})
+        return
+    rows = [[str(value) for value in _summary(one).values()] for one in bundles]
+    _print_table(["name", "version", "task", "classes", "gsd", "licence", "description"], rows)
+
+
+@app.command()
+def show(model: Model, as_json: AsJson = False) -> None:
+    """Show the card of a model, its files verified."""
+    import json
+
+    from geotiler.models.registry import find_model
+
+    bundle = find_model(model)
+    if as_json:
+        card = json.loads(bundle.card.to_json())
+        _print_json({**card, "folder": str(bundle.folder), "digest": bundle.digest})
+        return
+    _print_table(["", bundle.card.name], _card_rows(bundle))
+
+
+@app.command()
+def check(
+    model: Annotated[
+        str | None, typer.Argument(help="A model; all shipped ones if left out.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Verify digests, and compare the answers of all installed backends."""
+    from geotiler.models.check import check_model
+    from geotiler.models.registry import find_model, list_models
+
+    bundles = list_models() if model is None else [find_model(model)]
+    checks = [check_model(bundle).as_dict() for bundle in bundles]
+    if as_json:
+        _print_json({"checks": checks})
+        return
+    rows = [
+        [str(one["model"]), "\n".join(one["backends"]), f"{one['largest_difference']:.1e}"]
+        for one in checks
+    ]
+    _print_table(["model", "backends", "largest difference"], rows)
+
+
+def _summary(bundle: Bundle) -> dict[str, Any]:
+    card = bundle.card
+    return {
+        "name": card.name,
+        "version": card.version,
+        "task": card.task,
+        "classes": ", ".join(info.name for info in card.classes),
+        "gsd": "any" if card.gsd_m is None else f"{card.gsd_m:g} m",
+        "licence": card.licence,
+        "description": card.description,
+    }
+
+
+def _card_rows(bundle: Bundle) -> list[list[str]]:
+    """Key and value of each line of the readable card."""
+    card = bundle.card
+    arguments = ", ".join(f"{key}={value}" for key, value in card.arguments.items())
+    rows = {
+        "description": card.description,
+        "task": card.task,
+        "version": f"{card.version} (geotiler {card.geotiler_version})",
+        "network": f"{card.library} {card.architecture}({arguments})",
+        "bands": ", ".join(card.bands),
+        "trained on": f"{card.scale.minimum:g} to {card.scale.maximum:g}"
+        + ("" if card.gsd_m is None else f", {card.gsd_m:g} m per pixel"),
+        "mean, std": f"{_numbers(card.mean)}; {_numbers(card.std)} (of values scaled to 0..1)",
+        "tile": f"{card.tile_px} px, overlap {card.overlap_px} px",
+        "classes": "\n".join(f"{info.id} {info.name} {info.color}" for info in card.classes),
+        "answer": f"{card.activation}, threshold {card.threshold:g}",
+        "measured": "\n".join(
+            f"{one.name} {one.value:.4g} on {one.data}" + (f" ({one.how})" if one.how else "")
+            for one in card.metrics
+        ),
+        "training data": "\n".join(card.training_data),
+        "licence": card.licence,
+        "credits": "\n".join(card.credits),
+        "folder": str(bundle.folder),
+        "files": "\n".join(f"{name} {digest[:16]}" for name, digest in card.files.items()),
+        "digest": bundle.digest,
+    }
+    return [[key, value] for key, value in rows.items() if value]
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
+
+
+def _print_json(content: dict[str, Any]) -> None:
+    import json
+
+    typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
+
+
+def _print_table(header: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        # Text, not markup: a card may hold square brackets.
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)

@@ -1,0 +1,63 @@
+"""Options that mean one thing in every command, and how their values are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from geotiler.errors import SpecError
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices.")]
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Say where each setting came from.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would be done and what it costs, and stop.")
+]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", help="File to write.", show_default=False)
+]
+
+
+def numbers(text: str | None, flag: str, count: tuple[int, int]) -> tuple[float, ...] | None:
+    """Comma-separated numbers of an option's value.
+
+    Args:
+        text: the value; None stays None.
+        flag: named in messages.
+        count: least and most numbers.
+
+    Raises:
+        SpecError: not numbers, or not as many.
+    """
+    if text is None:
+        return None
+    try:
+        values = tuple(float(item) for item in text.split(",") if item.strip())
+    except ValueError as error:
+        raise SpecError(f"{flag} takes numbers with commas between them, got {text!r}") from error
+    if not count[0] <= len(values) <= count[1]:
+        wanted = str(count[0]) if count[0] == count[1] else f"{count[0]} to {count[1]}"
+        raise SpecError(f"{flag} takes {wanted} numbers, got {len(values)} in {text!r}")
+    return values
+
+
+def whole_numbers(text: str | None, flag: str, count: tuple[int, int]) -> tuple[int, ...] | None:
+    """As `numbers`, for whole ones. Raises: SpecError: a fraction."""
+    values = numbers(text, flag, count)
+    if values is None:
+        return None
+    if any(value != int(value) for value in values):
+        raise SpecError(f"{flag} takes whole numbers, got {text!r}")
+    return tuple(int(value) for value in values)
+
+
+def pair(values: tuple[float, ...] | None) -> tuple[float, float] | None:
+    """Two numbers, or one for both."""
+    if values is None:
+        return None
+    return values[0], values[-1]

@@ -1,0 +1,1 @@
+"""Arrays and numbers in, arrays and numbers out: no files, no models."""

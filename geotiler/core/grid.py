@@ -1,0 +1,120 @@
+"""Covering a scene with overlapping windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from geotiler.errors import SpecError
+from geotiler.specs import Window
+
+LARGEST_TILE_PX = 1_500_000
+"""Pixels of the largest tile that `fitted_tile` chooses: what a small network needs about half a
+gigabyte for on a CPU."""
+
+
+def starts(length_px: int, tile_px: int, stride_px: int) -> list[int]:
+    """Offsets of tiles that cover [0, length_px); the last one is shifted inward, not padded."""
+    if length_px <= tile_px:
+        return [0]
+    return [*range(0, length_px - tile_px, stride_px), length_px - tile_px]
+
+
+def _candidates(length_px: int, overlap_px: int, multiple_px: int, longest_px: int) -> list[int]:
+    """Tile sides, one for each number of tiles, that waste the least along one axis."""
+    sides = []
+    count = 1
+    while True:
+        exact = -(-(length_px + (count - 1) * overlap_px) // count)
+        side = -(-exact // multiple_px) * multiple_px
+        if side <= max(longest_px, multiple_px):
+            sides.append(max(side, multiple_px))
+        if side < 512 or side <= overlap_px + multiple_px:
+            break
+        count += 1
+    shortest = -(-(overlap_px + 1) // multiple_px) * multiple_px
+    return [side for side in sides if side > overlap_px] or [shortest]
+
+
+def fitted_tile(
+    shape: tuple[int, int],
+    overlap_px: int,
+    multiple_px: int = 32,
+    largest_px: int = LARGEST_TILE_PX,
+) -> tuple[int, int]:
+    """Tile (height, width) that covers a scene while computing the fewest pixels twice.
+
+    Each side is a multiple of `multiple_px`, chosen so that a whole number of tiles at the given
+    overlap ends just past the scene's edge; snapping the last tile inward then wastes nothing.
+
+    Args:
+        shape: scene (height, width) in pixels of the network's grid.
+        overlap_px: pixels shared by neighbours.
+        multiple_px: what the network's strides ask of a side.
+        largest_px: most pixels of one tile, which bounds the network's memory.
+    """
+    longest_px = max(multiple_px, 2048)
+    best: tuple[float, int, tuple[int, int]] | None = None
+    for height in _candidates(shape[0], overlap_px, multiple_px, longest_px):
+        rows = len(starts(shape[0], height, height - overlap_px))
+        for width in _candidates(shape[1], overlap_px, multiple_px, longest_px):
+            if height * width > largest_px:
+                continue
+            cols = len(starts(shape[1], width, width - overlap_px))
+            # Among nearly equal amounts of work the smaller tile needs less memory.
+            cost = rows * height * cols * width * (1 + 0.02 * height * width / largest_px)
+            choice = (cost, height * width, (height, width))
+            if best is None or choice < best:
+                best = choice
+    if best is None:  # sides that each fit, but not together
+        side = max(multiple_px, int(largest_px**0.5) // multiple_px * multiple_px)
+        return side, side
+    return best[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Row-major windows of one size that cover a scene; no two are the same."""
+
+    shape: tuple[int, int]
+    """Scene (height, width)."""
+    tile_shape: tuple[int, int]
+    """Window (height, width); larger than the scene where the scene is smaller than a tile."""
+    overlap_px: int
+
+    def __post_init__(self) -> None:
+        """Raises: SpecError: empty scene, or an overlap that leaves no stride."""
+        if min(self.shape) < 1:
+            raise SpecError(f"a scene needs at least one pixel, got shape {self.shape}")
+        if not 0 <= self.overlap_px < min(self.tile_shape):
+            raise SpecError(
+                f"overlap_px must be in [0, {min(self.tile_shape)}), got {self.overlap_px}",
+                hint="try --overlap 64",
+            )
+
+    @property
+    def rows(self) -> list[int]:
+        """First rows of the windows."""
+        height = self.tile_shape[0]
+        return starts(self.shape[0], height, height - self.overlap_px)
+
+    @property
+    def cols(self) -> list[int]:
+        """First columns of the windows."""
+        width = self.tile_shape[1]
+        return starts(self.shape[1], width, width - self.overlap_px)
+
+    def __len__(self) -> int:
+        return len(self.rows) * len(self.cols)
+
+    def __iter__(self) -> Iterator[Window]:
+        height, width = self.tile_shape
+        for row in self.rows:
+            for col in self.cols:
+                yield Window(row=row, col=col, height=height, width=width)
+
+    @property
+    def computed_share(self) -> float:
+        """Pixels of all windows over pixels of the scene; at least 1."""
+        windows = len(self) * self.tile_shape[0] * self.tile_shape[1]
+        return windows / (self.shape[0] * self.shape[1])

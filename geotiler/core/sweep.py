@@ -1,0 +1,324 @@
+"""One pass over a scene from top to bottom: rows in, finished rows of probability out.
+
+Pure: pixels come from an iterator, probabilities from a callable, so that laws can be tested with
+a network that is a formula. Holds one row of tiles at a time, whatever the scene's height.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geotiler.core.blend import StripBlender
+from geotiler.core.grid import Grid
+from geotiler.core.radiometry import normalise
+from geotiler.core.resample import Axis, resampled
+from geotiler.core.seams import SeamMeter, tile_lines
+from geotiler.specs import Scale
+
+Chunk = tuple[NDArray[Any], NDArray[np.bool_]]
+"""Values (band, row, col) and valid mask (row, col) of consecutive rows."""
+
+Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+"""(N, C, H, W) → probabilities (N, K, H, W)."""
+
+
+class RowBuffer:
+    """Consecutive rows of several arrays, appended below and dropped above."""
+
+    def __init__(self) -> None:
+        self._pieces: deque[tuple[NDArray[Any], ...]] = deque()
+        self.start = 0
+        """First row held."""
+        self.stop = 0
+        """One past the last row held."""
+
+    def append(self, *arrays: NDArray[Any]) -> None:
+        """Add rows below; rows are the last axis but one."""
+        self._pieces.append(arrays)
+        self.stop += arrays[0].shape[-2]
+
+    def rows(self, start: int, stop: int) -> tuple[NDArray[Any], ...]:
+        """Rows [start, stop) of each array, contiguous."""
+        taken: list[tuple[NDArray[Any], ...]] = []
+        first = self.start
+        for arrays in self._pieces:
+            count = arrays[0].shape[-2]
+            low, high = max(start, first), min(stop, first + count)
+            if low < high:
+                taken.append(tuple(a[..., low - first : high - first, :] for a in arrays))
+            first += count
+        if len(taken) == 1:
+            return taken[0]
+        return tuple(np.concatenate(group, axis=-2) for group in zip(*taken, strict=True))
+
+    def drop(self, before: int) -> None:
+        """Forget pieces that end at or above a row."""
+        while self._pieces and self.start + self._pieces[0][0].shape[-2] <= before:
+            self.start += self._pieces.popleft()[0].shape[-2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which columns of a scene one sweep deals with, each as [first, last)."""
+
+    read: tuple[int, int]
+    """Scene columns that are read."""
+    network: tuple[int, int]
+    """Network columns that the windows cover."""
+    answered: tuple[int, int]
+    """Scene columns that come out."""
+    starts: tuple[int, ...]
+    """First network column of each window."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPlan:
+    """Everything that decides the numbers of one sweep."""
+
+    axes: tuple[Axis, Axis]
+    """(rows, columns) of the whole scene: scene pixels to network pixels."""
+    rows: Sequence[int]
+    """First rows of the windows, network pixels."""
+    columns: Columns
+    tile_shape: tuple[int, int]
+    classes: int
+    scale: Scale
+    mean: Sequence[float]
+    std: Sequence[float]
+    batch: int = 1
+
+    @property
+    def is_resampled(self) -> bool:
+        """True if the network's pixels are not the scene's."""
+        return any(axis.ratio != 1.0 for axis in self.axes)
+
+
+@dataclass
+class SweepCounts:
+    """What a sweep did; filled while it runs."""
+
+    computed: int = 0
+    """Windows given to the network."""
+    skipped: int = 0
+    """Windows without a valid pixel."""
+    seam_index: float | None = None
+    """See `SeamMeter`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedRows:
+    """Rows of the scene whose probabilities are final."""
+
+    row: int
+    probabilities: NDArray[np.float32]
+    """(class, row, col)."""
+    valid: NDArray[np.bool_]
+    """(row, col)."""
+
+
+def sweep(
+    chunks: Iterable[Chunk],
+    network: Network,
+    plan: SweepPlan,
+    counts: SweepCounts,
+    advanced: Callable[[int], None] = lambda windows: None,
+) -> Iterator[FinishedRows]:
+    """Probabilities of the swept columns, on the scene's own grid, rows in order.
+
+    Args:
+        chunks: consecutive rows of the scene, from the first to the last.
+        network: answers probabilities; fewer tiles than `plan.batch` may be given.
+        plan: windows and radiometry.
+        counts: filled as the sweep goes on.
+        advanced: hears how many windows are dealt with.
+    """
+    scene_valid = RowBuffer()
+    first, last = plan.columns.answered
+    answered = slice(first - plan.columns.read[0], last - plan.columns.read[0])
+
+    def watched() -> Iterator[Chunk]:
+        for values, valid in chunks:
+            scene_valid.append(valid[:, answered])
+            yield values, valid
+
+    pixels = _at_network_gsd(watched(), plan) if plan.is_resampled else watched()
+    finished = _blended_rows(pixels, network, plan, counts, advanced)
+    if plan.is_resampled:
+        finished = _at_scene_gsd(finished, plan)
+        inside = slice(None)
+    else:
+        inside = answered
+    for row, probabilities, _ in finished:
+        stop = row + probabilities.shape[1]
+        (valid,) = scene_valid.rows(row, stop)
+        scene_valid.drop(stop)
+        yield FinishedRows(row=row, probabilities=probabilities[:, :, inside], valid=valid)
+
+
+Strip = tuple[int, NDArray[np.float32], NDArray[np.bool_]]
+
+
+def _at_network_gsd(chunks: Iterable[Chunk], plan: SweepPlan) -> Iterator[Chunk]:
+    """Chunks on the network's grid, as soon as the rows they are made of are there."""
+    by_row, by_col = plan.axes
+    source = RowBuffer()
+    col_first, col_matrix = by_col.matrix(*plan.columns.network)
+    left = col_first - plan.columns.read[0]
+    columns = slice(left, left + col_matrix.shape[1])
+    done = 0
+    for values, valid in chunks:
+        source.append(values, valid)
+        ready = by_row.ready(source.stop)
+        if ready <= done:
+            continue
+        row_first, row_matrix = by_row.matrix(done, ready)
+        raw, known = source.rows(row_first, row_first + row_matrix.shape[1])
+        yield resampled(
+            raw[..., columns].astype(np.float32), known[:, columns], row_matrix, col_matrix
+        )
+        done = ready
+        if done < by_row.target_px:
+            source.drop(by_row.needed(done, done + 1)[0])
+
+
+def _at_scene_gsd(strips: Iterable[Strip], plan: SweepPlan) -> Iterator[Strip]:
+    """Strips of probability on the scene's grid; invalid network pixels carry no weight."""
+    by_row, by_col = (axis.reversed for axis in plan.axes)
+    source = RowBuffer()
+    col_first, col_matrix = by_col.matrix(*plan.columns.answered)
+    left = col_first - plan.columns.network[0]
+    columns = slice(left, left + col_matrix.shape[1])
+    done = 0
+    for _, probabilities, valid in strips:
+        source.append(probabilities, valid)
+        ready = by_row.ready(source.stop)
+        # Enlarged strips are large: at most about 4 million values at a time.
+        step = max(1, 4_000_000 // col_matrix.shape[0])
+        while done < ready:
+            stop = min(ready, done + step)
+            first, row_matrix = by_row.matrix(done, stop)
+            values, known = source.rows(first, first + row_matrix.shape[1])
+            out, reached = resampled(
+                values[:, :, columns], known[:, columns], row_matrix, col_matrix
+            )
+            yield done, out, reached
+            done = stop
+        if done < by_row.target_px:
+            source.drop(by_row.needed(done, done + 1)[0])
+
+
+def _blended_rows(
+    chunks: Iterable[Chunk],
+    network: Network,
+    plan: SweepPlan,
+    counts: SweepCounts,
+    advanced: Callable[[int], None],
+) -> Iterator[Strip]:
+    """Finished strips on the network's grid with their valid masks."""
+    columns = plan.columns
+    left = columns.network[0]
+    shape = (plan.axes[0].target_px, columns.network[1] - left)
+    starts = [start - left for start in columns.starts]
+    tile_height, tile_width = plan.tile_shape
+    seams = SeamMeter(
+        tile_lines(plan.rows, tile_height, shape[0]), tile_lines(starts, tile_width, shape[1])
+    )
+    blender = StripBlender(
+        classes=plan.classes, shape=shape, tile_shape=plan.tile_shape, rows=plan.rows
+    )
+    pixels = RowBuffer()
+    source = iter(chunks)
+    for row in plan.rows:
+        stop = min(row + tile_height, shape[0])
+        while pixels.stop < stop:
+            pixels.append(*next(source))
+        values, valid = pixels.rows(row, stop)
+        _blend_windows(values, valid, starts, blender, network, plan, counts, advanced)
+        first, probabilities = blender.finish_row()
+        emitted = first + probabilities.shape[1]
+        known = valid[first - row : emitted - row]
+        seams.add(first, probabilities, known)
+        counts.seam_index = seams.index
+        yield first, probabilities, known
+        pixels.drop(emitted)
+
+
+def _blend_windows(
+    values: NDArray[Any],
+    valid: NDArray[np.bool_],
+    starts: Sequence[int],
+    blender: StripBlender,
+    network: Network,
+    plan: SweepPlan,
+    counts: SweepCounts,
+    advanced: Callable[[int], None],
+) -> None:
+    """Run the network over one row of windows and hand its answers to the blender."""
+    waiting: list[tuple[int, NDArray[np.float32]]] = []
+
+    def flush() -> None:
+        answers = network(np.stack([tile for _, tile in waiting]))
+        for (col, _), answer in zip(waiting, answers, strict=True):
+            blender.add(col, answer)
+        counts.computed += len(waiting)
+        advanced(len(waiting))
+        waiting.clear()
+
+    for col in starts:
+        columns = slice(col, min(col + plan.tile_shape[1], valid.shape[1]))
+        known = valid[:, columns]
+        if not known.any():
+            counts.skipped += 1
+            advanced(1)
+            continue
+        tile = normalise(
+            values[:, :, columns], known, scale=plan.scale, mean=plan.mean, std=plan.std
+        )
+        waiting.append((col, _padded(tile, plan.tile_shape)))
+        if len(waiting) == plan.batch:
+            flush()
+    if waiting:
+        flush()
+
+
+def _padded(tile: NDArray[np.float32], tile_shape: tuple[int, int]) -> NDArray[np.float32]:
+    """A tile of a scene that is smaller than a tile, mirrored at its right and lower edge."""
+    below, right = tile_shape[0] - tile.shape[1], tile_shape[1] - tile.shape[2]
+    if not below and not right:
+        return tile
+    return np.pad(tile, ((0, 0), (0, below), (0, right)), mode="symmetric")
+
+
+def swept_columns(grid: Grid, axis: Axis, panel_px: int) -> list[Columns]:
+    """Column ranges that a scene is swept in; one, unless it is wider than `panel_px`.
+
+    Each panel computes every window that touches its columns, so its pixels are those of a single
+    sweep; only windows on a boundary are computed twice.
+
+    Args:
+        grid: windows on the network's grid.
+        axis: the scene's columns to the network's.
+        panel_px: about how many network columns a panel answers for, at most.
+    """
+    tile = grid.tile_shape[1]
+    count = max(1, -(-grid.shape[1] // panel_px))
+    # Boundaries on multiples of 512 scene pixels, the blocks of the output.
+    step = -(-axis.source_px // count)
+    step = -(-step // 512) * 512 if count > 1 else axis.source_px
+    found = []
+    for first in range(0, axis.source_px, step):
+        last = min(first + step, axis.source_px)
+        low, high = (first, last) if axis.ratio == 1.0 else axis.reversed.needed(first, last)
+        starts = tuple(c for c in grid.cols if c < high and c + tile > low)
+        network = (starts[0], min(grid.shape[1], starts[-1] + tile))
+        read = network if axis.ratio == 1.0 else axis.needed(*network)
+        found.append(
+            Columns(read=read, network=network, answered=(first, last), starts=starts)
+        )
+    return found

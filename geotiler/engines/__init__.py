@@ -1,0 +1,1 @@
+"""How work is spread: in order and bounded."""

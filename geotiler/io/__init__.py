@@ -1,0 +1,1 @@
+"""The edges: the only place that opens rasters and vector files, and the rules for outputs."""

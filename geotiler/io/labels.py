@@ -1,0 +1,158 @@
+"""Masks and label rasters, whoever made them, as class ids: 0 background, 255 unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from geotiler.errors import InputError
+from geotiler.io.raster import Scene
+from geotiler.specs import MASK_NODATA, Window
+
+PROBABILITY_HINT = "a mask holds whole numbers: 0 background, 1, 2, ... classes, 255 unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelRule:
+    """How stored values of one file are read as class ids; decided once per file."""
+
+    path: str
+    full_is_class_1: bool = False
+    """255 is the one class, as in masks made to be looked at."""
+    zero_is_background: bool = False
+    """0 is declared as nodata, yet stands for "not of this class"."""
+
+    @property
+    def note(self) -> str | None:
+        """What was decided, in words, where it needs saying."""
+        notes = []
+        if self.full_is_class_1:
+            notes.append("holds only 0 and 255: 255 is read as class 1")
+        if self.zero_is_background:
+            notes.append("declares 0 as nodata: 0 is read as background")
+        return f"{self.path} {', '.join(notes)}" if notes else None
+
+    def apply(
+        self, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.uint8]:
+        """Class ids (row, col).
+
+        Raises:
+            InputError: a valid value is no class id.
+        """
+        if values.dtype != np.uint8:
+            usable = valid & np.isfinite(values)
+            odd = usable & ((values < 0) | (values > MASK_NODATA) | (values != np.rint(values)))
+            if odd.any():
+                raise InputError(
+                    f"{self.path} holds the value {values[odd].flat[0]:g}, expected class ids "
+                    f"0 to {MASK_NODATA - 1}",
+                    hint=PROBABILITY_HINT,
+                )
+            values = np.where(usable, values, MASK_NODATA).astype(np.uint8)
+        if self.full_is_class_1:
+            values = (values == MASK_NODATA).astype(np.uint8)
+        if self.zero_is_background:
+            valid = valid | (values == 0)
+        return np.where(valid, values, np.uint8(MASK_NODATA))
+
+
+def label_rule(scene: Scene, *, whole_floats: bool = False) -> LabelRule:
+    """How to read an open raster as class ids.
+
+    A raster that does not declare 255 as nodata is searched: if 0 and 255 are all it holds, 255
+    is its class. The search ends at the first other value, mostly in the first strip.
+
+    Args:
+        scene: open.
+        whole_floats: floating-point rasters pass if they hold whole numbers only.
+
+    Raises:
+        InputError: more than one band, or floating-point values.
+    """
+    if scene.count != 1:
+        raise InputError(
+            f"{scene.path} has {scene.count} bands, expected the one band of a mask",
+            hint="geotiler segment makes a mask of a scene",
+        )
+    if np.issubdtype(np.dtype(scene.dtypes[0]), np.floating) and not whole_floats:
+        raise InputError(
+            f"{scene.path} holds {scene.dtypes[0]} values, expected the whole numbers of a mask",
+            hint=PROBABILITY_HINT,
+        )
+    zero = scene.nodata == 0
+    full = scene.nodata != MASK_NODATA and _only_full(scene)
+    return LabelRule(path=scene.path, full_is_class_1=full, zero_is_background=zero)
+
+
+def _only_full(scene: Scene) -> bool:
+    """Whether 255 occurs and no other value but 0 and the declared nodata."""
+    found = False
+    for window in scene.strips():
+        values, valid = scene.read_with_valid(window, [1])
+        full = values[0] == MASK_NODATA
+        if np.any(valid & ~full & (values[0] != 0)):
+            return False
+        found = found or bool(full.any())
+    return found
+
+
+class Labels:
+    """An open raster read as class ids."""
+
+    def __init__(self, scene: Scene, rule: LabelRule) -> None:
+        """`scene` stays the caller's to close; `rule` is that scene's."""
+        self._scene = scene
+        self.rule = rule
+
+    def read(self, window: Window) -> npt.NDArray[np.uint8]:
+        """Class ids (row, col) of a window; 0 background, 255 unknown."""
+        values, valid = self._scene.read_with_valid(window, [1])
+        return self.rule.apply(values[0], valid)
+
+    def present(self) -> set[int]:
+        """Class ids that occur; reads all of it."""
+        counts = np.zeros(MASK_NODATA + 1, np.int64)
+        for window in self._scene.strips():
+            counts += np.bincount(self.read(window).ravel(), minlength=MASK_NODATA + 1)
+        return set(np.flatnonzero(counts).tolist()) - {0, MASK_NODATA}
+
+
+def class_name(names: dict[int, str], class_id: int) -> str:
+    """The name of a class, its id where it has none."""
+    return names.get(class_id, str(class_id))
+
+
+def chosen_classes(
+    wanted: Iterable[str], names: dict[int, str], present: set[int], path: str
+) -> set[int]:
+    """Class ids for names or ids that a user gave.
+
+    Args:
+        wanted: names or ids.
+        names: of the raster's classes.
+        present: ids that may be asked for besides.
+        path: of the raster, for the message.
+
+    Raises:
+        InputError: one of them is not in the raster.
+    """
+    by_name = {name.casefold(): class_id for class_id, name in names.items()}
+    allowed = set(names) | present
+    chosen = set()
+    for text in wanted:
+        class_id = by_name.get(text.strip().casefold())
+        if class_id is None and text.strip().isdecimal() and int(text) in allowed:
+            class_id = int(text)
+        if class_id is None:
+            have = ", ".join(class_name(names, each) for each in sorted(allowed)) or "none"
+            raise InputError(
+                f"{path} has no class {text!r}; its classes: {have}",
+                hint="--class takes one of these names or ids",
+            )
+        chosen.add(class_id)
+    return chosen

@@ -1,0 +1,273 @@
+"""Reading rasters: opened once with everything that the rest needs to know, read by windows."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.windows
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.env import set_gdal_config
+from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+
+from geotiler.core.geodesy import ground_gsd_m
+from geotiler.errors import InputError, SpecError
+from geotiler.specs import Window
+
+CACHE_BYTES = 64 * 2**20
+"""GDAL's block cache; its own default is a share of the machine's memory."""
+
+STRIP_PX = 4_000_000
+"""About how many pixels a strip of `Scene.strips` has."""
+
+CLASSES_TAG = "GEOTILER_CLASSES"
+
+
+@contextmanager
+def quiet_about_georeferencing() -> Iterator[None]:
+    """Without rasterio's warning of a raster that has no place: the task says it in its own words.
+
+    Photographs and the parts of an output never have one.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
+def _is_local(path: str) -> bool:
+    return "://" not in path and not path.startswith("/vsi") and ":" not in path[2:]
+
+
+class Scene:
+    """An open raster. Not for sharing between threads: each thread opens its own."""
+
+    def __init__(self, path: str, dataset: rasterio.DatasetReader) -> None:
+        """Use `open_scene`."""
+        self.path = path
+        self._dataset = dataset
+        self.height: int = dataset.height
+        self.width: int = dataset.width
+        self.count: int = dataset.count
+        self.dtypes: tuple[str, ...] = dataset.dtypes
+        self.transform: Affine = dataset.transform
+        self.crs: CRS | None = dataset.crs if dataset.crs else None
+        self.nodata: float | None = dataset.nodata
+        self.driver: str = dataset.driver
+        self.block_shape: tuple[int, int] = dataset.block_shapes[0]
+        self.descriptions: tuple[str | None, ...] = dataset.descriptions
+        self.tags: dict[str, str] = dataset.tags()
+        self._flags = dataset.mask_flag_enums
+
+    def __enter__(self) -> Scene:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._dataset.close()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.height, self.width
+
+    @property
+    def is_georeferenced(self) -> bool:
+        """True if pixels have a place in some CRS."""
+        return self.crs is not None
+
+    @property
+    def gsd_m(self) -> tuple[float, float] | None:
+        """Ground sample distance (x, y) at the centre, metres per pixel; None without a CRS."""
+        return ground_gsd_m(tuple(self.transform)[:6], self.crs, self.shape)
+
+    @property
+    def band_names(self) -> tuple[str | None, ...]:
+        """Lower-case name of each band, from its description or its colour; None if it has none."""
+        names: list[str | None] = []
+        colours = self._dataset.colorinterp
+        for description, colour in zip(self.descriptions, colours, strict=True):
+            if colour == ColorInterp.alpha:
+                names.append("alpha")
+            elif description:
+                names.append(description.strip().lower())
+            elif colour in (ColorInterp.red, ColorInterp.green, ColorInterp.blue):
+                names.append(colour.name)
+            else:
+                names.append(None)
+        return tuple(names)
+
+    @property
+    def class_names(self) -> dict[int, str]:
+        """Names of class ids, from geotiler's tag; empty if there is none."""
+        try:
+            names = json.loads(self.tags.get(CLASSES_TAG, "{}"))
+            return {int(key): str(value) for key, value in names.items()}
+        except (ValueError, AttributeError):
+            return {}
+
+    def check_bands(self, bands: Sequence[int]) -> None:
+        """Raises: SpecError: a band is not in the file."""
+        for band in bands:
+            if not 1 <= band <= self.count:
+                raise SpecError(
+                    f"band {band} is not in {self.path}, which has {self.count}",
+                    hint=f"--bands takes 1 to {self.count}",
+                )
+
+    def read(self, window: Window, bands: Sequence[int] | None = None) -> NDArray[Any]:
+        """Stored values (band, row, col) of a window inside the scene.
+
+        Raises:
+            InputError: the file is truncated or damaged there.
+        """
+        try:
+            values: NDArray[Any] = self._dataset.read(
+                list(bands) if bands is not None else None, window=_rasterio_window(window)
+            )
+        except (RasterioError, OSError) as error:
+            raise self._damaged(window, error) from error
+        return values
+
+    def read_with_valid(
+        self, window: Window, bands: Sequence[int] | None = None
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Stored values (band, row, col) and valid mask (row, col) of a window.
+
+        A pixel is valid when every chosen band is finite, differs from its nodata value, and is
+        not masked by an internal mask or an alpha of 0.
+
+        Raises:
+            InputError: the file is truncated or damaged there.
+        """
+        chosen = list(bands) if bands is not None else list(range(1, self.count + 1))
+        values = self.read(window, chosen)
+        return values, self._valid(window, chosen, values)
+
+    def valid_mask(self, window: Window, bands: Sequence[int] | None = None) -> NDArray[np.bool_]:
+        """Valid mask (row, col) of a window, True = valid; see `read_with_valid`."""
+        return self.read_with_valid(window, bands)[1]
+
+    def _valid(
+        self, window: Window, bands: Sequence[int], values: NDArray[Any]
+    ) -> NDArray[np.bool_]:
+        valid = np.ones(window.shape, bool)
+        shared_mask_read = False
+        for band, plane in zip(bands, values, strict=True):
+            flags = self._flags[band - 1]
+            nodata = self._dataset.nodatavals[band - 1]
+            if np.issubdtype(plane.dtype, np.floating):
+                valid &= np.isfinite(plane)
+            if nodata is not None and not math.isnan(nodata):
+                valid &= plane != nodata
+            if MaskFlags.per_dataset in flags and not shared_mask_read:
+                try:
+                    mask = self._dataset.read_masks(band, window=_rasterio_window(window))
+                except (RasterioError, OSError) as error:
+                    raise self._damaged(window, error) from error
+                valid &= mask > 0
+                shared_mask_read = True
+        return valid
+
+    def _damaged(self, window: Window, error: Exception) -> InputError:
+        reason = " ".join(str(error.__cause__ or error).split())[:160]
+        return InputError(
+            f"{self.path} cannot be read at rows {window.row} to {window.row_stop}: {reason}",
+            hint="the file may be truncated or damaged",
+        )
+
+    def strips(self, height_px: int | None = None) -> Iterator[Window]:
+        """Full-width windows from top to bottom, of whole block rows, about 4 Mpx each."""
+        step = height_px or self.strip_rows(self.width)
+        for row in range(0, self.height, step):
+            height = min(step, self.height - row)
+            yield Window(row=row, col=0, height=height, width=self.width)
+
+    def strip_rows(self, width_px: int) -> int:
+        """Rows of a strip of that width: whole block rows, about 4 Mpx."""
+        block = min(self.block_shape[0], self.height)
+        return block * max(1, STRIP_PX // max(1, width_px) // block)
+
+
+class SceneReader:
+    """Reads windows of one scene from any thread; each thread holds its own handle."""
+
+    def __init__(self, path: str, bands: Sequence[int]) -> None:
+        """Args: path: as `open_scene`. bands: what to read, counted from 1."""
+        self._path = path
+        self._bands = tuple(bands)
+        self._local = threading.local()
+        self._opened: list[Scene] = []
+
+    def __call__(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Values (band, row, col) and valid mask (row, col); see `Scene.read_with_valid`."""
+        scene: Scene | None = getattr(self._local, "scene", None)
+        if scene is None:
+            scene = open_scene(self._path)
+            self._local.scene = scene
+            self._opened.append(scene)
+        return scene.read_with_valid(window, self._bands)
+
+    def close(self) -> None:
+        """Close every handle; the threads that read must have ended."""
+        while self._opened:
+            self._opened.pop().close()
+
+
+def _rasterio_window(window: Window) -> rasterio.windows.Window:
+    return rasterio.windows.Window(window.col, window.row, window.width, window.height)
+
+
+def open_scene(path: str) -> Scene:
+    """A raster that GDAL can open, by path or GDAL name.
+
+    Raises:
+        InputError: it is missing, not a raster, damaged, or a container whose rasters have names
+            of their own; these are listed.
+    """
+    path = str(path)
+    if _is_local(path) and not Path(path).exists():
+        raise InputError(f"no such file: {path}")
+    if _is_local(path) and Path(path).is_dir() and not list(Path(path).iterdir()):
+        raise InputError(f"{path} is an empty folder, expected a raster")
+    try:
+        with quiet_about_georeferencing():
+            dataset = rasterio.open(path)
+        set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)  # in bytes; of the whole process
+    except (RasterioIOError, RasterioError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"{path} cannot be opened as a raster: {reason}",
+            hint="geotiler reads what GDAL reads: GeoTIFF, JPEG 2000, VRT, PNG, JPEG, ...",
+        ) from error
+    if dataset.count == 0 or not dataset.dtypes:
+        names = dataset.subdatasets
+        dataset.close()
+        listing = "; ".join(names[:12]) or "none"
+        raise InputError(
+            f"{path} is a container without bands of its own; its rasters: {listing}",
+            hint="name one of them as the scene",
+        )
+    if any(dtype.startswith("complex") for dtype in dataset.dtypes):
+        dataset.close()
+        raise InputError(f"{path} holds complex numbers ({dataset.dtypes[0]}), expected real ones")
+    return Scene(path, dataset)

@@ -1,0 +1,1 @@
+"""Weights and networks: knows tensors, not rasters."""

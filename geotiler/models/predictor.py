@@ -1,0 +1,256 @@
+"""What runs a network: one protocol, and the choice among torch, ONNX Runtime and OpenVINO.
+
+On a CPU the graph is run by OpenVINO or ONNX Runtime, which are faster than torch and start
+without importing it; a GPU is driven by torch.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import math
+import platform
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geotiler.errors import DeviceError, MissingExtraError, ModelError, SpecError
+from geotiler.models.bundle import Bundle
+from geotiler.models.card import WEIGHTS_FILE, ModelCard
+from geotiler.specs import Backend
+
+Batch = NDArray[np.float32]
+"""(N, C, H, W)."""
+
+_PACKAGES = {Backend.TORCH: "torch", Backend.ONNX: "onnxruntime", Backend.OPENVINO: "openvino"}
+_GPU_BATCH_PX = 8 * 512 * 512
+_EXTERNAL_DATA = b"\n\x08location"  # the key of a tensor's file, as protobuf writes it
+_NVIDIA_DRIVER = (
+    Path("/proc/driver/nvidia/version"),
+    Path("/dev/nvidiactl"),
+    Path("/dev/dxg"),  # Windows Subsystem for Linux
+    Path("C:/Windows/System32/nvcuda.dll"),
+)
+
+
+class Predictor(Protocol):
+    """A network of one fixed input shape. One call at a time: it is not for sharing by threads."""
+
+    name: str
+    """What runs it, with version and precision: whatever can change the answer."""
+    classes: int
+    """K."""
+    batch: int
+    """Tiles of one forward pass; fewer may be given, and are padded to as many."""
+    tile_shape: tuple[int, int]
+    """(H, W)."""
+
+    def __call__(self, batch: Batch) -> Batch:
+        """Probabilities (N, K, H, W), float32, of N ≤ `batch` tiles (N, C, H, W), float32.
+
+        A classifier answers (N, K).
+        The answer for a tile does not depend on how many others are given with it.
+
+        Raises:
+            SpecError: the array has another shape or dtype.
+            DeviceError: the device's memory is too small.
+        """
+        ...
+
+
+def open_predictor(
+    bundle: Bundle,
+    *,
+    backend: Backend = Backend.AUTO,
+    device: str = "auto",
+    batch: int | None = None,
+    tile_shape: tuple[int, int] | None = None,
+    threads: int | None = None,
+) -> Predictor:
+    """A predictor for a model, compiled and ready.
+
+    Args:
+        bundle: the model.
+        backend: AUTO takes OpenVINO, else ONNX Runtime, else torch on a CPU; torch on a GPU.
+        device: auto, cpu, cuda, cuda:N or mps; auto takes a GPU that torch can use.
+        batch: tiles per forward pass; None is 1 on a CPU and fills a GPU moderately.
+        tile_shape: (H, W), multiples of the network's stride; None takes the card's tile.
+        threads: threads of the network; None is all cores.
+
+    Raises:
+        ModelError: the model's files do not fit its card.
+        DeviceError: the device is not there, or the backend cannot drive it.
+        MissingExtraError: the backend is not installed.
+        SpecError: a tile shape or batch that the network cannot take.
+    """
+    shape = tile_shape or (bundle.card.tile_px, bundle.card.tile_px)
+    _check_shape(shape, batch, bundle.card)
+    device = _resolved_device(device, backend)
+    backend = _resolved_backend(bundle, backend, device)
+    if device == "cpu":
+        batch = batch or 1
+    batch = batch or max(1, min(16, _GPU_BATCH_PX // (shape[0] * shape[1])))
+    if backend is Backend.OPENVINO:
+        from geotiler.models.openvino_predictor import OpenVinoPredictor
+
+        return OpenVinoPredictor(bundle, batch=batch, tile_shape=shape, threads=threads)
+    if backend is Backend.ONNX:
+        from geotiler.models.onnx_predictor import OnnxPredictor
+
+        return OnnxPredictor(bundle, batch=batch, tile_shape=shape, threads=threads)
+    from geotiler.models.torch_predictor import TorchPredictor
+
+    return TorchPredictor(bundle, device=device, batch=batch, tile_shape=shape, threads=threads)
+
+
+def padded(batch: Batch, card: ModelCard, size: int, tile_shape: tuple[int, int]) -> Batch:
+    """The batch filled up to `size` tiles with copies of its first one.
+
+    Raises:
+        SpecError: the array is not (1 to size, C, H, W) of float32.
+    """
+    expected = (len(card.bands), *tile_shape)
+    if not isinstance(batch, np.ndarray) or batch.dtype != np.float32:
+        kind = getattr(batch, "dtype", type(batch).__name__)
+        raise SpecError(f"a batch must be a float32 array, got {kind}")
+    if batch.ndim != 4 or batch.shape[1:] != expected or not 1 <= batch.shape[0] <= size:
+        wanted = "(1 to {}, {}, {}, {})".format(size, *expected)
+        raise SpecError(f"a batch for {card.name} must have shape {wanted}, got {batch.shape}")
+    missing = size - batch.shape[0]
+    if missing:
+        batch = np.concatenate([batch, np.broadcast_to(batch[:1], (missing, *expected))])
+    return np.ascontiguousarray(batch)
+
+
+def graph_bytes(bundle: Bundle) -> bytes:
+    """The bytes of a model's ONNX graph, which holds all of its weights itself.
+
+    Raises:
+        ModelError: missing or changed, or weights in other files, which no digest covers.
+    """
+    content = bundle.read(bundle.onnx_file)
+    if _EXTERNAL_DATA in content:
+        raise ModelError(
+            f"{bundle.folder / bundle.onnx_file} keeps weights in other files",
+            hint="save the graph with its weights inside",
+        )
+    return content
+
+
+def checked_graph(card: ModelCard, inputs: list[Any], outputs: list[Any], source: str) -> None:
+    """Raises: ModelError: a graph that does not take the card's bands or give its classes.
+
+    Args: inputs, outputs: the shapes of each input and output; a free dimension is no int.
+    """
+    rank = 4 if card.task == "segmentation" else 2
+    for what, shapes, size, dims in (
+        ("takes", inputs, len(card.bands), 4),
+        ("gives", outputs, card.channels, rank),
+    ):
+        fits = len(shapes) == 1 and len(shapes[0]) == dims and shapes[0][1] == size
+        if not fits:
+            raise ModelError(
+                f"{source} does not fit its card: it {what} {shapes}, expected one array of "
+                f"{dims} dimensions with {size} channels"
+            )
+
+
+def graph_runner(content: bytes) -> Callable[[Batch], Batch]:
+    """A function that runs an ONNX graph at any shape, with the runtime that is installed.
+
+    Raises:
+        MissingExtraError: neither ONNX Runtime nor OpenVINO is installed.
+    """
+    if importlib.util.find_spec("onnxruntime") is not None:
+        from geotiler.models.onnx_predictor import run_graph as run_onnx
+
+        return run_onnx(content)
+    if importlib.util.find_spec("openvino") is not None:
+        from geotiler.models.openvino_predictor import run_graph as run_openvino
+
+        return run_openvino(content)
+    raise not_installed("onnxruntime", "checking an exported model")
+
+
+def not_installed(package: str, purpose: str) -> MissingExtraError:
+    """The error that a package of the plain install is absent: there is no extra to name."""
+    error = MissingExtraError(package, "", purpose)
+    error.hint = f"run: pip install {package}"
+    return error
+
+
+def _check_shape(shape: tuple[int, int], batch: int | None, card: ModelCard) -> None:
+    stride = card.stride_of_network
+    for side in shape:
+        if side < stride or side % stride:
+            raise SpecError(
+                f"tile sides must be multiples of {stride} for {card.name}, got {side}",
+                hint=f"try --tile {max(stride, math.ceil(side / stride) * stride)}",
+            )
+    if batch is not None and not 1 <= batch <= 4096:
+        raise SpecError(f"batch must be 1 to 4096, got {batch}", hint="try --batch 4")
+
+
+def _resolved_device(device: str, backend: Backend) -> str:
+    """cpu, cuda:N or mps, known to be there."""
+    if device == "cpu":
+        return device
+    if device != "auto" and re.fullmatch(r"mps|cuda(:\d{1,3})?", device) is None:
+        raise SpecError(
+            f"device must be auto, cpu, cuda, cuda:N or mps, got {device!r}",
+            hint="try --device cpu",
+        )
+    graph_only = backend in (Backend.ONNX, Backend.OPENVINO)
+    if device == "auto":
+        if graph_only or (backend is Backend.AUTO and not _gpu_is_likely()):
+            return "cpu"
+    elif graph_only:
+        raise DeviceError(
+            f"backend {backend.value} runs on cpu only, asked for {device}",
+            hint="--backend torch drives GPUs; or --device cpu",
+        )
+    if importlib.util.find_spec("torch") is None:
+        if device == "auto":
+            return "cpu"
+        raise not_installed("torch", f"--device {device}")
+    from geotiler.models.torch_predictor import available_device
+
+    return available_device(device)
+
+
+def _gpu_is_likely() -> bool:
+    """True if it is worth importing torch, which takes a second, to ask it about a GPU."""
+    try:
+        version = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    if sys.platform == "darwin":
+        return platform.machine() == "arm64"
+    return not version.endswith("+cpu") and any(path.exists() for path in _NVIDIA_DRIVER)
+
+
+def _resolved_backend(bundle: Bundle, backend: Backend, device: str) -> Backend:
+    if backend is Backend.AUTO and device != "cpu":
+        backend = Backend.TORCH
+    if backend is Backend.AUTO:
+        has_graph = bundle.onnx_file in bundle.card.files
+        order = (Backend.OPENVINO, Backend.ONNX) if has_graph else ()
+        backend = next((known for known in order if _installed(known)), Backend.TORCH)
+    if not _installed(backend):
+        raise not_installed(_PACKAGES[backend], f"--backend {backend.value}")
+    wanted = WEIGHTS_FILE if backend is Backend.TORCH else bundle.onnx_file
+    if wanted not in bundle.card.files:
+        raise ModelError(
+            f"model {bundle.card.name} has no {wanted}, which backend {backend.value} needs",
+            hint="try another --backend",
+        )
+    return backend
+
+
+def _installed(backend: Backend) -> bool:
+    return importlib.util.find_spec(_PACKAGES[backend]) is not None

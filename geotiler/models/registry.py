@@ -1,0 +1,64 @@
+"""The models that ship with geotiler, and the ones a user points at."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from geotiler.errors import ModelError
+from geotiler.models.bundle import Bundle, open_bundle
+from geotiler.models.card import CARD_FILE
+from geotiler.resources import weights_dir
+
+__all__ = ["find_model", "list_models", "weights_dir"]
+
+
+def list_models() -> list[Bundle]:
+    """The shipped models by name, all verified. Raises: ModelError: one of them is damaged."""
+    return [open_bundle(weights_dir() / name) for name in _shipped_names()]
+
+
+def find_model(name_or_path: str | Path) -> Bundle:
+    """The model of that name, in that folder, or of that ONNX file beside its card.
+
+    A shipped name wins over a folder of the same name; write `./name` for the folder.
+
+    Raises:
+        ModelError: there is none, or it cannot be trusted.
+    """
+    shipped = _shipped_names()
+    if str(name_or_path) in shipped:
+        return open_bundle(weights_dir() / str(name_or_path))
+    path = Path(name_or_path)
+    try:
+        if path.suffix.lower() == ".onnx":
+            return _beside_its_card(path)
+        if path.is_dir():
+            return open_bundle(path)
+    except OSError as error:  # a name too long for a path, a folder that may not be entered
+        raise ModelError(f"model {str(path)[:80]!r} cannot be opened: {error.strerror}") from error
+    raise ModelError(
+        f"no model {str(name_or_path)[:80]!r}: neither a shipped name nor a model folder",
+        hint=f"--model takes one of: {', '.join(shipped) or 'none shipped'}; a folder; an .onnx",
+    )
+
+
+def _beside_its_card(path: Path) -> Bundle:
+    if not path.is_file():
+        raise ModelError(f"no model file {path}")
+    if not (path.parent / CARD_FILE).is_file():
+        raise ModelError(
+            f"{path} has no {CARD_FILE} beside it",
+            hint="geotiler reads bands, scaling and classes from the card",
+        )
+    bundle = open_bundle(path.parent)
+    if path.name not in bundle.card.files:
+        raise ModelError(f"{path.parent / CARD_FILE} does not name the file {path.name}")
+    return dataclasses.replace(bundle, onnx_file=path.name)
+
+
+def _shipped_names() -> list[str]:
+    try:
+        return sorted(entry.parent.name for entry in weights_dir().glob(f"*/{CARD_FILE}"))
+    except OSError:
+        return []

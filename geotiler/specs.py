@@ -1,0 +1,264 @@
+"""What a task is asked to do: frozen, keyword-only, validated before any file is opened.
+
+Only the standard library is imported here, so that the command line can build and refuse a
+specification without loading numpy. Units are part of the names; `None` means "decide from the
+model card or the scene".
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from geotiler.errors import SpecError
+
+MASK_NODATA = 255
+"""Pixel value of "unknown" in masks, in label rasters and in uint8 probabilities."""
+
+PROBABILITY_STEPS = 254
+"""A uint8 probability raster stores round(254 p)."""
+
+
+class Backend(enum.StrEnum):
+    """What runs the network."""
+
+    AUTO = "auto"
+    TORCH = "torch"
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """A pixel rectangle of a scene; no data."""
+
+    row: int
+    """First row, 0-based from the top."""
+    col: int
+    """First column, 0-based from the left."""
+    height: int
+    width: int
+
+    @property
+    def row_stop(self) -> int:
+        """One past the last row."""
+        return self.row + self.height
+
+    @property
+    def col_stop(self) -> int:
+        """One past the last column."""
+        return self.col + self.width
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.height, self.width
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Row and column slices into an array that covers the scene."""
+        return slice(self.row, self.row_stop), slice(self.col, self.col_stop)
+
+    def intersection(self, other: Window) -> Window | None:
+        """The pixels that both have, or None."""
+        row, col = max(self.row, other.row), max(self.col, other.col)
+        height = min(self.row_stop, other.row_stop) - row
+        width = min(self.col_stop, other.col_stop) - col
+        if height <= 0 or width <= 0:
+            return None
+        return Window(row=row, col=col, height=height, width=width)
+
+
+def _at_least(name: str, value: float | None, minimum: float, hint: str) -> None:
+    if value is not None and not (math.isfinite(value) and value >= minimum):
+        raise SpecError(f"{name} must be at least {minimum:g}, got {value:g}", hint=hint)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scale:
+    """Linear map of raw values to the range of an 8-bit model: minimum → 0, maximum → 255."""
+
+    minimum: float
+    maximum: float
+
+    def __post_init__(self) -> None:
+        """Raises: SpecError: the range is empty or not finite."""
+        if not (math.isfinite(self.minimum) and math.isfinite(self.maximum)):
+            raise SpecError("scale limits must be finite", hint="try --scale 0,10000")
+        if not self.minimum < self.maximum:
+            raise SpecError(
+                f"scale minimum must be below its maximum, got {self.minimum:g},{self.maximum:g}",
+                hint="try --scale 0,10000",
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentSpec:
+    """One scene to one mask."""
+
+    scene: str
+    """Path or GDAL name of the raster."""
+    output: Path
+    """Mask to write: .tif (Cloud-Optimized GeoTIFF) or .png."""
+    model: str = "buildings"
+    """Name of a shipped model, a model folder, or an ONNX file beside its card.json."""
+    tile_px: tuple[int, int] | None = None
+    """(height, width) of a tile in model pixels; None fits one to the scene."""
+    overlap_px: int | None = None
+    """Pixels shared by neighbouring tiles; None takes the card's."""
+    batch: int | None = None
+    """Tiles per forward pass; None lets the backend decide."""
+    threshold: float | None = None
+    """Probability from which a pixel belongs to the class (one-class models); None: the card's."""
+    bands: tuple[int, ...] | None = None
+    """Bands of the scene, counted from 1, in the order the model wants them."""
+    gsd_m: tuple[float, float] | None = None
+    """Ground sample distance (x, y) of the scene; None computes it from transform and CRS."""
+    scale: Scale | None = None
+    """Raw range of the scene; None: as the card says."""
+    auto_scale: bool = False
+    """Measure the scene-wide 2-98 % range instead."""
+    backend: Backend = Backend.AUTO
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    probability: Path | None = None
+    """Also write the probability of each class here."""
+    probability_dtype: str = "uint8"
+    """uint8 (round(254 p), nodata 255) or float32 (nodata NaN)."""
+    overwrite: bool = False
+    threads: int | None = None
+    """Threads of the network; None: all cores. Does not change the result on CPU backends
+    whose answer is independent of it."""
+
+    def __post_init__(self) -> None:
+        """Raises: SpecError: a value is out of range."""
+        if self.tile_px is not None:
+            for side in self.tile_px:
+                if side < 32 or side % 32:
+                    raise SpecError(
+                        f"tile_px must be a multiple of 32 and at least 32, got {side}",
+                        hint="try --tile 512",
+                    )
+        if self.overlap_px is not None:
+            if self.tile_px is not None and not 0 <= self.overlap_px < min(self.tile_px):
+                raise SpecError(
+                    f"overlap_px must be in [0, {min(self.tile_px)}), got {self.overlap_px}",
+                    hint="try --overlap 64",
+                )
+            _at_least("overlap_px", self.overlap_px, 0, "try --overlap 64")
+        _at_least("batch", self.batch, 1, "try --batch 4")
+        _at_least("threads", self.threads, 1, "try --threads 2")
+        if self.threshold is not None and not 0.0 < self.threshold < 1.0:
+            raise SpecError(
+                f"threshold must lie between 0 and 1, got {self.threshold:g}",
+                hint="try --threshold 0.5",
+            )
+        check_bands(self.bands)
+        if self.gsd_m is not None:
+            for value in self.gsd_m:
+                if not (math.isfinite(value) and value > 0):
+                    raise SpecError(
+                        f"gsd must be positive metres per pixel, got {value:g}",
+                        hint="try --gsd 0.3",
+                    )
+        if self.probability_dtype not in ("uint8", "float32"):
+            raise SpecError(
+                f"probability dtype must be uint8 or float32, got {self.probability_dtype!r}",
+                hint="--probability-dtype uint8 is the small one",
+            )
+        if self.scale is not None and self.auto_scale:
+            raise SpecError("a fixed scale and an automatic one exclude each other", "--scale once")
+
+
+def check_bands(bands: tuple[int, ...] | None) -> None:
+    """Raises: SpecError: no band, or one below 1."""
+    if bands is None:
+        return
+    if not bands:
+        raise SpecError("at least one band must be chosen", hint="try --bands 1,2,3")
+    if min(bands) < 1:
+        raise SpecError(f"bands are counted from 1, got {min(bands)}", hint="try --bands 1,2,3")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VectorizeSpec:
+    """One mask to one set of polygons."""
+
+    mask: str
+    output: str
+    """Target; the suffix chooses the format, "-" is GeoJSON on standard output."""
+    classes: tuple[str, ...] | None = None
+    """Class names or ids to polygonize; None: all but 0 (background) and nodata."""
+    min_area_m2: float = 10.0
+    """Smaller polygons are dropped (square pixels where the mask has no CRS)."""
+    min_hole_m2: float = 2.0
+    """Smaller holes are filled."""
+    simplify_m: float | None = None
+    """Douglas-Peucker tolerance; None: one pixel's ground distance. 0 keeps every vertex."""
+    eight_connected: bool = False
+    """Join pixels that touch at a corner only."""
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises: SpecError: a negative measure."""
+        _at_least("min_area_m2", self.min_area_m2, 0, "try --min-area 10")
+        _at_least("min_hole_m2", self.min_hole_m2, 0, "try --min-hole 2")
+        _at_least("simplify_m", self.simplify_m, 0, "try --simplify 0.5")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateSpec:
+    """One mask against the truth."""
+
+    mask: str
+    truth: str
+    """Raster or vector file; vectors in any CRS."""
+    classes: tuple[str, ...] | None = None
+    """Class names or ids to score; None: all classes of the mask."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RenderSpec:
+    """A rendered example scene with its true footprints."""
+
+    output: Path
+    """GeoTIFF to write."""
+    truth: Path | None = None
+    """GeoJSON of the footprints; None writes none."""
+    height: int = 4573
+    width: int = 4418
+    gsd_m: float = 0.5
+    seed: int = 7
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises: SpecError: an empty scene or a senseless ground sample distance."""
+        _at_least("height", self.height, 1, "try --height 4573")
+        _at_least("width", self.width, 1, "try --width 4418")
+        if not 0.05 <= self.gsd_m <= 5.0:
+            raise SpecError(f"gsd must be 0.05 to 5 metres, got {self.gsd_m:g}", "try --gsd 0.5")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreviewSpec:
+    """One scene and what was found in it, as a small picture to look at."""
+
+    scene: str
+    output: Path
+    """PNG to write."""
+    mask: str | None = None
+    """Mask on the scene's grid; every class but 0 and nodata is drawn."""
+    truth: str | None = None
+    """True footprints, a vector file in any CRS; colours hits, misses and false alarms."""
+    width_px: int = 1600
+    """Width of the picture; smaller scenes keep theirs."""
+    detail_px: int = 0
+    """Side of a square of scene pixels shown beside the overview; 0 shows none."""
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises: SpecError: a picture too small to show anything."""
+        _at_least("width_px", self.width_px, 64, "try --width 1600")
+        _at_least("detail_px", self.detail_px, 0, "try --detail 512")

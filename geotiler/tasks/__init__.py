@@ -1,0 +1,1 @@
+"""Use-cases: one verb, one file, one function that returns a report."""

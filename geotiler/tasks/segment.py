@@ -1,0 +1,268 @@
+"""`geotiler segment`: a scene in, a mask out.
+
+One pass from top to bottom: strips are read ahead by a thread, windows are cut from them and given
+to the network, answers are blended, finished rows are thresholded once and stored as parts, and at
+the end the parts become one Cloud-Optimized GeoTIFF. Nothing here grows with the scene's height.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geotiler.core.masks import class_ids, quantised
+from geotiler.core.sweep import Columns, FinishedRows, SweepCounts, sweep
+from geotiler.engines.ordered import ordered_map
+from geotiler.io.parts import Parts
+from geotiler.io.raster import SceneReader
+from geotiler.machine import peak_memory_bytes
+from geotiler.models.predictor import Predictor, open_predictor
+from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, StageStarted, silent
+from geotiler.specs import SegmentSpec
+from geotiler.tasks.segment_plan import SegmentPlan, plan_segment
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentReport:
+    """What a run did, and what it cost."""
+
+    scene: str
+    output: Path
+    probability: Path | None
+    shape: tuple[int, int]
+    """Scene (height, width) in pixels."""
+    windows: int
+    """Windows that the network computed."""
+    skipped: int
+    """Windows without a valid pixel, never computed."""
+    seconds: float
+    mpx_per_s: float
+    """Scene megapixels per second, from the first window to the finished file."""
+    peak_memory_bytes: int
+    class_px: dict[str, int]
+    """Pixels of each class; nodata is listed as such."""
+    class_area_m2: dict[str, float] | None
+    """Area of each class from the ground sample distance; None where it is not known."""
+    seam_index: float | None
+    """Mean |Δp| across tile lines over elsewhere: about 1 where no seam is visible."""
+    backend: str
+    model: str
+    settings: dict[str, Any]
+    """Each setting with where it came from."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values["output"] = str(self.output)
+        values["probability"] = str(self.probability) if self.probability else None
+        values["shape"] = list(self.shape)
+        return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentEstimate:
+    """What a run would do (`--dry-run`)."""
+
+    scene: str
+    shape: tuple[int, int]
+    windows: int
+    """Windows of the grid; those without valid pixels will be skipped."""
+    computed_share: float
+    """Pixels of all windows over pixels of the scene at the network's resolution."""
+    seconds: float
+    """Windows times the measured time of one."""
+    memory_bytes: int
+    """Peak so far, with the network loaded and run, plus the rows held while sweeping."""
+    disk_bytes: int
+    """Most that parts and outputs may take."""
+    backend: str
+    model: str
+    settings: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values["shape"] = list(self.shape)
+        return values
+
+
+def segment(spec: SegmentSpec, *, report: Reporter = silent) -> SegmentReport:
+    """Segment one scene and write its mask.
+
+    Args:
+        spec: what to do.
+        report: hears progress and notices.
+
+    Raises:
+        GeotilerError: see `plan_segment`; DeviceError where device or memory are not there. The
+            target is absent or whole in every case.
+    """
+    plan = plan_segment(spec)
+    for notice in plan.notices:
+        report(Notice(message=notice, warning=True))
+    predictor = _open_predictor(plan)
+    started = time.perf_counter()
+    counts = SweepCounts()
+    class_px = np.zeros(256, np.int64)
+    with _parts(plan) as (mask_parts, probability_parts):
+        report(StageStarted(stage="segment", total=plan.windows, unit="window"))
+        for columns in plan.panels:
+            for rows in _swept(plan, columns, predictor, counts, report):
+                class_px += _store(plan, columns, rows, mask_parts, probability_parts)
+        report(StageFinished(stage="segment"))
+        targets = [parts for parts in (mask_parts, probability_parts) if parts is not None]
+        report(StageStarted(stage="write", total=len(targets), unit="file"))
+        for parts in reversed(targets):  # the mask last: when it is there, everything is
+            parts.assemble(spec.overwrite)
+            report(StageAdvanced(stage="write", amount=1))
+        report(StageFinished(stage="write"))
+    seconds = time.perf_counter() - started
+    return _report(plan, counts, class_px, seconds, predictor.name)
+
+
+def estimate(spec: SegmentSpec) -> SegmentEstimate:
+    """What `segment` would do, after loading the model and timing one window; writes nothing.
+
+    Raises:
+        GeotilerError: as `segment`, as far as it shows before the pixels are read.
+    """
+    plan = plan_segment(spec)
+    predictor = _open_predictor(plan)
+    card = plan.bundle.card
+    tile = np.zeros((predictor.batch, len(card.bands), *plan.grid.tile_shape), np.float32)
+    predictor(tile)
+    started = time.perf_counter()
+    predictor(tile)
+    seconds = (time.perf_counter() - started) / predictor.batch * plan.windows
+    width = max(last - first for first, last in (panel.network for panel in plan.panels))
+    rows = plan.grid.tile_shape[0] * width
+    held = rows * (4 * 2 * len(card.classes) + (4 if plan.axes[0].ratio != 1 else 1) * len(card.bands))
+    pixels = plan.shape[0] * plan.shape[1]
+    return SegmentEstimate(
+        scene=spec.scene,
+        shape=plan.shape,
+        windows=plan.windows,
+        computed_share=round(plan.grid.computed_share, 3),
+        seconds=round(seconds, 1),
+        memory_bytes=peak_memory_bytes() + held,
+        disk_bytes=pixels // 4 + (2 * pixels if spec.probability else 0),
+        backend=predictor.name,
+        model=f"{card.name} {card.version}",
+        settings=_settings(plan),
+    )
+
+
+def _open_predictor(plan: SegmentPlan) -> Predictor:
+    spec = plan.spec
+    return open_predictor(
+        plan.bundle,
+        backend=spec.backend,
+        device=spec.device,
+        batch=spec.batch,
+        tile_shape=plan.grid.tile_shape,
+        threads=spec.threads,
+    )
+
+
+@contextmanager
+def _parts(plan: SegmentPlan) -> Iterator[tuple[Parts, Parts | None]]:
+    """Parts of mask and probability, removed however the block ends."""
+    with ExitStack() as stack:
+        mask = Parts(plan.spec.output, plan.mask)
+        stack.callback(mask.discard)
+        probability = None
+        if plan.spec.probability is not None:
+            probability = Parts(plan.spec.probability, plan.probability)
+            stack.callback(probability.discard)
+        yield mask, probability
+
+
+def _swept(
+    plan: SegmentPlan,
+    columns: Columns,
+    predictor: Predictor,
+    counts: SweepCounts,
+    report: Reporter,
+) -> Iterator[FinishedRows]:
+    """Finished rows of one panel; reading runs ahead of the network in a thread."""
+    with closing(SceneReader(plan.spec.scene, plan.bands)) as reader:
+        chunks = ordered_map(reader, plan.chunks(columns), threads=1, ahead=2)
+        with closing(chunks):
+            yield from sweep(
+                chunks,
+                predictor,
+                plan.sweep_plan(columns, predictor.batch),
+                counts,
+                lambda windows: report(StageAdvanced(stage="segment", amount=windows)),
+            )
+
+
+def _store(
+    plan: SegmentPlan,
+    columns: Columns,
+    rows: FinishedRows,
+    mask_parts: Parts,
+    probability_parts: Parts | None,
+) -> NDArray[np.int64]:
+    """Decide classes, store the rows, and return how many pixels each class has."""
+    ids = [item.id for item in plan.bundle.card.classes]
+    mask = class_ids(rows.probabilities, rows.valid, ids=ids, threshold=plan.threshold)
+    col = columns.answered[0]
+    mask_parts.write(rows.row, col, mask[None])
+    if probability_parts is not None:
+        if plan.spec.probability_dtype == "float32":
+            values: NDArray[Any] = rows.probabilities.copy()
+            values[:, ~rows.valid] = np.nan
+        else:
+            values = quantised(rows.probabilities, rows.valid)
+        probability_parts.write(rows.row, col, values)
+    return np.bincount(mask.ravel(), minlength=256)
+
+
+def _settings(plan: SegmentPlan) -> dict[str, Any]:
+    return {
+        name: {"value": setting.value, "origin": setting.origin}
+        for name, setting in plan.settings.items()
+    }
+
+
+def _report(
+    plan: SegmentPlan,
+    counts: SweepCounts,
+    class_px: NDArray[np.int64],
+    seconds: float,
+    backend: str,
+) -> SegmentReport:
+    card = plan.bundle.card
+    names = {item.id: item.name for item in card.classes}
+    if plan.threshold is not None:
+        names = {0: "background", **names}
+    pixels = {name: int(class_px[key]) for key, name in names.items()}
+    areas = None
+    if plan.gsd_m is not None:
+        pixel_m2 = plan.gsd_m[0] * plan.gsd_m[1]
+        areas = {name: round(count * pixel_m2, 1) for name, count in pixels.items()}
+    return SegmentReport(
+        scene=plan.spec.scene,
+        output=plan.spec.output,
+        probability=plan.spec.probability,
+        shape=plan.shape,
+        windows=counts.computed,
+        skipped=counts.skipped,
+        seconds=round(seconds, 3),
+        mpx_per_s=round(plan.shape[0] * plan.shape[1] / 1e6 / seconds, 3),
+        peak_memory_bytes=peak_memory_bytes(),
+        class_px={**pixels, "nodata": int(class_px[255])},
+        class_area_m2=areas,
+        seam_index=None if counts.seam_index is None else round(counts.seam_index, 4),
+        backend=backend,
+        model=f"{card.name} {card.version}",
+        settings=_settings(plan),
+    )

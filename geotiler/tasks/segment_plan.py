@@ -1,0 +1,342 @@
+"""What `geotiler segment` will do, decided before any pixel is computed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from geotiler import __version__
+from geotiler.core.grid import Grid, fitted_tile
+from geotiler.core.radiometry import chosen_bands, percentile_scale
+from geotiler.core.resample import Axis
+from geotiler.core.sweep import Columns, SweepPlan, swept_columns
+from geotiler.errors import InputError, SpecError
+from geotiler.io.outputs import check_output
+from geotiler.io.parts import RasterLayout, raster_driver
+from geotiler.io.raster import CLASSES_TAG, Scene, open_scene
+from geotiler.models.bundle import Bundle
+from geotiler.models.registry import find_model
+from geotiler.specs import MASK_NODATA, PROBABILITY_STEPS, Scale, SegmentSpec, Window
+
+PANEL_PX = 16_384
+"""Network columns of one sweep; wider scenes are swept in panels, which bounds memory."""
+
+GSD_TOLERANCE = 1.25
+"""A scene's GSD may differ from the model's by this factor before it is resampled: networks are
+trained with zoom augmentation of that size, and resampling costs time and sharpness."""
+
+_CHUNK_ROWS = 256
+_SAMPLE_SIDE, _SAMPLE_PX = 6, 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One setting and where it came from."""
+
+    value: Any
+    origin: str
+    """flag, scene, model card or default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentPlan:
+    """Everything that decides the result, and what it will cost."""
+
+    spec: SegmentSpec
+    bundle: Bundle
+    shape: tuple[int, int]
+    bands: tuple[int, ...]
+    scale: Scale
+    axes: tuple[Axis, Axis]
+    grid: Grid
+    gsd_m: tuple[float, float] | None
+    threshold: float | None
+    mask: RasterLayout
+    chunk_rows: int
+    settings: dict[str, Setting]
+    notices: tuple[str, ...]
+
+    @property
+    def panels(self) -> list[Columns]:
+        """Column ranges, each one sweep."""
+        return swept_columns(self.grid, self.axes[1], PANEL_PX)
+
+    @property
+    def windows(self) -> int:
+        """Windows to deal with, those on panel boundaries counted for each panel."""
+        return len(self.grid.rows) * sum(len(panel.starts) for panel in self.panels)
+
+    def sweep_plan(self, columns: Columns, batch: int) -> SweepPlan:
+        """The plan of one panel."""
+        card = self.bundle.card
+        return SweepPlan(
+            axes=self.axes,
+            rows=self.grid.rows,
+            columns=columns,
+            tile_shape=self.grid.tile_shape,
+            classes=len(card.classes),
+            scale=self.scale,
+            mean=card.mean,
+            std=card.std,
+            batch=batch,
+        )
+
+    def chunks(self, columns: Columns) -> Iterator[Window]:
+        """Windows that a panel's pixels are read by, whole block rows, top to bottom."""
+        first, last = columns.read
+        for row in range(0, self.shape[0], self.chunk_rows):
+            height = min(self.chunk_rows, self.shape[0] - row)
+            yield Window(row=row, col=first, height=height, width=last - first)
+
+    @property
+    def probability(self) -> RasterLayout:
+        """Layout of the probability raster."""
+        is_float = self.spec.probability_dtype == "float32"
+        return RasterLayout(
+            shape=self.shape,
+            dtype=self.spec.probability_dtype,
+            nodata=float("nan") if is_float else float(MASK_NODATA),
+            transform=self.mask.transform,
+            crs=self.mask.crs,
+            bands=tuple(item.name for item in self.bundle.card.classes),
+            scale=None if is_float else 1.0 / PROBABILITY_STEPS,
+            tags={**self.mask.tags, "GEOTILER_CONTENT": "probability"},
+            categorical=False,
+        )
+
+
+def plan_segment(spec: SegmentSpec) -> SegmentPlan:
+    """The plan of one run, with every check that needs no pixel, cheapest first.
+
+    Raises:
+        OutputError: target exists, cannot be written, or the disk is too small.
+        ModelError: unknown or damaged model.
+        InputError: the scene cannot be read or does not fit the model.
+        SpecError: a setting does not fit scene or model.
+    """
+    _check_outputs(spec)
+    with open_scene(spec.scene) as scene:
+        bundle = find_model(spec.model)
+        if bundle.card.task != "segmentation":
+            raise SpecError(
+                f"model {bundle.card.name!r} does {bundle.card.task}, expected segmentation",
+                hint="geotiler models list shows what each does",
+            )
+        return _planned(spec, bundle, scene)
+
+
+def _check_outputs(spec: SegmentSpec) -> None:
+    targets = [spec.output, *([spec.probability] if spec.probability else [])]
+    for target in targets:
+        raster_driver(target)
+        check_output(target, spec.overwrite)
+    if len({target.resolve() for target in targets}) < len(targets):
+        raise SpecError("mask and probability need different files", hint="--probability p.tif")
+    for target in targets:
+        try:
+            same = target.exists() and target.samefile(spec.scene)
+        except OSError:
+            same = False
+        if same:
+            raise SpecError(f"output {target} is the scene itself", hint="choose another -o")
+
+
+def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> SegmentPlan:
+    notices: list[str] = []
+    settings: dict[str, Setting] = {}
+    card = bundle.card
+    bands = _bands(spec, bundle, scene, settings)
+    scale = _scale(spec, bundle, scene, bands, settings, notices)
+    gsd_m, axes = _axes(spec, bundle, scene, settings, notices)
+    grid = _grid(spec, bundle, (axes[0].target_px, axes[1].target_px), settings)
+    threshold = _threshold(spec, bundle, settings)
+    # Twice the pixels: parts and the finished file exist together for a moment. Masks compress
+    # to a few percent, so this is a bound for the worst of them.
+    pixels = scene.height * scene.width
+    check_output(spec.output, spec.overwrite, needed_bytes=pixels // 4)
+    if spec.probability:
+        width = 4 if spec.probability_dtype == "float32" else 1
+        needed = 2 * pixels * len(card.classes) * width
+        check_output(spec.probability, spec.overwrite, needed_bytes=needed)
+    block = min(scene.block_shape[0], scene.height)
+    return SegmentPlan(
+        spec=spec,
+        bundle=bundle,
+        shape=scene.shape,
+        bands=bands,
+        scale=scale,
+        axes=axes,
+        grid=grid,
+        gsd_m=gsd_m,
+        threshold=threshold,
+        mask=_mask_layout(bundle, scene, settings),
+        chunk_rows=block * max(1, _CHUNK_ROWS // block),
+        settings=settings,
+        notices=tuple(notices),
+    )
+
+
+def _bands(
+    spec: SegmentSpec, bundle: Bundle, scene: Scene, settings: dict[str, Setting]
+) -> tuple[int, ...]:
+    wanted = bundle.card.bands
+    bands = spec.bands or chosen_bands(scene.band_names, wanted)
+    if bands is None:
+        names = ", ".join(str(name or "unnamed") for name in scene.band_names[:12])
+        example = ",".join(str(min(i + 1, scene.count)) for i in range(len(wanted)))
+        raise SpecError(
+            f"{scene.path} has {scene.count} bands ({names}), model {bundle.card.name!r} wants "
+            f"{', '.join(wanted)}",
+            hint=f"say which are which, as --bands {example}",
+        )
+    if len(bands) != len(wanted):
+        raise SpecError(
+            f"{len(bands)} bands chosen, model {bundle.card.name!r} wants {len(wanted)}: "
+            f"{', '.join(wanted)}",
+            hint="--bands takes one number for each",
+        )
+    scene.check_bands(bands)
+    settings["bands"] = Setting(value=list(bands), origin="flag" if spec.bands else "scene")
+    return bands
+
+
+def _scale(
+    spec: SegmentSpec,
+    bundle: Bundle,
+    scene: Scene,
+    bands: tuple[int, ...],
+    settings: dict[str, Setting],
+    notices: list[str],
+) -> Scale:
+    card_scale = bundle.card.scale
+    is_eight_bit = all(scene.dtypes[band - 1] == "uint8" for band in bands)
+    origin = "flag"
+    if spec.scale is not None:
+        scale = spec.scale
+    elif spec.auto_scale or (not is_eight_bit and card_scale.maximum == 255):
+        scale = _measured_scale(scene, bands)
+        origin = "scene"
+        notices.append(
+            f"values {scale.minimum:g} to {scale.maximum:g} (scene-wide 2-98 %) are read as 0 to "
+            f"255; fix the range with --scale {scale.minimum:g},{scale.maximum:g}"
+        )
+    else:
+        scale = card_scale
+        origin = "model card"
+    settings["scale"] = Setting(value=[scale.minimum, scale.maximum], origin=origin)
+    return scale
+
+
+def _measured_scale(scene: Scene, bands: tuple[int, ...]) -> Scale:
+    """2-98 % range of valid pixels in a fixed lattice of windows."""
+    found = []
+    side = _SAMPLE_PX
+    for row in np.linspace(0, max(0, scene.height - side), _SAMPLE_SIDE).astype(int):
+        for col in np.linspace(0, max(0, scene.width - side), _SAMPLE_SIDE).astype(int):
+            height, width = min(side, scene.height), min(side, scene.width)
+            window = Window(row=int(row), col=int(col), height=height, width=width)
+            values, valid = scene.read_with_valid(window, bands)
+            found.append(values[:, valid].ravel())
+    sample = np.concatenate(found)
+    if not sample.size:
+        raise InputError(
+            f"{scene.path} shows no valid pixel in a sample of it, so no range can be measured",
+            hint="give the range with --scale MIN,MAX",
+        )
+    if sample.min() == sample.max():  # a flat scene has no contrast to stretch
+        value = float(sample.min())
+        return Scale(minimum=value, maximum=value + 1)
+    scale = percentile_scale(sample)
+    return scale
+
+
+def _axes(
+    spec: SegmentSpec,
+    bundle: Bundle,
+    scene: Scene,
+    settings: dict[str, Setting],
+    notices: list[str],
+) -> tuple[tuple[float, float] | None, tuple[Axis, Axis]]:
+    """Ground sample distance of the scene, and (row, column) axes to the network's grid."""
+    gsd_m, origin = spec.gsd_m, "flag"
+    if gsd_m is None:
+        gsd_m, origin = scene.gsd_m, "scene"
+    wanted = bundle.card.gsd_m
+    ratios = (1.0, 1.0)
+    if gsd_m is not None and wanted is not None:
+        x, y = (value / wanted for value in gsd_m)
+        # A difference within the tolerance is left alone, but a hair of rounding is not a reason
+        # to fall outside it.
+        limit = GSD_TOLERANCE + 1e-3
+        x, y = (1.0 if 1 / limit <= ratio <= limit else ratio for ratio in (x, y))
+        ratios = (x, y)
+    elif wanted is not None:
+        origin = "model card"
+        notices.append(
+            f"{scene.path} has no CRS: taken at the model's {wanted:g} m per pixel; "
+            "--gsd says otherwise"
+        )
+    value = [round(v, 4) for v in gsd_m] if gsd_m else wanted
+    settings["gsd_m"] = Setting(value=value, origin=origin)
+    rows = Axis.scaled(scene.height, ratios[1])
+    cols = Axis.scaled(scene.width, ratios[0])
+    settings["network_px"] = Setting(value=[rows.target_px, cols.target_px], origin="scene")
+    return gsd_m, (rows, cols)
+
+
+def _grid(
+    spec: SegmentSpec, bundle: Bundle, shape: tuple[int, int], settings: dict[str, Setting]
+) -> Grid:
+    overlap_px = spec.overlap_px if spec.overlap_px is not None else bundle.card.overlap_px
+    tile = spec.tile_px or fitted_tile(shape, overlap_px)
+    settings["tile_px"] = Setting(value=list(tile), origin="flag" if spec.tile_px else "scene")
+    settings["overlap_px"] = Setting(
+        value=overlap_px, origin="model card" if spec.overlap_px is None else "flag"
+    )
+    return Grid(shape=shape, tile_shape=tile, overlap_px=overlap_px)
+
+
+def _threshold(spec: SegmentSpec, bundle: Bundle, settings: dict[str, Setting]) -> float | None:
+    if bundle.card.activation != "sigmoid":
+        if spec.threshold is not None:
+            raise SpecError(
+                f"model {bundle.card.name!r} has several classes and takes the likeliest",
+                hint="leave --threshold out",
+            )
+        return None
+    threshold = bundle.card.threshold if spec.threshold is None else spec.threshold
+    origin = "model card" if spec.threshold is None else "flag"
+    settings["threshold"] = Setting(value=threshold, origin=origin)
+    return threshold
+
+
+def _mask_layout(bundle: Bundle, scene: Scene, settings: dict[str, Setting]) -> RasterLayout:
+    card = bundle.card
+    names = {str(item.id): item.name for item in card.classes}
+    if card.activation == "sigmoid":
+        names = {"0": "background", **names}
+    colours = {0: (242, 242, 238)} if "0" in names else {}
+    for item in card.classes:
+        red, green, blue = (int(item.color[i : i + 2], 16) for i in (1, 3, 5))
+        colours[item.id] = (red, green, blue)
+    decided = {key: setting.value for key, setting in settings.items()}
+    return RasterLayout(
+        shape=scene.shape,
+        dtype="uint8",
+        nodata=MASK_NODATA,
+        transform=scene.transform,
+        crs=scene.crs,
+        bands=("class",),
+        colours=colours,
+        tags={
+            CLASSES_TAG: json.dumps(names, sort_keys=True),
+            "GEOTILER_VERSION": __version__,
+            "GEOTILER_MODEL": f"{card.name} {card.version}",
+            "GEOTILER_MODEL_DIGEST": bundle.digest,
+            "GEOTILER_SETTINGS": json.dumps(decided, sort_keys=True),
+        },
+    )

@@ -1,0 +1,103 @@
+"""`geotiler train`: chips to a model folder."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from geotiler import __version__
+from geotiler.errors import SpecError
+from geotiler.models.bundle import load_network, write_bundle
+from geotiler.models.card import ClassInfo, Metric, ModelCard
+from geotiler.models.registry import find_model
+from geotiler.progress import Notice, Reporter, silent
+from geotiler.specs import Scale
+from geotiler.training.config import Config, compose
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainReport:
+    """What a training run left behind."""
+
+    model: Path
+    """The model folder."""
+    steps: int
+    val_iou: float
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        return {**asdict(self), "model": str(self.model)}
+
+
+def _card(config: Config, val_iou: float, steps: int) -> ModelCard:
+    model = config.model
+    return ModelCard(
+        name=model.name,
+        version=__version__,
+        task="segmentation",
+        description=model.description,
+        library=model.library,
+        architecture=model.architecture,
+        arguments={**model.arguments, "encoder_weights": None},
+        bands=("red", "green", "blue"),
+        scale=Scale(minimum=0.0, maximum=255.0),
+        mean=tuple(model.mean),
+        std=tuple(model.std),
+        gsd_m=model.gsd_m,
+        tile_px=model.tile_px,
+        overlap_px=model.overlap_px,
+        classes=(ClassInfo(id=1, name=model.class_name, color=model.colour),),
+        activation="sigmoid",
+        threshold=model.threshold,
+        metrics=(
+            Metric(
+                name="IoU",
+                value=round(val_iou, 4),
+                data="validation split of the training data",
+                how=f"pooled pixels at {model.gsd_m:g} m, during training, step {steps}",
+            ),
+        ),
+        training_data=tuple(model.training_data),
+        licence=model.licence,
+        credits=tuple(model.credits),
+        geotiler_version=__version__,
+        files={},
+    )
+
+
+def train(
+    task: str = "buildings", overrides: Sequence[str] = (), *, report: Reporter = silent
+) -> TrainReport:
+    """Train a task and write its model folder to `<output>/model`.
+
+    Args:
+        task: name of a configuration in configs/.
+        overrides: Hydra overrides such as `train.lr=1e-3`.
+        report: hears steps and scores.
+
+    Raises:
+        SpecError: unknown task, wrong override.
+        InputError: no data where the configuration says.
+        ModelError: encoder weights or `init` do not fit.
+    """
+    from geotiler.training.fit import fit
+
+    started = time.perf_counter()
+    config = compose(task, list(overrides))
+    if not 0 < config.model.gsd_m <= 100:
+        raise SpecError(f"model.gsd_m must be positive metres, got {config.model.gsd_m}")
+    network = load_network(find_model(config.init)) if config.init else None
+    result = fit(config, report, network)
+    folder = Path(config.output) / "model"
+    write_bundle(folder, _card(config, result.val_iou, result.steps), result.network)
+    report(Notice(message=f"model folder {folder}"))
+    return TrainReport(
+        model=folder,
+        steps=result.steps,
+        val_iou=result.val_iou,
+        seconds=time.perf_counter() - started,
+    )

@@ -1,0 +1,1 @@
+"""Chips to weights: data, augmentation, losses, Lightning modules, Hydra configuration."""

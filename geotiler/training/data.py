@@ -1,0 +1,124 @@
+"""Chips as Lightning data: random crops for training, whole chips for validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+
+from geotiler.core.radiometry import normalise
+from geotiler.specs import MASK_NODATA, Scale
+from geotiler.training.augment import Colour, crop_transform, warped_crop
+from geotiler.training.chips import UNLABELLED, Chip, load_split, rendered_chips, resized
+from geotiler.training.config import Config
+from geotiler.training.framework import pl
+
+Sample = tuple[torch.Tensor, torch.Tensor]
+EIGHT_BIT = Scale(minimum=0.0, maximum=255.0)
+
+
+def _sample(image: NDArray[np.uint8], labels: NDArray[np.uint8], config: Config) -> Sample:
+    raw = image.transpose(2, 0, 1)
+    pixels = normalise(
+        raw,
+        labels != MASK_NODATA,
+        scale=EIGHT_BIT,
+        mean=config.model.mean,
+        std=config.model.std,
+    )
+    target = np.where(labels == UNLABELLED, MASK_NODATA, labels).astype(np.int64)
+    return torch.from_numpy(pixels), torch.from_numpy(target)
+
+
+class RandomCrops(IterableDataset[Sample]):
+    """An endless stream of augmented crops; a share of them from rendered scenes."""
+
+    def __init__(self, chips: Sequence[Chip], rendered: Sequence[Chip], config: Config) -> None:
+        self._chips = chips
+        self._rendered = rendered
+        self._config = config
+        self._colour = Colour(config.augment)
+        self.first_step = 0
+
+    def __iter__(self) -> Iterator[Sample]:
+        worker = get_worker_info()
+        # The step makes a resumed run see crops it has not seen yet.
+        seed = [self._config.train.seed, worker.id if worker else 0, self.first_step]
+        random = np.random.default_rng(seed)
+        torch.manual_seed(int(random.integers(2**31)))
+        share = self._config.data.rendered.share if self._rendered else 0.0
+        while True:
+            pool = self._rendered if random.random() < share else self._chips
+            yield self._crop(pool[int(random.integers(len(pool)))], random)
+
+    def _crop(self, chip: Chip, random: np.random.Generator) -> Sample:
+        size = self._config.train.crop_px
+        transform = crop_transform(
+            chip, size, self._config.model.gsd_m, self._config.augment, random
+        )
+        image, labels = warped_crop(chip, size, transform)
+        return _sample(self._colour(image, random), labels, self._config)
+
+
+class WholeChips(Dataset[Sample]):
+    """Every chip once, at the model's GSD, reflect-padded to a multiple of 32, the padding unlabelled."""
+
+    def __init__(self, chips: Sequence[Chip], config: Config) -> None:
+        self._chips = chips
+        self._config = config
+
+    def __len__(self) -> int:
+        return len(self._chips)
+
+    def __getitem__(self, index: int) -> Sample:
+        chip = resized(self._chips[index], self._config.model.gsd_m)
+        height, width = chip.labels.shape
+        below, right = -height % 32, -width % 32
+        image = np.pad(chip.image, ((0, below), (0, right), (0, 0)), mode="reflect")
+        labels = np.pad(chip.labels, ((0, below), (0, right)), constant_values=UNLABELLED)
+        return _sample(image, labels, self._config)
+
+
+class ChipData(pl.LightningDataModule):
+    """Training crops and validation chips of one configuration."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self._config = config
+        self._crops: RandomCrops | None = None
+        self._validation: WholeChips | None = None
+
+    def setup(self, stage: str) -> None:
+        """Read all chips into memory and render those that the configuration asks for."""
+        data = self._config.data
+        if self._crops is None:
+            # Stored at three quarters of the model's GSD: the zoom then reads at most a third
+            # finer than it writes, which bilinear interpolation does without aliasing.
+            stored_gsd_m = 0.75 * self._config.model.gsd_m
+            chips = [
+                resized(chip, stored_gsd_m) if chip.gsd_m < stored_gsd_m else chip
+                for chip in load_split(data, "train")
+            ]
+            rendered = list(rendered_chips(data.rendered)) if data.rendered.share > 0 else []
+            self._crops = RandomCrops(chips, rendered, self._config)
+            self._validation = WholeChips(load_split(data, "val"), self._config)
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Batches of crops, endless."""
+        assert self._crops is not None
+        if self.trainer is not None:
+            self._crops.first_step = self.trainer.global_step
+        return DataLoader(
+            self._crops,
+            batch_size=self._config.train.batch,
+            num_workers=self._config.train.workers,
+            persistent_workers=False,
+        )
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Whole validation chips, one at a time since their sizes differ."""
+        assert self._validation is not None
+        return DataLoader(self._validation, batch_size=1)

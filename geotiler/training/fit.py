@@ -1,0 +1,154 @@
+"""One training run: Lightning trainer, checkpoints, curve; returns the best weights."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from geotiler.errors import InputError, OutputError
+from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, StageStarted
+from geotiler.training.config import Config
+from geotiler.training.data import ChipData
+from geotiler.training.framework import pl
+from geotiler.training.segmentation import Segmentation
+
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint  # isort: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitResult:
+    """The best network of a run."""
+
+    network: nn.Module
+    steps: int
+    """Optimiser steps taken, earlier parts of a resumed run included."""
+    val_iou: float
+    """Pooled IoU on the validation chips, as Lightning saw it."""
+    curve: tuple[dict[str, float], ...]
+    """One row per epoch: step, train_loss, val_iou."""
+
+
+class _Progress(pl.Callback):
+    """Turns Lightning's hooks into progress events and a curve on disk."""
+
+    def __init__(self, report: Reporter, config: Config, curve_path: Path) -> None:
+        self._report = report
+        self._config = config
+        self._path = curve_path
+        self.curve: list[dict[str, float]] = []
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        steps = self._config.train.steps
+        self._report(StageStarted(stage="training", total=steps, unit="step"))
+        if trainer.global_step:
+            if self._path.is_file():
+                with self._path.open(newline="", encoding="utf-8") as file:
+                    rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+                self.curve = [row for row in rows if row["step"] <= trainer.global_step]
+            self._report(StageAdvanced(stage="training", amount=trainer.global_step))
+            self._report(Notice(message=f"resumed at step {trainer.global_step} of {steps}"))
+
+    def on_train_batch_end(self, trainer: Any, module: Any, *unused: Any) -> None:
+        self._report(StageAdvanced(stage="training", amount=1))
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        metrics = trainer.callback_metrics
+        row = {
+            "step": float(trainer.global_step),
+            "train_loss": float(metrics.get("train_loss", float("nan"))),
+            "val_iou": float(metrics.get("val_iou", float("nan"))),
+        }
+        self.curve.append(row)
+        with self._path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(row))
+            writer.writeheader()
+            writer.writerows(self.curve)
+        self._report(
+            Notice(
+                message=f"step {row['step']:.0f}: loss {row['train_loss']:.4f}, "
+                f"validation IoU {row['val_iou']:.4f}"
+            )
+        )
+
+    def on_train_end(self, trainer: Any, module: Any) -> None:
+        self._report(StageFinished(stage="training"))
+
+
+def best_precision(wanted: str) -> str:
+    """Lightning precision: the wanted one, or for "auto" bf16 where hardware multiplies it."""
+    if wanted != "auto":
+        return wanted
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
+    return "bf16-mixed" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"
+
+
+def _trainer(config: Config, folder: Path, progress: _Progress) -> tuple[Any, ModelCheckpoint]:
+    best = ModelCheckpoint(
+        dirpath=folder, filename="best", monitor="val_iou", mode="max", save_last=True,
+        enable_version_counter=False, save_on_train_epoch_end=True,
+    )  # fmt: skip
+    train = config.train
+    trainer = pl.Trainer(
+        max_steps=train.steps,
+        limit_train_batches=train.steps_per_epoch,
+        precision=best_precision(train.precision),  # type: ignore[arg-type]
+        callbacks=[EMAWeightAveraging(decay=train.ema_decay), best, progress],
+        logger=False,
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        gradient_clip_val=1.0,
+    )
+    return trainer, best
+
+
+def fit(config: Config, report: Reporter, network: nn.Module | None = None) -> FitResult:
+    """Train, validate every epoch, and return the network with the best validation IoU.
+
+    Args:
+        config: the run.
+        report: hears one event per step and a notice per epoch.
+        network: weights to start from (fine-tuning); None builds them from the configuration.
+
+    Raises:
+        InputError: data are missing; or nothing is there to resume.
+        OutputError: the output folder holds another run and `resume` is off.
+    """
+    folder = Path(config.output)
+    last = folder / "last.ckpt"
+    if config.resume and not last.is_file():
+        raise InputError(f"nothing to resume: no {last}", hint="leave resume=true out")
+    if not config.resume and last.is_file():
+        raise OutputError(
+            f"{folder} holds another run", hint="go on with resume=true, or choose output=FOLDER"
+        )
+    if config.train.threads:
+        torch.set_num_threads(config.train.threads)
+    pl.seed_everything(config.train.seed, workers=True, verbose=False)
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.structured(config), folder / "config.yaml")
+    progress = _Progress(report, config, folder / "curve.csv")
+    trainer, best = _trainer(config, folder, progress)
+    module = Segmentation(config, network)
+    trainer.fit(
+        module,
+        datamodule=ChipData(config),
+        ckpt_path=str(last) if config.resume else None,
+        weights_only=False,  # our own checkpoint: optimiser and configuration objects
+    )
+    state = torch.load(best.best_model_path, map_location="cpu", weights_only=False)
+    module.load_state_dict(state["state_dict"])
+    return FitResult(
+        network=module.network.eval(),
+        steps=int(trainer.global_step),
+        val_iou=float(best.best_model_score or 0.0),
+        curve=tuple(progress.curve),
+    )
