@@ -90,3 +90,53 @@ def tiny_bundle(
     card = _card()
     write_bundle(folder, card, make_network(card))
     return open_bundle(folder)
+
+
+CHIP_GSD_M = 0.5
+"""Ground sample distance of the chips below."""
+
+
+@pytest.fixture(scope="session")
+def chip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six training and two validation chips, 96 px, as images/, masks/ and split lists."""
+    import cv2
+    import numpy as np
+
+    from geotiler.training.chips import rendered_chips
+    from geotiler.training.config import RenderedConfig
+
+    root = tmp_path_factory.mktemp("chips")
+    (root / "images").mkdir()
+    (root / "masks").mkdir()
+    names = []
+    rendered = rendered_chips(RenderedConfig(chips=8, chip_px=96, gsd_m=[CHIP_GSD_M], first_seed=50))
+    for chip in rendered:
+        labels = np.where(chip.labels == 1, np.uint8(255), np.uint8(0))
+        cv2.imwrite(
+            str(root / "images" / f"{chip.name}.png"), cv2.cvtColor(chip.image, cv2.COLOR_RGB2BGR)
+        )
+        cv2.imwrite(str(root / "masks" / f"{chip.name}.png"), labels)
+        names.append(chip.name)
+    (root / "train.txt").write_text("\n".join(names[:6]) + "\n")
+    (root / "val.txt").write_text("\n".join(names[6:]) + "\n")
+    return root
+
+
+@pytest.fixture
+def small_run(chip_folder: Path, tmp_path: Path) -> list[str]:
+    """Overrides of a run that takes seconds."""
+    return [
+        f"data.root={chip_folder}",
+        f"data.gsd_m={CHIP_GSD_M}",
+        "data.rendered.share=0",
+        "++model.arguments.encoder_depth=3",
+        "model.arguments.decoder_channels=[16,8,8]",
+        "train.steps=6",
+        "train.steps_per_epoch=3",
+        "train.batch=2",
+        "train.crop_px=64",
+        "train.workers=0",
+        "train.warmup_steps=1",
+        "train.precision=32-true",
+        f"output={tmp_path / 'run'}",
+    ]

@@ -43,7 +43,7 @@ def demo(
     with reporter(quiet) as report:
         summary = _run(folder, height, width, seed, model, report)
     (folder / _MARK).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    emit(summary, as_json, "geotiler demo (synthetic scene)")
+    emit(summary, as_json, "geotiler demo")
 
 
 def _claim(folder: Path) -> None:
@@ -100,6 +100,7 @@ def _run(
             output=picture,
             mask=str(mask),
             truth=str(truth),
+            width_px=1000,
             detail_px=600,
             overwrite=True,
         ),

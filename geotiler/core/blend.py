@@ -25,7 +25,7 @@ def window_weights(length_px: int) -> NDArray[np.float32]:
 
 
 class RunningMean:
-    """Weighted mean along one axis of a strip, updated window by window."""
+    """Weighted mean along one axis of an array, updated window by window at its front."""
 
     def __init__(self, shape: tuple[int, int, int], axis: int) -> None:
         """Args: shape: (class, row, col). axis: 1 weighs rows, 2 weighs columns."""
@@ -33,36 +33,36 @@ class RunningMean:
         self._sums = np.zeros(shape[axis], np.float32)
         self._axis = axis
 
-    def add(
-        self, start: int, values: NDArray[np.float32], weights: NDArray[np.float32]
-    ) -> None:
-        """Blend values into positions [start, start + len(weights)) of the axis."""
-        stop = start + len(weights)
-        self._sums[start:stop] += weights
-        share = weights / self._sums[start:stop]
-        if self._axis == 2:
-            target = self.mean[:, :, start:stop]
-            target += (values - target) * share
-        else:
-            target = self.mean[:, start:stop]
-            target += (values - target) * share[:, None]
+    def shares(self, weights: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Take up one more window's weights and return its share of each position."""
+        sums = self._sums[: len(weights)]
+        sums += weights
+        share: NDArray[np.float32] = weights / sums
+        return share[:, None] if self._axis == 1 else share
 
     def shift(self, count: int) -> None:
         """Drop the first positions; the freed ones at the end become empty."""
-        if self._axis != 1:
-            raise ValueError("only rows are shifted")
-        keep = len(self._sums) - count
-        for array, axis in ((self.mean, 1), (self._sums, 0)):
-            moved = np.moveaxis(array, axis, 0)
-            if keep > 0:
-                moved[:keep] = moved[count:].copy()
-            moved[max(keep, 0) :] = 0
+        keep = max(0, len(self._sums) - count)
+        for array in (np.moveaxis(self.mean, self._axis, 0), self._sums):
+            if keep:
+                array[:keep] = array[count:]
+            array[keep:] = 0
+
+
+def _blend(
+    mean: NDArray[np.float32], values: NDArray[np.float32], share: NDArray[np.float32]
+) -> None:
+    step = values - mean
+    step *= share
+    mean += step
 
 
 class StripBlender:
     """Blends row-major windows and emits each row of the scene once, as soon as it is final.
 
-    Holds one row of windows in float32 (class, tile height, width), nothing else.
+    Holds one row of windows (class, tile height, width) and one window in float32, nothing else:
+    whatever lies left of a window is final along x when that window comes, and goes down into the
+    strip at once.
     """
 
     def __init__(
@@ -75,44 +75,61 @@ class StripBlender:
     ) -> None:
         """Args: classes, scene shape (height, width), tile shape, and first rows of the windows."""
         self._height, self._width = shape
-        self._tile_height, self._tile_width = tile_shape
         self._rows = list(rows)
         self._next = 0
-        self._row_weights = window_weights(self._tile_height)
-        self._col_weights = window_weights(self._tile_width)
-        strip = (classes, self._tile_height, self._width)
-        self._along_x: RunningMean | None = None
-        self._along_y = RunningMean(strip, axis=1)
-        self._strip_shape = strip
+        self._row_weights = window_weights(tile_shape[0])
+        self._col_weights = window_weights(tile_shape[1])
+        self._along_x = RunningMean((classes, *tile_shape), axis=2)
+        self._along_y = RunningMean((classes, tile_shape[0], self._width), axis=1)
+        self._col: int | None = None
+        """Scene column of the first position of `_along_x`; None before a row's first window."""
+        self._row_shares: NDArray[np.float32] = np.empty(0, np.float32)
+        self._emitted = 0
+        """Rows at the strip's top that were given out and are still there."""
 
     def add(self, col: int, probabilities: NDArray[np.float32]) -> None:
-        """Blend one window of the current row along x.
+        """Blend one window of the current row; windows come from left to right.
 
         Args:
             col: its first column.
             probabilities: (class, row, col) of the whole tile; what lies beyond the scene's right
                 or lower edge (a scene smaller than a tile) is left out.
         """
-        if self._along_x is None:
-            self._along_x = RunningMean(self._strip_shape, axis=2)
-        width = min(self._tile_width, self._width - col)
-        self._along_x.add(col, probabilities[:, :, :width], self._col_weights[:width])
+        self._forget_emitted()
+        if self._col is None:
+            self._row_shares = self._along_y.shares(self._row_weights)
+        else:
+            self._settle(col)
+        self._col = col
+        width = min(len(self._col_weights), self._width - col)
+        share = self._along_x.shares(self._col_weights[:width])
+        _blend(self._along_x.mean[:, :, :width], probabilities[:, :, :width], share)
 
     def finish_row(self) -> tuple[int, NDArray[np.float32]]:
         """Close the current row of windows and return the rows of the scene that are now final.
 
         Returns:
-            First row, and (class, row, col) float32. Pixels that no window covered are 0.
+            First row, and (class, row, col) float32, a view that holds until the next call.
+            Pixels that no window covered are 0.
         """
+        self._forget_emitted()
+        self._settle(self._width)
+        self._col = None
         row = self._rows[self._next]
-        if self._along_x is not None:
-            self._along_y.add(0, self._along_x.mean, self._row_weights)
-        self._along_x = None
         self._next += 1
         last = self._next == len(self._rows)
-        count = (self._height if last else self._rows[self._next]) - row
-        finished = self._along_y.mean[:, :count].copy()
-        if not last:
-            self._along_y.shift(count)
-        return row, finished
+        self._emitted = (self._height if last else self._rows[self._next]) - row
+        return row, self._along_y.mean[:, : self._emitted]
 
+    def _settle(self, stop: int) -> None:
+        """Blend what lies left of a column into the strip."""
+        if self._col is None:
+            return
+        count = min(stop, self._col + len(self._col_weights)) - self._col
+        target = self._along_y.mean[:, :, self._col : self._col + count]
+        _blend(target, self._along_x.mean[:, :, :count], self._row_shares)
+        self._along_x.shift(stop - self._col)
+
+    def _forget_emitted(self) -> None:
+        self._along_y.shift(self._emitted)
+        self._emitted = 0

@@ -38,17 +38,26 @@ def normalise(
     """
     out = np.empty(raw.shape, np.float32)
     span = scale.maximum - scale.minimum
-    for band in range(raw.shape[0]):
-        gain = np.float32(1.0 / (span * std[band]))
-        offset = np.float32(-(scale.minimum / span + mean[band]) / std[band])
-        low = np.float32(-mean[band] / std[band])
-        high = np.float32((1.0 - mean[band]) / std[band])
-        plane = out[band]
-        np.multiply(raw[band], gain, out=plane, casting="unsafe")
-        plane += offset
-        np.clip(plane, low, high, out=plane)
-    out[:, ~valid] = 0.0
+    # Integers of up to 16 bits are exact in float32; wider types are subtracted in float64.
+    minimum = np.result_type(raw.dtype, np.float32).type(scale.minimum)
+    invalid = ~valid
+    for band, plane in enumerate(out):
+        with np.errstate(over="ignore"):  # becomes infinite, and is clipped like any other
+            np.subtract(raw[band], minimum, out=plane, casting="unsafe")
+            plane *= np.float32(1.0 / (span * std[band]))
+        plane -= np.float32(mean[band] / std[band])
+        low, high = -mean[band] / std[band], (1.0 - mean[band]) / std[band]
+        np.clip(plane, np.float32(low), np.float32(high), out=plane)
+        np.copyto(plane, np.float32(0), where=invalid)
     return out
+
+
+def finite_float32(raw: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Values as float32, those beyond its range at its ends; NaN stays."""
+    limit = np.finfo(np.float32).max
+    if raw.dtype == np.float64:
+        raw = np.clip(raw, -limit, limit)
+    return raw.astype(np.float32)
 
 
 def percentile_scale(sample: NDArray[np.generic], low: float = 2.0, high: float = 98.0) -> Scale:

@@ -90,16 +90,14 @@ def resampled(
     A target pixel is valid when any valid pixel contributes to it, so that on the way back every
     valid source pixel finds at least one.
     """
-    every = bool(valid.all())
+    # Always divided by the weights, which sum to 1 only up to rounding where all is valid: the
+    # answer must not depend on how rows and columns are cut into strips.
     weight = _both(valid.astype(np.float32), by_rows, by_cols)
-    reached = weight > 1e-6
-    out = np.empty((values.shape[0], *weight.shape), np.float32)
-    for band, plane in enumerate(values):
-        known = plane if every else np.where(valid, plane, np.float32(0))
-        out[band] = _both(known, by_rows, by_cols)
-    if not every:
-        np.divide(out, weight, out=out, where=reached)
-        out[:, ~reached] = 0
+    reached = weight > 0
+    out = np.zeros((values.shape[0], *weight.shape), np.float32)
+    for plane, target in zip(values, out, strict=True):
+        summed = _both(np.where(valid, plane, np.float32(0)), by_rows, by_cols)
+        np.divide(summed, weight, out=target, where=reached)
     return out, reached
 
 

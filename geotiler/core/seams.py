@@ -7,6 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+_ROWS_AT_ONCE = 64
+"""Bounds the temporary arrays, which would otherwise be as large as a row of tiles."""
+
 
 def tile_lines(first_px: Sequence[int], tile_px: int, length_px: int) -> tuple[int, ...]:
     """Positions inside (0, length) where a window begins or has just ended."""
@@ -21,25 +24,28 @@ class SeamMeter:
     pairs with an invalid pixel do not count.
     """
 
-    def __init__(self, row_lines: Sequence[int] = (), col_lines: Sequence[int] = ()) -> None:
-        """Args: rows and columns whose upper or left neighbour lies across a tile line."""
+    def __init__(
+        self,
+        row_lines: Sequence[int] = (),
+        col_lines: Sequence[int] = (),
+        sums: NDArray[np.float64] | None = None,
+    ) -> None:
+        """Args: row_lines, col_lines: rows and columns whose upper or left neighbour lies across
+        a tile line. sums: what other meters of the same result counted; added to.
+        """
         self._row_lines = frozenset(row_lines)
         self._col_lines = np.asarray(col_lines, np.intp)
         self._previous: tuple[NDArray[np.float32], NDArray[np.bool_]] | None = None
-        self._sums = np.zeros((2, 2))  # (elsewhere, on lines) × (sum of |Δp|, pairs)
+        # (elsewhere, on lines) × (sum of |Δp|, pairs)
+        self._sums = np.zeros((2, 2)) if sums is None else sums
 
     def add(
         self, row: int, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]
     ) -> None:
         """Take in consecutive rows (class, row, col) and their valid mask."""
-        across = np.abs(np.diff(probabilities, axis=2)).sum(axis=0)
-        pairs = valid[:, 1:] & valid[:, :-1]
-        across *= pairs
-        on_lines = self._col_lines - 1
-        line = np.array([across[:, on_lines].sum(dtype=float), pairs[:, on_lines].sum()])
-        every = np.array([across.sum(dtype=float), pairs.sum()])
-        self._sums[1] += line
-        self._sums[0] += every - line
+        for top in range(0, len(valid), _ROWS_AT_ONCE):
+            rows = slice(top, top + _ROWS_AT_ONCE)
+            self._across(probabilities[:, rows], valid[rows])
         if self._previous is not None:
             above, above_valid = self._previous
             self._pair(row, above, above_valid, probabilities[:, :1], valid[:1])
@@ -53,6 +59,17 @@ class SeamMeter:
                     valid[offset : offset + 1],
                 )
         self._previous = probabilities[:, -1:].copy(), valid[-1:].copy()
+
+    def _across(self, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
+        """Count the pairs of neighbouring columns."""
+        steps = np.abs(np.diff(probabilities, axis=2)).sum(axis=0)
+        pairs = valid[:, 1:] & valid[:, :-1]
+        steps *= pairs
+        on_lines = self._col_lines - 1
+        line = np.array([steps[:, on_lines].sum(dtype=float), pairs[:, on_lines].sum()])
+        every = np.array([steps.sum(dtype=float), pairs.sum()])
+        self._sums[1] += line
+        self._sums[0] += every - line
 
     def _pair(
         self,
@@ -68,8 +85,13 @@ class SeamMeter:
 
     @property
     def index(self) -> float | None:
-        """Mean |Δp| on tile lines over elsewhere; None where there is nothing to compare."""
-        (elsewhere, others), (on_lines, pairs) = self._sums
-        if not (others and pairs and elsewhere):
-            return None
-        return float((on_lines / pairs) / (elsewhere / others))
+        """See `seam_index`."""
+        return seam_index(self._sums)
+
+
+def seam_index(sums: NDArray[np.float64]) -> float | None:
+    """Mean |Δp| on tile lines over elsewhere; None where there is nothing to compare."""
+    (elsewhere, others), (on_lines, pairs) = sums
+    if not (others and pairs and elsewhere):
+        return None
+    return float((on_lines / pairs) / (elsewhere / others))

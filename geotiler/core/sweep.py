@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,9 @@ from numpy.typing import NDArray
 
 from geotiler.core.blend import StripBlender
 from geotiler.core.grid import Grid
-from geotiler.core.radiometry import normalise
+from geotiler.core.radiometry import finite_float32, normalise
 from geotiler.core.resample import Axis, resampled
-from geotiler.core.seams import SeamMeter, tile_lines
+from geotiler.core.seams import SeamMeter, seam_index, tile_lines
 from geotiler.specs import Scale
 
 Chunk = tuple[NDArray[Any], NDArray[np.bool_]]
@@ -43,15 +44,17 @@ class RowBuffer:
         self._pieces.append(arrays)
         self.stop += arrays[0].shape[-2]
 
-    def rows(self, start: int, stop: int) -> tuple[NDArray[Any], ...]:
-        """Rows [start, stop) of each array, contiguous."""
+    def rows(
+        self, start: int, stop: int, columns: slice = slice(None)
+    ) -> tuple[NDArray[Any], ...]:
+        """Rows [start, stop) of each array; to be read, not written."""
         taken: list[tuple[NDArray[Any], ...]] = []
         first = self.start
         for arrays in self._pieces:
             count = arrays[0].shape[-2]
             low, high = max(start, first), min(stop, first + count)
             if low < high:
-                taken.append(tuple(a[..., low - first : high - first, :] for a in arrays))
+                taken.append(tuple(a[..., low - first : high - first, columns] for a in arrays))
             first += count
         if len(taken) == 1:
             return taken[0]
@@ -101,14 +104,19 @@ class SweepPlan:
 
 @dataclass
 class SweepCounts:
-    """What a sweep did; filled while it runs."""
+    """What one or several sweeps of a scene did; filled while they run."""
 
     computed: int = 0
     """Windows given to the network."""
     skipped: int = 0
     """Windows without a valid pixel."""
-    seam_index: float | None = None
+    seam_sums: NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, 2)))
     """See `SeamMeter`."""
+
+    @property
+    def seam_index(self) -> float | None:
+        """Mean |Δp| across tile lines over elsewhere; None where there is nothing to compare."""
+        return seam_index(self.seam_sums)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +125,7 @@ class FinishedRows:
 
     row: int
     probabilities: NDArray[np.float32]
-    """(class, row, col)."""
+    """(class, row, col), a view that holds until the next rows are asked for."""
     valid: NDArray[np.bool_]
     """(row, col)."""
 
@@ -171,20 +179,25 @@ def _at_network_gsd(chunks: Iterable[Chunk], plan: SweepPlan) -> Iterator[Chunk]
     col_first, col_matrix = by_col.matrix(*plan.columns.network)
     left = col_first - plan.columns.read[0]
     columns = slice(left, left + col_matrix.shape[1])
+    step = _rows_at_once(by_row, *col_matrix.shape)
     done = 0
     for values, valid in chunks:
         source.append(values, valid)
         ready = by_row.ready(source.stop)
-        if ready <= done:
-            continue
-        row_first, row_matrix = by_row.matrix(done, ready)
-        raw, known = source.rows(row_first, row_first + row_matrix.shape[1])
-        yield resampled(
-            raw[..., columns].astype(np.float32), known[:, columns], row_matrix, col_matrix
-        )
-        done = ready
+        while done < ready:
+            stop = min(ready, done + step)
+            row_first, row_matrix = by_row.matrix(done, stop)
+            raw, known = source.rows(row_first, row_first + row_matrix.shape[1], columns)
+            yield resampled(finite_float32(raw), known, row_matrix, col_matrix)
+            done = stop
         if done < by_row.target_px:
             source.drop(by_row.needed(done, done + 1)[0])
+
+
+def _rows_at_once(by_row: Axis, target_cols: int, source_cols: int) -> int:
+    """Target rows of one resampling, so that neither side of it has more than 4 Mpx."""
+    per_row = max(target_cols, source_cols / by_row.ratio)
+    return max(1, int(4_000_000 // per_row))
 
 
 def _at_scene_gsd(strips: Iterable[Strip], plan: SweepPlan) -> Iterator[Strip]:
@@ -194,19 +207,16 @@ def _at_scene_gsd(strips: Iterable[Strip], plan: SweepPlan) -> Iterator[Strip]:
     col_first, col_matrix = by_col.matrix(*plan.columns.answered)
     left = col_first - plan.columns.network[0]
     columns = slice(left, left + col_matrix.shape[1])
+    step = _rows_at_once(by_row, *col_matrix.shape)
     done = 0
     for _, probabilities, valid in strips:
-        source.append(probabilities, valid)
+        source.append(probabilities.copy(), valid)  # the blender uses its memory again
         ready = by_row.ready(source.stop)
-        # Enlarged strips are large: at most about 4 million values at a time.
-        step = max(1, 4_000_000 // col_matrix.shape[0])
         while done < ready:
             stop = min(ready, done + step)
             first, row_matrix = by_row.matrix(done, stop)
-            values, known = source.rows(first, first + row_matrix.shape[1])
-            out, reached = resampled(
-                values[:, :, columns], known[:, columns], row_matrix, col_matrix
-            )
+            values, known = source.rows(first, first + row_matrix.shape[1], columns)
+            out, reached = resampled(values, known, row_matrix, col_matrix)
             yield done, out, reached
             done = stop
         if done < by_row.target_px:
@@ -227,49 +237,43 @@ def _blended_rows(
     starts = [start - left for start in columns.starts]
     tile_height, tile_width = plan.tile_shape
     seams = SeamMeter(
-        tile_lines(plan.rows, tile_height, shape[0]), tile_lines(starts, tile_width, shape[1])
+        tile_lines(plan.rows, tile_height, shape[0]),
+        tile_lines(starts, tile_width, shape[1]),
+        counts.seam_sums,
     )
     blender = StripBlender(
         classes=plan.classes, shape=shape, tile_shape=plan.tile_shape, rows=plan.rows
     )
-    pixels = RowBuffer()
+    pixels, mask = RowBuffer(), RowBuffer()
     source = iter(chunks)
     for row in plan.rows:
         stop = min(row + tile_height, shape[0])
         while pixels.stop < stop:
-            pixels.append(*next(source))
-        values, valid = pixels.rows(row, stop)
-        _blend_windows(values, valid, starts, blender, network, plan, counts, advanced)
+            values, known = next(source)
+            pixels.append(values)
+            mask.append(known)
+        (valid,) = mask.rows(row, stop)
+        tiles = _tiles(pixels, valid, (row, stop), starts, plan, counts, advanced)
+        _blend_tiles(tiles, blender, network, plan, counts, advanced)
         first, probabilities = blender.finish_row()
         emitted = first + probabilities.shape[1]
         known = valid[first - row : emitted - row]
         seams.add(first, probabilities, known)
-        counts.seam_index = seams.index
         yield first, probabilities, known
         pixels.drop(emitted)
+        mask.drop(emitted)
 
 
-def _blend_windows(
-    values: NDArray[Any],
+def _tiles(
+    pixels: RowBuffer,
     valid: NDArray[np.bool_],
+    rows: tuple[int, int],
     starts: Sequence[int],
-    blender: StripBlender,
-    network: Network,
     plan: SweepPlan,
     counts: SweepCounts,
     advanced: Callable[[int], None],
-) -> None:
-    """Run the network over one row of windows and hand its answers to the blender."""
-    waiting: list[tuple[int, NDArray[np.float32]]] = []
-
-    def flush() -> None:
-        answers = network(np.stack([tile for _, tile in waiting]))
-        for (col, _), answer in zip(waiting, answers, strict=True):
-            blender.add(col, answer)
-        counts.computed += len(waiting)
-        advanced(len(waiting))
-        waiting.clear()
-
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """(first column, network input) of each window of a row that has a valid pixel."""
     for col in starts:
         columns = slice(col, min(col + plan.tile_shape[1], valid.shape[1]))
         known = valid[:, columns]
@@ -277,14 +281,27 @@ def _blend_windows(
             counts.skipped += 1
             advanced(1)
             continue
-        tile = normalise(
-            values[:, :, columns], known, scale=plan.scale, mean=plan.mean, std=plan.std
-        )
-        waiting.append((col, _padded(tile, plan.tile_shape)))
-        if len(waiting) == plan.batch:
-            flush()
-    if waiting:
-        flush()
+        (raw,) = pixels.rows(*rows, columns)
+        tile = normalise(raw, known, scale=plan.scale, mean=plan.mean, std=plan.std)
+        yield col, _padded(tile, plan.tile_shape)
+
+
+def _blend_tiles(
+    tiles: Iterator[tuple[int, NDArray[np.float32]]],
+    blender: StripBlender,
+    network: Network,
+    plan: SweepPlan,
+    counts: SweepCounts,
+    advanced: Callable[[int], None],
+) -> None:
+    """Run the network over tiles, batch by batch, and hand its answers to the blender."""
+    while batch := list(islice(tiles, plan.batch)):
+        inputs = np.stack([tile for _, tile in batch]) if len(batch) > 1 else batch[0][1][None]
+        answers = network(inputs)
+        for (col, _), answer in zip(batch, answers, strict=True):
+            blender.add(col, answer)
+        counts.computed += len(batch)
+        advanced(len(batch))
 
 
 def _padded(tile: NDArray[np.float32], tile_shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -304,13 +321,15 @@ def swept_columns(grid: Grid, axis: Axis, panel_px: int) -> list[Columns]:
     Args:
         grid: windows on the network's grid.
         axis: the scene's columns to the network's.
-        panel_px: about how many network columns a panel answers for, at most.
+        panel_px: about how many columns, of the scene and of the network, a panel answers for.
     """
     tile = grid.tile_shape[1]
-    count = max(1, -(-grid.shape[1] // panel_px))
-    # Boundaries on multiples of 512 scene pixels, the blocks of the output.
+    count = -(-max(grid.shape[1], axis.source_px) // panel_px)
     step = -(-axis.source_px // count)
-    step = -(-step // 512) * 512 if count > 1 else axis.source_px
+    if count > 1:
+        # Boundaries on the blocks of the output, unless blocks are wider than panels.
+        block = max(1, min(512, int(panel_px / max(1.0, axis.ratio))))
+        step = -(-step // block) * block
     found = []
     for first in range(0, axis.source_px, step):
         last = min(first + step, axis.source_px)

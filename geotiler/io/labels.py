@@ -72,8 +72,13 @@ def label_rule(scene: Scene, *, whole_floats: bool = False) -> LabelRule:
         whole_floats: floating-point rasters pass if they hold whole numbers only.
 
     Raises:
-        InputError: more than one band, or floating-point values.
+        InputError: more than one band, floating-point values, or probabilities.
     """
+    if scene.tags.get("GEOTILER_CONTENT") == "probability":
+        raise InputError(
+            f"{scene.path} holds probabilities, expected a mask",
+            hint="geotiler segment writes the mask to -o/--output",
+        )
     if scene.count != 1:
         raise InputError(
             f"{scene.path} has {scene.count} bands, expected the one band of a mask",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ DRIVERS = {
     ".fgb": "FlatGeobuf",
     ".parquet": "Parquet",
 }
-BATCH_FEATURES = 8192
+BATCH_FEATURES = 2048
 """Features written at once: a row group of GeoParquet, a transaction of GeoPackage."""
 
 _FIXED_DATE = "1970-01-01T00:00:00.000Z"
@@ -216,7 +217,9 @@ def _record_batches(
 
 def _write_gdal(path: Path, batches: Iterable[FeatureBatch], layer: Layer, driver: str) -> None:
     records = _record_batches(batches, layer, promote=True)
-    with _fixed_date():
+    with _fixed_date(), warnings.catch_warnings():
+        # A mask without a CRS has none to give, and the task has said so.
+        warnings.filterwarnings("ignore", message="'crs' was not provided")
         pyogrio.write_arrow(
             pa.RecordBatchReader.from_batches(_schema(layer), records),
             path,

@@ -14,17 +14,15 @@ from torch import nn
 from geotiler.errors import ModelError
 from geotiler.models import vision
 
+# Without DPT, PSPNet and UPerNet, which pool to fixed grids and have no graph with free sizes.
 _SMP_ARCHITECTURES = (
-    "DPT",
     "DeepLabV3",
     "DeepLabV3Plus",
     "FPN",
     "Linknet",
     "MAnet",
     "PAN",
-    "PSPNet",
     "Segformer",
-    "UPerNet",
     "Unet",
     "UnetPlusPlus",
 )

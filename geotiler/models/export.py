@@ -102,11 +102,13 @@ def activated(logits: torch.Tensor, activation: str) -> torch.Tensor:
 def _traced(probabilities: nn.Module, card: ModelCard) -> ModelProto:
     import onnx
 
-    side = 2 * card.stride_of_network
+    side = 4 * card.stride_of_network
     example = torch.zeros(2, len(card.bands), side, side + card.stride_of_network)
     free = {0: "batch", 2: "height", 3: "width"}
     buffer: Any = io.BytesIO()
     try:
+        # It logs the graph when it fails, and standard output is for data.
+        torch._C._jit_set_onnx_log_output_stream("stderr")
         with warnings.catch_warnings(), torch.inference_mode():
             warnings.simplefilter("ignore")  # of deprecation, and of traced size checks
             torch.onnx.export(
@@ -190,7 +192,7 @@ def _check_parity(probabilities: nn.Module, content: bytes, card: ModelCard) -> 
     run = graph_runner(content)
     random = np.random.default_rng(0)
     stride = card.stride_of_network
-    for batch, height, width in ((2, 2 * stride, 3 * stride), (1, 4 * stride, 2 * stride)):
+    for batch, height, width in ((2, 4 * stride, 5 * stride), (1, 6 * stride, 4 * stride)):
         values = random.standard_normal((batch, len(card.bands), height, width), dtype=np.float32)
         with torch.inference_mode():
             expected = probabilities(torch.from_numpy(values)).numpy()

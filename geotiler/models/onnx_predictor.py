@@ -19,9 +19,17 @@ class OnnxPredictor:
     """A `Predictor`: float32, the same shape in every call."""
 
     def __init__(
-        self, bundle: Bundle, *, batch: int, tile_shape: tuple[int, int], threads: int | None
+        self,
+        bundle: Bundle,
+        *,
+        device: str = "cpu",
+        batch: int,
+        tile_shape: tuple[int, int],
+        threads: int | None,
     ) -> None:
-        """Raises: ModelError: the graph cannot be loaded or does not fit the card."""
+        """Raises: DeviceError: not cpu. ModelError: the graph does not load or fit the card."""
+        if device != "cpu":
+            raise DeviceError(f"ONNX Runtime is driven on cpu only, asked for {device}")
         self._card = bundle.card
         self.classes = bundle.card.channels
         self.batch = batch

@@ -95,17 +95,26 @@ def open_predictor(
     if device == "cpu":
         batch = batch or 1
     batch = batch or max(1, min(16, _GPU_BATCH_PX // (shape[0] * shape[1])))
+    try:
+        make = _constructor(backend)
+    except ImportError as error:  # installed, but not for this machine
+        raise not_installed(_PACKAGES[backend], f"--backend {backend.value}") from error
+    return make(bundle, device=device, batch=batch, tile_shape=shape, threads=threads)
+
+
+def _constructor(backend: Backend) -> Callable[..., Predictor]:
+    """The backend's predictor class; only its own library is imported."""
     if backend is Backend.OPENVINO:
         from geotiler.models.openvino_predictor import OpenVinoPredictor
 
-        return OpenVinoPredictor(bundle, batch=batch, tile_shape=shape, threads=threads)
+        return OpenVinoPredictor
     if backend is Backend.ONNX:
         from geotiler.models.onnx_predictor import OnnxPredictor
 
-        return OnnxPredictor(bundle, batch=batch, tile_shape=shape, threads=threads)
+        return OnnxPredictor
     from geotiler.models.torch_predictor import TorchPredictor
 
-    return TorchPredictor(bundle, device=device, batch=batch, tile_shape=shape, threads=threads)
+    return TorchPredictor
 
 
 def padded(batch: Batch, card: ModelCard, size: int, tile_shape: tuple[int, int]) -> Batch:

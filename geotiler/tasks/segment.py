@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geotiler.core.masks import class_ids, quantised
+from geotiler.core.masks import class_counts, class_ids, quantised
 from geotiler.core.sweep import Columns, FinishedRows, SweepCounts, sweep
 from geotiler.engines.ordered import ordered_map
 from geotiler.io.parts import Parts
@@ -114,8 +114,9 @@ def segment(spec: SegmentSpec, *, report: Reporter = silent) -> SegmentReport:
     with _parts(plan) as (mask_parts, probability_parts):
         report(StageStarted(stage="segment", total=plan.windows, unit="window"))
         for columns in plan.panels:
-            for rows in _swept(plan, columns, predictor, counts, report):
-                class_px += _store(plan, columns, rows, mask_parts, probability_parts)
+            with closing(_swept(plan, columns, predictor, counts, report)) as swept:
+                for rows in swept:
+                    class_px += _store(plan, columns, rows, mask_parts, probability_parts)
         report(StageFinished(stage="segment"))
         targets = [parts for parts in (mask_parts, probability_parts) if parts is not None]
         report(StageStarted(stage="write", total=len(targets), unit="file"))
@@ -219,11 +220,11 @@ def _store(
     if probability_parts is not None:
         if plan.spec.probability_dtype == "float32":
             values: NDArray[Any] = rows.probabilities.copy()
-            values[:, ~rows.valid] = np.nan
+            np.copyto(values, np.float32(np.nan), where=~rows.valid)
         else:
             values = quantised(rows.probabilities, rows.valid)
         probability_parts.write(rows.row, col, values)
-    return np.bincount(mask.ravel(), minlength=256)
+    return class_counts(mask)
 
 
 def _settings(plan: SegmentPlan) -> dict[str, Any]:

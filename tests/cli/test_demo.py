@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from geotiler.models.bundle import Bundle
+
 SMALL = ["--height", "500", "--width", "640"]
 FILES = {"scene.tif", "truth.geojson", "mask.tif", "buildings.geojson", "preview.png", "demo.json"}
 
@@ -25,8 +27,9 @@ def _geotiler(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_the_demo_writes_its_files_and_can_be_repeated(tmp_path: Path) -> None:
-    first = _geotiler("demo", *SMALL, "--json", folder=tmp_path)
+def test_the_demo_writes_its_files_and_can_be_repeated(tmp_path: Path, tiny_bundle: Bundle) -> None:
+    words = ["demo", *SMALL, "--model", str(tiny_bundle.folder)]
+    first = _geotiler(*words, "--json", folder=tmp_path)
     assert first.returncode == 0, first.stderr
     assert {path.name for path in (tmp_path / "demo").iterdir()} == FILES
     summary = json.loads(first.stdout)
@@ -36,7 +39,7 @@ def test_the_demo_writes_its_files_and_can_be_repeated(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "demo" / "demo.json").read_text(encoding="utf-8")) == summary
     mask = (tmp_path / "demo" / "mask.tif").read_bytes()
 
-    second = _geotiler("demo", *SMALL, folder=tmp_path)
+    second = _geotiler(*words, folder=tmp_path)
     assert second.returncode == 0, second.stderr
     assert (tmp_path / "demo" / "mask.tif").read_bytes() == mask
     assert "synthetic" in second.stdout

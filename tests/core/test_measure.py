@@ -11,7 +11,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geotiler.core.measure import Ground, simplify
+from geotiler.core.measure import Ground
 
 WGS84 = pyproj.Geod(ellps="WGS84")
 
@@ -48,7 +48,7 @@ def test_areas_and_perimeters_agree_with_the_geodesic_solver(place, size_px):
     polygon = shapely.Polygon(outer, [inner])
     area, length = ground.measure(np.array([polygon, polygon]))
     expected = geodesic(ground, polygon)
-    np.testing.assert_allclose(area, expected[0], rtol=1e-5)
+    np.testing.assert_allclose(area, expected[0], rtol=1e-5, atol=1e-4)
     np.testing.assert_allclose(length, expected[1], rtol=1e-6)
 
 
@@ -60,7 +60,7 @@ def test_a_rectangle_anywhere_in_web_mercator(lon, lat, width, height):
     box = shapely.box(0, 0, width, height)
     area, length = ground.measure(np.array([box]))
     expected = geodesic(ground, box)
-    np.testing.assert_allclose([area[0], length[0]], expected, rtol=1e-5)
+    np.testing.assert_allclose([area[0], length[0]], expected, rtol=1e-5, atol=1e-4)
     size, pixel_area = ground.pixel_size_m(np.array([[width / 2, height / 2]]))
     assert pixel_area[0] == pytest.approx(area[0] / (width * height), rel=1e-4)
     assert size[0, 0] * size[0, 1] == pytest.approx(pixel_area[0], rel=1e-4)
@@ -95,37 +95,3 @@ def test_many_polygons_are_measured_quickly():
     started = time.perf_counter()
     ground.measure(boxes)
     assert time.perf_counter() - started < 5  # 0.1 s on a quiet machine
-
-
-def staircase(length: int, slope: float) -> shapely.Polygon:
-    """The pixels below a straight edge."""
-    top = np.floor(np.arange(length) * slope).astype(int) + 5
-    return shapely.union_all([shapely.box(x, 0, x + 1, y) for x, y in enumerate(top)])
-
-
-@pytest.mark.parametrize("slope", [0.1, 1 / 3, 0.5, 0.8, 1.0])
-def test_a_tolerance_of_one_pixel_straightens_any_staircase(slope):
-    polygon = np.array([staircase(60, slope)])
-    thin = simplify(polygon, np.ones((1, 2)), np.ones(1))[0]
-    assert shapely.get_num_coordinates(thin) <= 9
-    assert shapely.hausdorff_distance(polygon[0], thin) <= 1.0
-
-
-def test_corners_stay_where_they_were_and_tolerance_is_on_the_ground():
-    rng = np.random.default_rng(2)
-    rough = np.array([staircase(40, slope) for slope in rng.random(30)])
-    size = np.tile([0.298, 0.596], (30, 1))
-    thin = simplify(rough, size, np.full(30, 0.4))
-    before = shapely.get_num_coordinates(rough).sum()
-    assert shapely.get_num_coordinates(thin).sum() < before
-    assert shapely.is_valid(thin).all()
-    for one, other in zip(rough, thin, strict=True):
-        corners = {tuple(point) for point in shapely.get_coordinates(one)}
-        assert {tuple(point) for point in shapely.get_coordinates(other)} <= corners
-        scaled = [shapely.transform(each, lambda p: p * size[0]) for each in (one, other)]
-        assert shapely.hausdorff_distance(*scaled) <= 0.4 + 1e-9
-
-
-def test_no_tolerance_leaves_every_corner():
-    rough = np.array([staircase(40, 0.3)])
-    assert simplify(rough, np.ones((1, 2)), np.zeros(1))[0].equals_exact(rough[0])

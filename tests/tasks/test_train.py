@@ -1,0 +1,65 @@
+"""`geotiler train` from chips to a model folder that segments."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from geotiler.errors import InputError, OutputError
+from geotiler.models.registry import find_model
+from geotiler.specs import RenderSpec, SegmentSpec
+from geotiler.tasks.render import render
+from geotiler.tasks.segment import segment
+from geotiler.tasks.train import train
+
+
+def _losses(folder: Path) -> list[str]:
+    with (folder / "curve.csv").open(newline="") as file:
+        return [row["train_loss"] for row in csv.DictReader(file)]
+
+
+def test_a_run_leaves_a_model_that_segments(small_run: list[str], tmp_path: Path) -> None:
+    report = train("buildings", [*small_run, "train.steps=3"])
+    assert report.steps == 3
+    assert find_model(str(report.model)).card.metrics[0].name == "IoU"
+    scene = tmp_path / "scene.tif"
+    render(RenderSpec(output=scene, height=128, width=128))
+    done = segment(
+        SegmentSpec(scene=str(scene), output=tmp_path / "mask.tif", model=str(report.model))
+    )
+    assert sum(done.class_px.values()) == 128 * 128
+
+
+def test_training_learns(small_run: list[str]) -> None:
+    """On the chips it is trained on, the validation IoU rises well above all-background."""
+    more = ["train.steps=60", "train.steps_per_epoch=30", "train.lr=5e-3", "train.ema_decay=0.9"]
+    report = train("buildings", [*small_run, *more, "train.decay_steps=20"])
+    assert report.val_iou > 0.25
+
+
+def test_one_seed_gives_one_loss_and_another_another(small_run: list[str], tmp_path: Path) -> None:
+    losses = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train("buildings", [*small_run, f"output={tmp_path / name}", f"train.seed={seed}"])
+        losses.append(_losses(tmp_path / name))
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_a_run_is_lengthened_but_never_overwritten(small_run: list[str], tmp_path: Path) -> None:
+    train("buildings", [*small_run, "train.steps=3"])
+    with pytest.raises(OutputError, match="another run"):
+        train("buildings", small_run)
+    report = train("buildings", [*small_run, "resume=true"])
+    assert report.steps == 6
+    assert len(_losses(tmp_path / "run")) == 2
+
+
+def test_missing_data_says_where_it_looked(small_run: list[str], tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        train("buildings", [*small_run, f"data.root={tmp_path / 'nowhere'}"])
+    assert "nowhere" in str(caught.value)
+    assert "data.root" in str(caught.value)
+    with pytest.raises(InputError, match="nothing to resume"):
+        train("buildings", [*small_run, "resume=true"])

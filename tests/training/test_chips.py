@@ -1,0 +1,68 @@
+"""Reading chips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from geotiler.errors import InputError
+from geotiler.specs import MASK_NODATA
+from geotiler.training.chips import UNLABELLED, load_split, read_chip
+from geotiler.training.config import DataConfig, compose
+from geotiler.training.data import _sample
+
+
+def _folder(root: Path, image: np.ndarray, mask: np.ndarray) -> DataConfig:
+    for name in ("images", "masks"):
+        (root / name).mkdir()
+    cv2.imwrite(str(root / "images" / "a.png"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    cv2.imwrite(str(root / "masks" / "a.png"), mask)
+    (root / "train.txt").write_text("a\n")
+    return DataConfig(root=str(root), gsd_m=0.3, object_value=255, ignore_value=100)
+
+
+def test_values_become_class_ids(tmp_path: Path) -> None:
+    image = np.full((40, 40, 3), (200, 90, 30), np.uint8)
+    image[:, :15] = 0  # a black band at the border
+    image[30:34, 30:34] = 0  # a black roof
+    mask = np.zeros((40, 40), np.uint8)
+    mask[10:20, 20:30] = 255
+    mask[30:34, 30:34] = 255
+    mask[0:5, 30:40] = 100
+    chip = read_chip(tmp_path, "a", _folder(tmp_path, image, mask))
+    assert tuple(chip.image[20, 30]) == (200, 90, 30)  # RGB, not BGR
+    assert (chip.labels[10:20, 20:30] == 1).all()
+    assert (chip.labels[30:34, 30:34] == 1).all()
+    assert (chip.labels[:, :15] == MASK_NODATA).all()
+    assert (chip.labels[0:5, 30:40] == UNLABELLED).all()
+    assert (chip.labels[22:28, 22:28] == 0).all()
+
+
+def test_nodata_enters_as_the_mean_and_unlabelled_pixels_as_they_are() -> None:
+    config = compose("buildings", ["data.root=x"])
+    image = np.full((4, 4, 3), 200, np.uint8)
+    labels = np.array([[0, 1, UNLABELLED, MASK_NODATA]] * 4, np.uint8)
+    pixels, target = _sample(image, labels, config)
+    expected = (200 / 255 - config.model.mean[0]) / config.model.std[0]
+    np.testing.assert_allclose(pixels[:, :, :3], expected, rtol=1e-5)
+    assert (pixels[:, :, 3] == 0).all()
+    assert target[0].tolist() == [0, 1, MASK_NODATA, MASK_NODATA]
+
+
+@pytest.mark.parametrize("missing", ["train.txt", "images/a.png", "masks/a.png"])
+def test_what_is_missing_is_named(tmp_path: Path, missing: str) -> None:
+    flat = np.full((8, 8, 3), 90, np.uint8)
+    config = _folder(tmp_path, flat, flat[..., 0])
+    (tmp_path / missing).unlink()
+    with pytest.raises(InputError) as caught:
+        load_split(config, "train")
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_sizes_that_differ_are_refused(tmp_path: Path) -> None:
+    config = _folder(tmp_path, np.full((8, 8, 3), 90, np.uint8), np.zeros((8, 9), np.uint8))
+    with pytest.raises(InputError, match="differ"):
+        load_split(config, "train")
