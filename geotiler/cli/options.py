@@ -51,7 +51,7 @@ def whole_numbers(text: str | None, flag: str, count: tuple[int, int]) -> tuple[
     values = numbers(text, flag, count)
     if values is None:
         return None
-    if any(value != int(value) for value in values):
+    if not all(value.is_integer() for value in values):
         raise SpecError(f"{flag} takes whole numbers, got {text!r}")
     return tuple(int(value) for value in values)
 

@@ -18,7 +18,6 @@ from geotiler.cli.options import (
     pair,
     whole_numbers,
 )
-from geotiler.errors import SpecError
 from geotiler.specs import Backend, Scale, SegmentSpec
 
 
@@ -113,8 +112,7 @@ def _scale(text: str | None) -> Scale | None:
     if text is None or text == "auto":
         return None
     values = numbers(text, "--scale", (2, 2))
-    if values is None:
-        raise SpecError("--scale takes MIN,MAX or auto")
+    assert values is not None
     return Scale(minimum=values[0], maximum=values[1])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyproj
+import pyproj.exceptions
 
 _STEP_PX = 64.0
 """Length of the measured baseline; one pixel alone would lose digits."""
@@ -25,11 +26,14 @@ def ground_gsd_m(
         shape: scene (height, width).
 
     Returns:
-        None without a CRS, or where the centre has no place on the ellipsoid.
+        None without a CRS, or where it or the scene's centre has no place on the ellipsoid.
     """
     if crs is None:
         return None
-    system = pyproj.CRS.from_user_input(crs)
+    try:
+        system = pyproj.CRS.from_user_input(crs)
+    except pyproj.exceptions.CRSError:  # a system that GDAL knows and PROJ does not
+        return None
     geodetic = system.geodetic_crs
     if geodetic is None:
         return None

@@ -21,19 +21,19 @@ def starts(length_px: int, tile_px: int, stride_px: int) -> list[int]:
 
 
 def _candidates(length_px: int, overlap_px: int, multiple_px: int, longest_px: int) -> list[int]:
-    """Tile sides, one for each number of tiles, that waste the least along one axis."""
-    sides = []
+    """Tile sides that waste the least along one axis, each for some number of tiles."""
+    sides = set()
     count = 1
     while True:
         exact = -(-(length_px + (count - 1) * overlap_px) // count)
         side = -(-exact // multiple_px) * multiple_px
         if side <= max(longest_px, multiple_px):
-            sides.append(max(side, multiple_px))
+            sides.add(max(side, multiple_px))
         if side < 512 or side <= overlap_px + multiple_px:
             break
         count += 1
     shortest = -(-(overlap_px + 1) // multiple_px) * multiple_px
-    return [side for side in sides if side > overlap_px] or [shortest]
+    return sorted(side for side in sides if side > overlap_px) or [shortest]
 
 
 def fitted_tile(

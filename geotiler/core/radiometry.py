@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -88,6 +87,8 @@ def border_nodata(image: NDArray[np.uint8], *, darkest: int = 12, min_px: int = 
     Returns:
         (row, col), True = valid.
     """
+    import cv2  # 15 MB that inference does without
+
     dark = (image.max(axis=2) <= darkest).astype(np.uint8)
     if not dark.any():
         return np.ones(dark.shape, bool)

@@ -254,7 +254,10 @@ def _blended_rows(
             mask.append(known)
         (valid,) = mask.rows(row, stop)
         tiles = _tiles(pixels, valid, (row, stop), starts, plan, counts, advanced)
-        _blend_tiles(tiles, blender, network, plan, counts, advanced)
+        # No name holds a batch: it is freed before the next one is made.
+        while dealt_with := _blend_batch(list(islice(tiles, plan.batch)), blender, network):
+            counts.computed += dealt_with
+            advanced(dealt_with)
         first, probabilities = blender.finish_row()
         emitted = first + probabilities.shape[1]
         known = valid[first - row : emitted - row]
@@ -282,26 +285,21 @@ def _tiles(
             advanced(1)
             continue
         (raw,) = pixels.rows(*rows, columns)
-        tile = normalise(raw, known, scale=plan.scale, mean=plan.mean, std=plan.std)
-        yield col, _padded(tile, plan.tile_shape)
+        yield col, _padded(
+            normalise(raw, known, scale=plan.scale, mean=plan.mean, std=plan.std), plan.tile_shape
+        )
 
 
-def _blend_tiles(
-    tiles: Iterator[tuple[int, NDArray[np.float32]]],
-    blender: StripBlender,
-    network: Network,
-    plan: SweepPlan,
-    counts: SweepCounts,
-    advanced: Callable[[int], None],
-) -> None:
-    """Run the network over tiles, batch by batch, and hand its answers to the blender."""
-    while batch := list(islice(tiles, plan.batch)):
-        inputs = np.stack([tile for _, tile in batch]) if len(batch) > 1 else batch[0][1][None]
-        answers = network(inputs)
-        for (col, _), answer in zip(batch, answers, strict=True):
-            blender.add(col, answer)
-        counts.computed += len(batch)
-        advanced(len(batch))
+def _blend_batch(
+    tiles: list[tuple[int, NDArray[np.float32]]], blender: StripBlender, network: Network
+) -> int:
+    """Hand a network's answers for a batch of tiles to the blender; how many there were."""
+    if not tiles:
+        return 0
+    inputs = np.stack([tile for _, tile in tiles]) if len(tiles) > 1 else tiles[0][1][None]
+    for (col, _), answer in zip(tiles, network(inputs), strict=True):
+        blender.add(col, answer)
+    return len(tiles)
 
 
 def _padded(tile: NDArray[np.float32], tile_shape: tuple[int, int]) -> NDArray[np.float32]:

@@ -25,15 +25,20 @@ def check_output(path: Path, overwrite: bool, needed_bytes: int = 0) -> None:
             is too small.
     """
     parent = path.parent
-    if path.is_dir():
-        raise OutputError(f"output {path} is a folder", hint="name a file with -o/--output")
-    if path.exists() and not overwrite:
-        raise OutputError(f"output {path} exists already", hint="--overwrite replaces it")
-    if not parent.is_dir():
-        raise OutputError(f"output folder {parent} does not exist", hint=f"mkdir -p {parent}")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(f"output folder {parent} is not writable", hint="choose another -o")
-    free_bytes = shutil.disk_usage(parent).free
+    try:
+        if path.is_dir():
+            raise OutputError(f"output {path} is a folder", hint="name a file with -o/--output")
+        if path.exists() and not overwrite:
+            raise OutputError(f"output {path} exists already", hint="--overwrite replaces it")
+        if not parent.is_dir():
+            raise OutputError(f"output folder {parent} does not exist", hint=f"mkdir -p {parent}")
+        if not os.access(parent, os.W_OK | os.X_OK):
+            raise OutputError(f"output folder {parent} is not writable", hint="choose another -o")
+        free_bytes = shutil.disk_usage(parent).free
+    except OSError as error:  # a name too long, a folder that may not be entered
+        if isinstance(error, OutputError):
+            raise
+        raise OutputError(f"output {str(path)[:80]} cannot be written: {error.strerror}") from error
     if needed_bytes > free_bytes:
         raise OutputError(
             f"output {path} needs about {needed_bytes / 1e6:,.0f} MB of disk, "
@@ -61,6 +66,8 @@ def replacing(path: Path, overwrite: bool) -> Iterator[Path]:
     try:
         temporary = folder / path.name
         yield temporary
+        if path.exists() and not overwrite:  # it may have appeared meanwhile
+            raise OutputError(f"output {path} exists already", hint="--overwrite replaces it")
         try:
             # Sidecars first: the target's own name appears only when everything is there.
             for extra in sorted(folder.iterdir()):

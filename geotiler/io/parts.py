@@ -8,6 +8,7 @@ absent or whole.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from geotiler.io.outputs import replacing
 from geotiler.io.raster import quiet_about_georeferencing
 
 _GDAL_TYPES = {"uint8": "Byte", "float32": "Float32"}
+_PART_NAME = re.compile(r"r\d+-c\d+\.tif")
+_OWN_FILES = {"journal.json", "journal.json.new", "mosaic.vrt"}
 _DRIVERS = {".tif": "COG", ".tiff": "COG", ".png": "PNG"}
 
 
@@ -74,17 +77,30 @@ class Parts:
         """Args: output: the target, which the folder is named after. layout: what it will be.
 
         Raises:
-            OutputError: the folder cannot be made.
+            OutputError: the folder cannot be made, or there is one that holds something else.
         """
         self.folder = output.with_name(output.name + ".parts")
         self._output = output
         self._layout = layout
         self._placed: list[tuple[str, int, int, int, int]] = []
         try:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            if self.folder.is_dir():
+                self._check_ours()
+                shutil.rmtree(self.folder)
             self.folder.mkdir()
         except OSError as error:
+            if isinstance(error, OutputError):
+                raise
             raise OutputError(f"{self.folder} cannot be made: {error.strerror}") from error
+
+    def _check_ours(self) -> None:
+        """Raises: OutputError: the folder holds what no run of geotiler has left there."""
+        for entry in sorted(self.folder.iterdir()):
+            if entry.name not in _OWN_FILES and not _PART_NAME.fullmatch(entry.name):
+                raise OutputError(
+                    f"folder {self.folder} is needed for unfinished work, but holds {entry.name}",
+                    hint="move it away, or choose another -o",
+                )
 
     def write(self, row: int, col: int, values: NDArray[np.generic]) -> None:
         """Store a finished rectangle (band, row, col) whose first pixel is at (row, col).
@@ -98,7 +114,8 @@ class Parts:
             with quiet_about_georeferencing(), rasterio.open(
                 self.folder / name, "w", driver="GTiff", count=bands, height=height, width=width,
                 dtype=self._layout.dtype, nodata=self._layout.nodata, compress="deflate", zlevel=1,
-                bigtiff="if_safer", blockysize=min(height, 64),
+                # Narrow blocks: the finished file's blocks are read from few of them.
+                bigtiff="if_safer", tiled=True, blockxsize=512, blockysize=64,
             ) as part:  # fmt: skip
                 part.write(values)
         except (RasterioError, OSError) as error:
@@ -106,8 +123,11 @@ class Parts:
         self._placed.append((name, row, col, height, width))
         journal = {"parts": self._placed, "shape": self._layout.shape}
         temporary = self.folder / "journal.json.new"
-        temporary.write_text(json.dumps(journal), encoding="utf-8")
-        temporary.replace(self.folder / "journal.json")
+        try:
+            temporary.write_text(json.dumps(journal), encoding="utf-8")
+            temporary.replace(self.folder / "journal.json")
+        except OSError as error:
+            raise OutputError(f"{temporary} cannot be written: {error.strerror}") from error
 
     def assemble(self, overwrite: bool) -> None:
         """Turn the parts into the target and remove them.
@@ -116,7 +136,6 @@ class Parts:
             OutputError: the disk refuses, or the target appeared meanwhile.
         """
         mosaic = self.folder / "mosaic.vrt"
-        mosaic.write_text(_mosaic(self._layout, self._placed), encoding="utf-8")
         driver = raster_driver(self._output)
         options: dict[str, str] = {}
         if driver == "COG":
@@ -127,6 +146,7 @@ class Parts:
             }  # fmt: skip
             options["PREDICTOR"] = "YES" if self._layout.dtype == "float32" else "NO"
         try:
+            mosaic.write_text(_mosaic(self._layout, self._placed), encoding="utf-8")
             with quiet_about_georeferencing(), replacing(self._output, overwrite) as temporary:
                 rasterio.shutil.copy(mosaic, temporary, driver=driver, strict=False, **options)
         except (RasterioError, OSError) as error:

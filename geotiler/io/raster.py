@@ -26,13 +26,18 @@ from geotiler.core.geodesy import ground_gsd_m
 from geotiler.errors import InputError, SpecError
 from geotiler.specs import Window
 
-CACHE_BYTES = 64 * 2**20
+CACHE_BYTES = 32 * 2**20
 """GDAL's block cache; its own default is a share of the machine's memory."""
 
 STRIP_PX = 4_000_000
 """About how many pixels a strip of `Scene.strips` has."""
 
+TALLEST_BLOCK_PX = 2048
+"""Taller blocks are not read whole: memory must not grow with a scene that is one block."""
+
 CLASSES_TAG = "GEOTILER_CLASSES"
+
+_WARNINGS_LOCK = threading.RLock()
 
 
 @contextmanager
@@ -41,7 +46,8 @@ def quiet_about_georeferencing() -> Iterator[None]:
 
     Photographs and the parts of an output never have one.
     """
-    with warnings.catch_warnings():
+    # Filters belong to the whole process: two threads that set and restore them would mix them up.
+    with _WARNINGS_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
 
@@ -68,7 +74,11 @@ class Scene:
         self.block_shape: tuple[int, int] = dataset.block_shapes[0]
         self.descriptions: tuple[str | None, ...] = dataset.descriptions
         self.tags: dict[str, str] = dataset.tags()
+        self.files: tuple[str, ...] = tuple(dataset.files)
+        """Everything it is read from: a virtual raster names its sources."""
         self._flags = dataset.mask_flag_enums
+        colours = dataset.colorinterp
+        self._alpha = colours.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in colours else None
 
     def __enter__(self) -> Scene:
         return self
@@ -115,6 +125,10 @@ class Scene:
             else:
                 names.append(None)
         return tuple(names)
+
+    def has_palette(self, band: int) -> bool:
+        """True if a band holds indices into a table of colours."""
+        return bool(self._dataset.colorinterp[band - 1] == ColorInterp.palette)
 
     @property
     def class_names(self) -> dict[int, str]:
@@ -171,7 +185,7 @@ class Scene:
         self, window: Window, bands: Sequence[int], values: NDArray[Any]
     ) -> NDArray[np.bool_]:
         valid = np.ones(window.shape, bool)
-        shared_mask_read = False
+        shared: int | None = None
         for band, plane in zip(bands, values, strict=True):
             flags = self._flags[band - 1]
             nodata = self._dataset.nodatavals[band - 1]
@@ -179,14 +193,23 @@ class Scene:
                 valid &= np.isfinite(plane)
             if nodata is not None and not math.isnan(nodata):
                 valid &= plane != nodata
-            if MaskFlags.per_dataset in flags and not shared_mask_read:
-                try:
-                    mask = self._dataset.read_masks(band, window=_rasterio_window(window))
-                except (RasterioError, OSError) as error:
-                    raise self._damaged(window, error) from error
-                valid &= mask > 0
-                shared_mask_read = True
+            if MaskFlags.per_dataset in flags:
+                shared = band
+            elif not flags:  # a mask of this band's own
+                valid &= self._stored_mask(window, band)
+        if shared is not None:
+            valid &= self._stored_mask(window, shared)
+        elif self._alpha is not None:  # GDAL forgets alpha where there is a nodata value
+            valid &= self.read(window, [self._alpha])[0] > 0
         return valid
+
+    def _stored_mask(self, window: Window, band: int) -> NDArray[np.bool_]:
+        try:
+            mask = self._dataset.read_masks(band, window=_rasterio_window(window))
+        except (RasterioError, OSError) as error:
+            raise self._damaged(window, error) from error
+        stored: NDArray[np.bool_] = mask > 0
+        return stored
 
     def _damaged(self, window: Window, error: Exception) -> InputError:
         reason = " ".join(str(error.__cause__ or error).split())[:160]
@@ -204,8 +227,14 @@ class Scene:
 
     def strip_rows(self, width_px: int) -> int:
         """Rows of a strip of that width: whole block rows, about 4 Mpx."""
+        return self.block_rows(STRIP_PX // max(1, width_px))
+
+    def block_rows(self, about_px: int) -> int:
+        """About that many rows: whole block rows, at least one unless blocks are very tall."""
         block = min(self.block_shape[0], self.height)
-        return block * max(1, STRIP_PX // max(1, width_px) // block)
+        if block > TALLEST_BLOCK_PX:
+            return max(1, about_px)
+        return block * max(1, about_px // block)
 
 
 class SceneReader:
@@ -245,10 +274,15 @@ def open_scene(path: str) -> Scene:
             of their own; these are listed.
     """
     path = str(path)
-    if _is_local(path) and not Path(path).exists():
-        raise InputError(f"no such file: {path}")
-    if _is_local(path) and Path(path).is_dir() and not list(Path(path).iterdir()):
-        raise InputError(f"{path} is an empty folder, expected a raster")
+    try:
+        if _is_local(path) and not Path(path).exists():
+            raise InputError(f"no such file: {path}")
+        if _is_local(path) and Path(path).is_dir() and not list(Path(path).iterdir()):
+            raise InputError(f"{path} is an empty folder, expected a raster")
+    except OSError as error:  # a name too long, a folder that may not be entered
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path[:80]} cannot be opened: {error.strerror}") from error
     try:
         with quiet_about_georeferencing():
             dataset = rasterio.open(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -273,8 +273,15 @@ def is_vector(path: str) -> bool:
         return False
 
 
-def read_features(path: str) -> Features:
-    """All features of a vector file's first layer; features without geometry are left out.
+def read_features(
+    path: str, *, columns: Sequence[str] | None = None, keep_empty: bool = False
+) -> Features:
+    """All features of a vector file's first layer.
+
+    Args:
+        path: vector file.
+        columns: attributes to read, as far as they exist; None: all.
+        keep_empty: features without geometry stay, as None or empty; otherwise they are left out.
 
     Raises:
         InputError: missing, not a vector file, or without geometries.
@@ -283,13 +290,14 @@ def read_features(path: str) -> Features:
         raise InputError(f"no such file: {path}")
     try:
         if path.lower().endswith(".parquet"):
-            geometries, attributes, crs = _read_parquet(path)
+            geometries, attributes, crs = _read_parquet(path, columns)
         else:
-            meta, _, wkb, columns = pyogrio.raw.read(path, force_2d=True)
+            wanted = None if columns is None else list(columns)
+            meta, _, wkb, values = pyogrio.raw.read(path, force_2d=True, columns=wanted)
             if wkb is None:
                 raise ValueError("its first layer has no geometries")
             geometries = shapely.from_wkb(wkb)
-            attributes = dict(zip(meta["fields"].tolist(), columns, strict=True))
+            attributes = dict(zip(meta["fields"].tolist(), values, strict=True))
             crs = None if meta["crs"] is None else pyproj.CRS.from_user_input(meta["crs"])
     except Exception as error:
         reason = " ".join(str(error).split())[:160]
@@ -297,13 +305,24 @@ def read_features(path: str) -> Features:
             f"{path} cannot be read as a vector file: {reason}",
             hint="geotiler reads what GDAL reads, and GeoParquet",
         ) from error
+    if keep_empty:
+        return Features(geometries, attributes, crs)
     there = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
     kept = {name: np.asarray(column)[there] for name, column in attributes.items()}
     return Features(geometries[there], kept, crs)
 
 
+def attribute_names(path: str) -> list[str]:
+    """Names of the attributes of a vector file that `read_features` reads."""
+    if path.lower().endswith(".parquet"):
+        schema = pa.parquet.read_schema(path)
+        geometry = json.loads(schema.metadata[b"geo"])["primary_column"]
+        return [name for name in schema.names if name != geometry]
+    return [str(name) for name in pyogrio.read_info(path)["fields"]]
+
+
 def _read_parquet(
-    path: str,
+    path: str, columns: Sequence[str] | None
 ) -> tuple[Geometries, dict[str, npt.NDArray[Any]], pyproj.CRS | None]:
     table = pa.parquet.read_table(path)
     metadata = table.schema.metadata or {}
@@ -316,5 +335,9 @@ def _read_parquet(
         raise ValueError(f"geometry encoding {column['encoding']}, expected WKB")
     crs = column.get("crs", "OGC:CRS84")
     geometries = shapely.force_2d(shapely.from_wkb(table[name].to_numpy()))
-    attributes = {other: table[other].to_numpy() for other in table.column_names if other != name}
+    attributes = {
+        other: table[other].to_numpy()
+        for other in table.column_names
+        if other != name and (columns is None or other in columns)
+    }
     return geometries, attributes, None if crs is None else pyproj.CRS.from_user_input(crs)

@@ -108,6 +108,7 @@ def segment(spec: SegmentSpec, *, report: Reporter = silent) -> SegmentReport:
     for notice in plan.notices:
         report(Notice(message=notice, warning=True))
     predictor = _open_predictor(plan)
+    backend = predictor.name
     started = time.perf_counter()
     counts = SweepCounts()
     class_px = np.zeros(256, np.int64)
@@ -118,6 +119,7 @@ def segment(spec: SegmentSpec, *, report: Reporter = silent) -> SegmentReport:
                 for rows in swept:
                     class_px += _store(plan, columns, rows, mask_parts, probability_parts)
         report(StageFinished(stage="segment"))
+        del predictor  # its memory is free for what follows
         targets = [parts for parts in (mask_parts, probability_parts) if parts is not None]
         report(StageStarted(stage="write", total=len(targets), unit="file"))
         for parts in reversed(targets):  # the mask last: when it is there, everything is
@@ -125,7 +127,7 @@ def segment(spec: SegmentSpec, *, report: Reporter = silent) -> SegmentReport:
             report(StageAdvanced(stage="write", amount=1))
         report(StageFinished(stage="write"))
     seconds = time.perf_counter() - started
-    return _report(plan, counts, class_px, seconds, predictor.name)
+    return _report(plan, counts, class_px, seconds, backend)
 
 
 def estimate(spec: SegmentSpec) -> SegmentEstimate:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from geotiler.core.grid import Grid, fitted_tile
 from geotiler.core.radiometry import chosen_bands, percentile_scale
 from geotiler.core.resample import Axis
 from geotiler.core.sweep import Columns, SweepPlan, swept_columns
-from geotiler.errors import InputError, SpecError
+from geotiler.errors import InputError, OutputError, SpecError
 from geotiler.io.outputs import check_output
 from geotiler.io.parts import RasterLayout, raster_driver
 from geotiler.io.raster import CLASSES_TAG, Scene, open_scene
@@ -126,23 +128,44 @@ def plan_segment(spec: SegmentSpec) -> SegmentPlan:
                 f"model {bundle.card.name!r} does {bundle.card.task}, expected segmentation",
                 hint="geotiler models list shows what each does",
             )
+        _check_formats(spec, bundle, scene)
         return _planned(spec, bundle, scene)
 
 
 def _check_outputs(spec: SegmentSpec) -> None:
-    targets = [spec.output, *([spec.probability] if spec.probability else [])]
+    targets = _targets(spec)
     for target in targets:
         raster_driver(target)
+        if _is_same_file(target, spec.scene):
+            raise SpecError(f"output {target} is the scene itself", hint="choose another name")
         check_output(target, spec.overwrite)
     if len({target.resolve() for target in targets}) < len(targets):
         raise SpecError("mask and probability need different files", hint="--probability p.tif")
-    for target in targets:
-        try:
-            same = target.exists() and target.samefile(spec.scene)
-        except OSError:
-            same = False
-        if same:
-            raise SpecError(f"output {target} is the scene itself", hint="choose another -o")
+
+
+def _targets(spec: SegmentSpec) -> list[Path]:
+    return [spec.output, *([spec.probability] if spec.probability else [])]
+
+
+def _is_same_file(target: Path, source: str) -> bool:
+    try:
+        return target.exists() and target.samefile(source)
+    except OSError:  # the source is no file, or is not there
+        return False
+
+
+def _check_formats(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> None:
+    """Raises: an output that would replace a source of the scene, or cannot hold its pixels."""
+    for target in _targets(spec):
+        if any(_is_same_file(target, source) for source in scene.files):
+            raise SpecError(f"output {target} is read by the scene", hint="choose another name")
+    if spec.probability is None or raster_driver(spec.probability) != "PNG":
+        return
+    if spec.probability_dtype != "uint8" or len(bundle.card.classes) > 1:
+        raise OutputError(
+            f"output {spec.probability}: a PNG holds one class as uint8",
+            hint="name it --probability p.tif",
+        )
 
 
 def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> SegmentPlan:
@@ -162,7 +185,6 @@ def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> SegmentPlan:
         width = 4 if spec.probability_dtype == "float32" else 1
         needed = 2 * pixels * len(card.classes) * width
         check_output(spec.probability, spec.overwrite, needed_bytes=needed)
-    block = min(scene.block_shape[0], scene.height)
     return SegmentPlan(
         spec=spec,
         bundle=bundle,
@@ -174,7 +196,7 @@ def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> SegmentPlan:
         gsd_m=gsd_m,
         threshold=threshold,
         mask=_mask_layout(bundle, scene, settings),
-        chunk_rows=block * max(1, _CHUNK_ROWS // block),
+        chunk_rows=scene.block_rows(_CHUNK_ROWS),
         settings=settings,
         notices=tuple(notices),
     )
@@ -185,6 +207,12 @@ def _bands(
 ) -> tuple[int, ...]:
     wanted = bundle.card.bands
     bands = spec.bands or chosen_bands(scene.band_names, wanted)
+    for band in bands or range(1, scene.count + 1):
+        if band <= scene.count and scene.has_palette(band):
+            raise InputError(
+                f"band {band} of {scene.path} holds indices into a colour table, not colours",
+                hint="expand it first, as gdal_translate -expand rgb does",
+            )
     if bands is None:
         names = ", ".join(str(name or "unnamed") for name in scene.band_names[:12])
         example = ",".join(str(min(i + 1, scene.count)) for i in range(len(wanted)))
@@ -292,7 +320,9 @@ def _grid(
     spec: SegmentSpec, bundle: Bundle, shape: tuple[int, int], settings: dict[str, Setting]
 ) -> Grid:
     overlap_px = spec.overlap_px if spec.overlap_px is not None else bundle.card.overlap_px
-    tile = spec.tile_px or fitted_tile(shape, overlap_px)
+    # Both the specification's multiple of 32 and what the network asks for.
+    multiple_px = math.lcm(32, bundle.card.stride_of_network)
+    tile = spec.tile_px or fitted_tile(shape, overlap_px, multiple_px)
     settings["tile_px"] = Setting(value=list(tile), origin="flag" if spec.tile_px else "scene")
     settings["overlap_px"] = Setting(
         value=overlap_px, origin="model card" if spec.overlap_px is None else "flag"

@@ -69,6 +69,25 @@ def _card(config: Config, val_iou: float, steps: int) -> ModelCard:
     )
 
 
+def _take_from_card(config: Config, card: ModelCard) -> None:
+    """What the weights were made with goes on: another normalisation would undo them.
+
+    Raises:
+        SpecError: the model does something else.
+    """
+    if card.task != "segmentation" or card.activation != "sigmoid":
+        raise SpecError(
+            f"init={config.init} is no one-class segmentation model",
+            hint="geotiler models list shows what each does",
+        )
+    model = config.model
+    model.library, model.architecture = card.library, card.architecture
+    model.arguments = dict(card.arguments)
+    model.mean, model.std = list(card.mean), list(card.std)
+    model.training_data = [*card.training_data, *model.training_data]
+    model.credits = list(dict.fromkeys([*card.credits, *model.credits]))
+
+
 def train(
     task: str = "buildings", overrides: Sequence[str] = (), *, report: Reporter = silent
 ) -> TrainReport:
@@ -90,10 +109,15 @@ def train(
     config = compose(task, list(overrides))
     if not 0 < config.model.gsd_m <= 100:
         raise SpecError(f"model.gsd_m must be positive metres, got {config.model.gsd_m}")
-    network = load_network(find_model(config.init)) if config.init else None
+    network = None
+    if config.init:
+        bundle = find_model(config.init)
+        network = load_network(bundle)
+        _take_from_card(config, bundle.card)
     result = fit(config, report, network)
     folder = Path(config.output) / "model"
-    write_bundle(folder, _card(config, result.val_iou, result.steps), result.network)
+    card = _card(config, result.val_iou, result.steps)
+    write_bundle(folder, card, result.network, overwrite=True)  # the run's own folder
     report(Notice(message=f"model folder {folder}"))
     return TrainReport(
         model=folder,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,15 @@ from geotiler.training.framework import pl
 from geotiler.training.segmentation import Segmentation
 
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint  # isort: skip
+
+
+_EXPECTED = (
+    ".*does not have many workers.*",  # reading is cheap next to the network
+    ".*exists and is not empty.*",  # the run's own folder
+    ".*could not find the monitored key.*",  # a resumed run first ends the epoch it was saved in
+    ".*`isinstance\\(treespec, LeafSpec\\)`.*",
+)
+"""Warnings of Lightning that say what is meant to be so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +69,8 @@ class _Progress(pl.Callback):
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         metrics = trainer.callback_metrics
+        if "val_iou" not in metrics:  # a resumed run first ends the epoch it was saved in
+            return
         row = {
             "step": float(trainer.global_step),
             "train_loss": float(metrics.get("train_loss", float("nan"))),
@@ -138,12 +150,15 @@ def fit(config: Config, report: Reporter, network: nn.Module | None = None) -> F
     progress = _Progress(report, config, folder / "curve.csv")
     trainer, best = _trainer(config, folder, progress)
     module = Segmentation(config, network)
-    trainer.fit(
-        module,
-        datamodule=ChipData(config),
-        ckpt_path=str(last) if config.resume else None,
-        weights_only=False,  # our own checkpoint: optimiser and configuration objects
-    )
+    with warnings.catch_warnings():
+        for text in _EXPECTED:
+            warnings.filterwarnings("ignore", message=text)
+        trainer.fit(
+            module,
+            datamodule=ChipData(config),
+            ckpt_path=str(last) if config.resume else None,
+            weights_only=False,  # our own checkpoint: optimiser and configuration objects
+        )
     state = torch.load(best.best_model_path, map_location="cpu", weights_only=False)
     module.load_state_dict(state["state_dict"])
     return FitResult(

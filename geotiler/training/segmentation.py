@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from geotiler.errors import ModelError
 from geotiler.models.build import build_network, load_encoder
 from geotiler.models.vision import segmentation_models
 from geotiler.specs import MASK_NODATA
@@ -37,9 +39,30 @@ def build_for_training(config: Config) -> nn.Module:
     network = build_network(
         config.model.library, config.model.architecture, config.model.arguments
     )
-    if config.model.encoder_weights:
-        load_encoder(network, config.model.encoder_weights)
+    if config.model.encoder_weights == "imagenet":
+        _download_encoder(network, config.model.arguments)
+    elif config.model.encoder_weights:
+        load_encoder(network, Path(config.model.encoder_weights))
     return network
+
+
+def _download_encoder(network: nn.Module, arguments: dict[str, Any]) -> None:
+    """Fill the encoder with ImageNet weights from the hub that smp knows.
+
+    Raises:
+        ModelError: the hub cannot be reached, or has no such weights.
+    """
+    name = arguments.get("encoder_name", "resnet34")
+    depth = arguments.get("encoder_depth", 5)
+    try:
+        encoder = segmentation_models().encoders.get_encoder(name, depth=depth, weights="imagenet")
+    except Exception as error:  # whatever a hub client or an unknown name raises
+        reason = " ".join(str(error).split())[:240]
+        raise ModelError(
+            f"ImageNet weights of {name} cannot be fetched: {reason}",
+            hint="model.encoder_weights takes the path of a safetensors file, or null",
+        ) from error
+    network.encoder.load_state_dict(encoder.state_dict())
 
 
 class Segmentation(pl.LightningModule):
@@ -51,7 +74,8 @@ class Segmentation(pl.LightningModule):
         losses = segmentation_models().losses
         self._config = config
         built = build_for_training(config) if network is None else network
-        self.network = built.to(memory_format=torch.channels_last)
+        # Weights that were loaded for fine-tuning arrive in evaluation mode.
+        self.network = built.train().to(memory_format=torch.channels_last)
         self._bce = losses.SoftBCEWithLogitsLoss(ignore_index=MASK_NODATA)
         self._dice = losses.DiceLoss("binary", ignore_index=MASK_NODATA)
         self._counts = [0, 0, 0]

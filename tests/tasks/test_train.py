@@ -34,7 +34,7 @@ def test_a_run_leaves_a_model_that_segments(small_run: list[str], tmp_path: Path
 
 def test_training_learns(small_run: list[str]) -> None:
     """On the chips it is trained on, the validation IoU rises well above all-background."""
-    more = ["train.steps=60", "train.steps_per_epoch=30", "train.lr=5e-3", "train.ema_decay=0.9"]
+    more = ["train.steps=40", "train.steps_per_epoch=20", "train.lr=5e-3", "train.ema_decay=0.9"]
     report = train("buildings", [*small_run, *more, "train.decay_steps=20"])
     assert report.val_iou > 0.25
 
@@ -63,3 +63,16 @@ def test_missing_data_says_where_it_looked(small_run: list[str], tmp_path: Path)
     assert "data.root" in str(caught.value)
     with pytest.raises(InputError, match="nothing to resume"):
         train("buildings", [*small_run, "resume=true"])
+
+
+def test_fine_tuning_keeps_what_the_weights_were_made_with(
+    small_run: list[str], tmp_path: Path
+) -> None:
+    first = train("buildings", [*small_run, "train.steps=3", "model.mean=[0.4,0.5,0.6]"])
+    second = train(
+        "buildings",
+        [*small_run, f"init={first.model}", "train.steps=3", f"output={tmp_path / 'fine'}"],
+    )
+    card = find_model(str(second.model)).card
+    assert card.mean == (0.4, 0.5, 0.6)
+    assert card.arguments["encoder_depth"] == 3

@@ -1,0 +1,234 @@
+"""Labels from vector files.
+
+A file is read once; for each scene its features are moved into the pixels of the chips and put into
+a spatial index, so that a window costs what lies in it, whatever the scene and the file hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyproj
+import rasterio.features
+import shapely
+from affine import Affine
+from numpy.typing import NDArray
+
+from geotiler.errors import InputError
+from geotiler.io.label_source import Classes, Frame
+from geotiler.io.vector import attribute_names, read_features
+from geotiler.specs import LARGEST_CLASS, MASK_NODATA, ClassRule, Window
+
+Shapes = NDArray[np.object_]
+
+_ROOM_PX = 2.0
+"""Room around a window in which polygons are looked for."""
+
+_POLYGONAL = [shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON]
+
+
+class PolygonFile:
+    """Polygons of a vector file with the class id of each."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        flag: str = "--labels",
+        attribute: str | None = None,
+        classes: Sequence[ClassRule] = (),
+    ) -> None:
+        """Read it.
+
+        Args:
+            path: vector file.
+            flag: that named it, for hints.
+            attribute: that tells the class; None: all are class 1, or that of the one rule.
+            classes: what the attribute's values mean.
+
+        Raises:
+            InputError: unreadable, without polygons, without the attribute, or with classes that
+                collide.
+        """
+        self.path = path
+        self._flag = flag
+        wanted = [] if attribute is None else [attribute]
+        features = read_features(path, columns=wanted, keep_empty=True)
+        if attribute is not None and attribute not in features.attributes:
+            have = ", ".join(attribute_names(path)[:12]) or "none"
+            raise InputError(
+                f"{path} has no attribute {attribute!r}; its attributes: {have}",
+                hint="--attribute takes one of these",
+            )
+        self.crs = features.crs
+        self.shapes: Shapes = features.geometries
+        self.classes: dict[int, str] = {}
+        self.unmapped = 0
+        """Features whose value has no class: they count as background."""
+        if attribute is None:
+            rule = next(iter(classes), ClassRule(id=1, name="object", values=("object",)))
+            self.ids = np.full(len(self.shapes), rule.id, np.uint8)
+            self.classes = {rule.id: rule.name}
+        else:
+            self.ids = self._mapped(features.attributes[attribute], classes)
+        kinds = shapely.get_type_id(self.shapes)
+        polygonal = np.isin(
+            kinds, [shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON]
+        )
+        self._useless = ~polygonal | shapely.is_empty(self.shapes)
+        if self._useless.all():
+            what = "no polygons" if len(self.shapes) else "no features"
+            raise InputError(f"{path} holds {what}", hint=f"{flag} takes a file of polygons")
+        self.bad: dict[int, str] = {}
+        """Feature number (from 0) → what is wrong with it, as far as scenes have asked."""
+
+    def _mapped(self, column: NDArray[Any], rules: Sequence[ClassRule]) -> NDArray[np.uint8]:
+        texts = _texts(column)
+        by_value = {value.casefold(): rule.id for rule in rules for value in rule.values}
+        self.classes = {rule.id: rule.name for rule in rules if 0 < rule.id < MASK_NODATA}
+        known = np.array([text.casefold() in by_value for text in texts], bool)
+        self.unmapped = int(np.count_nonzero(~known))
+        if len(texts) and not known.any():
+            have = ", ".join(sorted(set(texts) - {""})[:8]) or "none"
+            raise InputError(
+                f"{self.path} has no feature of the classes {', '.join(by_value)}; values: {have}",
+                hint="--classes building=1,road=2 names values of the attribute",
+            )
+        return np.array([by_value.get(text.casefold(), 0) for text in texts], np.uint8)
+
+    def onto(self, frame: Frame, *, skip_bad: bool) -> PolygonLabels | None:
+        """The polygons in pixels of a frame; None if none of them lies there.
+
+        Raises:
+            InputError: no CRS where the scene has one, a place that does not exist, or, unless
+                `skip_bad`, features without area or with outlines that cross themselves.
+        """
+        self._remember_useless(skip_bad)
+        moved = self._in_pixels(frame)
+        bounds = shapely.bounds(moved)
+        height, width = frame.shape
+        with np.errstate(invalid="ignore"):
+            here = (
+                (bounds[:, 0] < width) & (bounds[:, 2] > 0)
+                & (bounds[:, 1] < height) & (bounds[:, 3] > 0) & ~self._useless
+            )  # fmt: skip
+        chosen = np.flatnonzero(here)
+        wrong = chosen[~shapely.is_valid(moved[chosen])]
+        for index in wrong.tolist():
+            reason = shapely.is_valid_reason(self.shapes[index])
+            self.bad[index] = "Self-intersection" if reason == "Valid Geometry" else reason
+        self._complain(skip_bad)
+        chosen = np.setdiff1d(chosen, wrong)
+        if not chosen.size:
+            return None
+        return PolygonLabels(moved[chosen], self.ids[chosen])
+
+    def _remember_useless(self, skip_bad: bool) -> None:
+        for index in np.flatnonzero(self._useless).tolist():
+            shape = self.shapes[index]
+            empty = shape is None or shape.is_empty
+            self.bad[index] = "empty geometry" if empty else f"{shape.geom_type}, not a polygon"
+        self._complain(skip_bad)
+
+    def _complain(self, skip_bad: bool) -> None:
+        if self.bad and not skip_bad:
+            index, reason = next(iter(self.bad.items()))
+            raise InputError(
+                f"{self.path} has {len(self.bad)} bad feature{'s' if len(self.bad) > 1 else ''}, "
+                f"the first is number {index + 1}: {reason}",
+                hint="--skip-bad leaves them out and counts them",
+            )
+
+    def _in_pixels(self, frame: Frame) -> Shapes:
+        points = shapely.get_coordinates(self.shapes)
+        if frame.crs is None:
+            pixels = points * [axis.ratio for axis in frame.axes[::-1]]
+        else:
+            if self.crs is None:
+                raise InputError(
+                    f"{self.path} has no CRS, but {frame.path} has one",
+                    hint=f"{self._flag} takes a vector file with a CRS",
+                )
+            there = pyproj.Transformer.from_crs(self.crs, frame.crs.to_wkt(), always_xy=True)
+            x, y = there.transform(points[:, 0], points[:, 1])
+            a, b, c, d, e, f = tuple(~frame.transform)[:6]
+            with np.errstate(invalid="ignore"):
+                pixels = np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+        moved: Shapes = shapely.set_coordinates(self.shapes.copy(), pixels)
+        return moved
+
+
+class PolygonLabels:
+    """Polygons in pixels, burned window by window where they contain a pixel's centre."""
+
+    def __init__(self, shapes: Shapes, ids: NDArray[np.uint8]) -> None:
+        """Args: shapes: in pixels. ids: class of each; later ones lie on top."""
+        self._shapes = shapes
+        self._ids = ids
+        self._tree = shapely.STRtree(shapes)
+
+    def read(self, window: Window) -> Classes:
+        """See `LabelSource`; what no polygon covers is background."""
+        frame = shapely.box(
+            window.col - _ROOM_PX, window.row - _ROOM_PX,
+            window.col_stop + _ROOM_PX, window.row_stop + _ROOM_PX,
+        )  # fmt: skip
+        chosen = np.sort(self._tree.query(frame))  # in the order of the file
+        if not chosen.size:
+            return np.zeros(window.shape, np.uint8)
+        burned: Classes = rasterio.features.rasterize(
+            zip(self._shapes[chosen], self._ids[chosen].tolist(), strict=True),
+            out_shape=window.shape,
+            transform=Affine.translation(window.col, window.row),
+            dtype=np.uint8,
+        )
+        return burned
+
+
+def found_classes(paths: Sequence[str], attribute: str) -> list[ClassRule]:
+    """A class for each value of an attribute in any of the files, numbered in alphabetical order.
+
+    Raises:
+        InputError: a file lacks the attribute, or values differ by upper and lower case only.
+    """
+    texts: set[str] = set()
+    for path in paths:
+        column = read_features(path, columns=[attribute]).attributes.get(attribute)
+        if column is not None:  # a file without it is refused where it is used
+            texts.update(_texts(column))
+    values = sorted(texts - {""})
+    folded: dict[str, str] = {}
+    for value in values:
+        other = folded.setdefault(value.casefold(), value)
+        if other != value:
+            raise InputError(
+                f"class names collide: {other!r} and {value!r} in the attribute {attribute!r}",
+                hint=f"--classes {value.casefold()}=1 takes them as one",
+            )
+    if len(values) > LARGEST_CLASS:
+        raise InputError(
+            f"the attribute {attribute!r} has {len(values)} values, expected at most "
+            f"{LARGEST_CLASS} classes",
+            hint="--classes building=1,road=2 names those that count",
+        )
+    return [
+        ClassRule(id=index, name=value, values=(value,))
+        for index, value in enumerate(values, start=1)
+    ]
+
+
+def _texts(column: NDArray[Any]) -> list[str]:
+    return ["" if _is_null(value) else _text(value) for value in column.tolist()]
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and value != value)
+
+
+def _text(value: Any) -> str:
+    """An attribute's value as it would be written in --classes: 1.0 is "1"."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()

@@ -1,0 +1,160 @@
+"""Labels from rasters of class ids, read by windows, through GDAL's warper if need be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyproj
+import rasterio
+import rasterio.windows
+from affine import Affine
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.vrt import WarpedVRT
+
+from geotiler.core.chips import nearest
+from geotiler.core.resample import Axis
+from geotiler.errors import InputError
+from geotiler.io.label_source import Classes, Frame, LabelSource, window_bounds, window_corners
+from geotiler.io.labels import Labels, label_rule
+from geotiler.io.raster import Scene, open_scene
+from geotiler.io.vector import DRIVERS, is_vector
+from geotiler.specs import MASK_NODATA, Window
+
+SAME_GRID_PX = 0.01
+"""Grids are one when their corners are no further apart."""
+
+
+class _SampledLabels:
+    """A raster with the scene's own pixels, taken at the centres of the chips' pixels."""
+
+    def __init__(self, labels: Labels, axes: tuple[Axis, Axis]) -> None:
+        self._labels = labels
+        self._axes = axes
+
+    def read(self, window: Window) -> Classes:
+        rows = nearest(self._axes[0], window.row, window.row_stop)
+        cols = nearest(self._axes[1], window.col, window.col_stop)
+        height, width = int(rows[-1] - rows[0]) + 1, int(cols[-1] - cols[0]) + 1
+        part = Window(row=int(rows[0]), col=int(cols[0]), height=height, width=width)
+        return self._labels.read(part)[np.ix_(rows - rows[0], cols - cols[0])]
+
+
+class _WarpedLabels:
+    """A raster on another grid."""
+
+    def __init__(self, vrt: WarpedVRT, labels: Labels) -> None:
+        self._vrt = vrt
+        self._rule = labels.rule
+        self._nodata = vrt.src_dataset.nodata
+
+    def read(self, window: Window) -> Classes:
+        area = rasterio.windows.Window(window.col, window.row, window.width, window.height)
+        values, alpha = self._vrt.read([1, 2], window=area)
+        inside = alpha > 0
+        valid = inside & (values != self._nodata) if self._nodata is not None else inside
+        classes = self._rule.apply(values, valid)
+        classes[~inside] = MASK_NODATA  # the rule may read a stored 0 as background
+        return classes
+
+
+def is_raster_label(path: str) -> bool:
+    """Whether labels are a raster; a file that is neither raises when it is opened.
+
+    Raises:
+        InputError: neither raster nor vector file, or missing.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix in DRIVERS and suffix != ".gpkg":
+        return False
+    try:
+        open_scene(path).close()
+    except InputError as error:
+        if is_vector(path):
+            return False
+        raise InputError(
+            error.message, hint="--labels takes polygons, or a raster of class ids"
+        ) from error
+    return True
+
+
+def overlaps_raster(path: str, frame: Frame) -> bool:
+    """Whether a label raster and a scene share ground; by size where one has no CRS."""
+    with open_scene(path) as scene:
+        if scene.crs is None or frame.crs is None:
+            return scene.shape == frame.scene_shape
+        bounds = _bounds_in(scene, frame)
+    here = frame.bounds
+    return (
+        bounds is not None
+        and bounds[0] < here[2] and here[0] < bounds[2]
+        and bounds[1] < here[3] and here[1] < bounds[3]
+    )  # fmt: skip
+
+
+def _bounds_in(scene: Scene, frame: Frame) -> tuple[float, ...] | None:
+    whole = Window(row=0, col=0, height=scene.height, width=scene.width)
+    bounds = window_bounds(scene.transform, whole)
+    there = pyproj.Transformer.from_crs(scene.crs.to_wkt(), frame.crs.to_wkt(), always_xy=True)
+    moved = there.transform_bounds(*bounds)
+    return tuple(moved) if np.isfinite(moved).all() else None
+
+
+@contextmanager
+def raster_labels(
+    path: str, frame: Frame
+) -> Iterator[tuple[LabelSource, dict[int, str], str | None]]:
+    """Labels from a raster, the class names it knows, and what was decided in reading it.
+
+    Raises:
+        InputError: no mask, or of another size where sizes must be equal.
+    """
+    with ExitStack() as stack:
+        scene = stack.enter_context(open_scene(path))
+        labels = Labels(scene, label_rule(scene, whole_floats=True))
+        source: LabelSource
+        if scene.crs is None or frame.crs is None:
+            if scene.shape != frame.scene_shape:
+                raise InputError(
+                    f"mask {path} is {scene.height} x {scene.width} pixels, its scene {frame.path} "
+                    f"is {frame.scene_shape[0]} x {frame.scene_shape[1]}; without a CRS they must "
+                    "be equal",
+                    hint="--labels takes a mask of the scene's size, or one with a CRS",
+                )
+            source = _SampledLabels(labels, frame.axes)
+        elif _same_grid(scene, frame):
+            source = _SampledLabels(labels, frame.axes)
+        else:
+            source = _WarpedLabels(stack.enter_context(_warped(path, frame)), labels)
+        yield source, scene.class_names, labels.rule.note
+
+
+def _same_grid(scene: Scene, frame: Frame) -> bool:
+    if scene.shape != frame.scene_shape or scene.crs != frame.crs:
+        return False
+    whole = Window(row=0, col=0, height=scene.height, width=scene.width)
+    scale = Affine.scale(*(axis.ratio for axis in frame.axes[::-1]))
+    theirs = window_corners(scene.transform, whole)
+    ours = window_corners(frame.transform @ scale, whole)
+    pixel = abs(scene.transform.determinant) ** 0.5
+    return bool(np.abs(theirs - ours).max() <= SAME_GRID_PX * pixel)
+
+
+@contextmanager
+def _warped(path: str, frame: Frame) -> Iterator[WarpedVRT]:
+    """The raster on the frame's grid; its alpha band tells what lies outside."""
+    try:
+        with (
+            rasterio.open(path) as dataset,
+            WarpedVRT(
+                dataset, crs=frame.crs, transform=frame.transform, width=frame.shape[1],
+                height=frame.shape[0], resampling=Resampling.nearest, src_nodata=None,
+                nodata=None, add_alpha=True,
+            ) as vrt,
+        ):  # fmt: skip
+            yield vrt
+    except RasterioError as error:
+        raise InputError(f"{path} cannot be brought onto the grid of {frame.path}") from error

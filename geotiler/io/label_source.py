@@ -1,0 +1,108 @@
+"""What is labelled on the ground of a scene, as class ids on the grid of its chips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from rasterio.crs import CRS
+
+from geotiler.core.resample import Axis
+from geotiler.specs import MASK_NODATA, Window
+
+Classes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """The pixels of one scene's chips, as one grid."""
+
+    path: str
+    """Of the scene, for messages."""
+    scene_shape: tuple[int, int]
+    axes: tuple[Axis, Axis]
+    """(rows, columns) of the scene to the grid."""
+    transform: Affine
+    """From pixels of the grid to the CRS."""
+    crs: CRS | None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) of the grid."""
+        return self.axes[0].target_px, self.axes[1].target_px
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """(left, bottom, right, top) of the scene, in its CRS."""
+        return window_bounds(
+            self.transform, Window(row=0, col=0, height=self.shape[0], width=self.shape[1])
+        )
+
+
+def window_bounds(transform: Affine, window: Window) -> tuple[float, float, float, float]:
+    """(left, bottom, right, top) of a window's corners."""
+    points = window_corners(transform, window)
+    left, bottom = points.min(axis=0)
+    right, top = points.max(axis=0)
+    return float(left), float(bottom), float(right), float(top)
+
+
+def window_corners(transform: Affine, window: Window) -> NDArray[np.float64]:
+    """The four corners (x, y) of a window, around it."""
+    corners = np.array([
+        [window.col, window.row], [window.col, window.row_stop],
+        [window.col_stop, window.row_stop], [window.col_stop, window.row],
+    ], float)  # fmt: skip
+    a, b, c, d, e, f = tuple(transform)[:6]
+    return corners @ np.array([[a, d], [b, e]]) + np.array([c, f])
+
+
+class LabelSource(Protocol):
+    """What is known about one scene."""
+
+    def read(self, window: Window) -> Classes:
+        """Class ids (row, col) of a window of the chips' grid; 0 background, 255 unknown."""
+
+
+class Stacked:
+    """Several sources: a later one is asked where those before have nothing to say."""
+
+    def __init__(self, sources: Sequence[LabelSource], nothing: int) -> None:
+        """Args: sources: at least one. nothing: their answer where they have none."""
+        self._sources = sources
+        self._nothing = nothing
+
+    def read(self, window: Window) -> Classes:
+        """See `LabelSource`."""
+        classes = self._sources[0].read(window)
+        for source in self._sources[1:]:
+            classes = np.where(classes == self._nothing, source.read(window), classes)
+        return classes
+
+
+class Within:
+    """A source that is trusted inside an extent only."""
+
+    def __init__(self, source: LabelSource, extent: PolygonLabels | None) -> None:
+        """Args: source: what is labelled. extent: where; None: nowhere in this scene."""
+        self._source = source
+        self._extent = extent
+
+    def read(self, window: Window) -> Classes:
+        """See `LabelSource`; 255 outside the extent."""
+        if self._extent is None:
+            return np.full(window.shape, MASK_NODATA, np.uint8)
+        inside = self._extent.read(window) > 0
+        return np.where(inside, self._source.read(window), np.uint8(MASK_NODATA))
+
+
+class Nothing:
+    """Labels of a place that is known to hold no object."""
+
+    def read(self, window: Window) -> Classes:
+        """See `LabelSource`; all background."""
+        return np.zeros(window.shape, np.uint8)
