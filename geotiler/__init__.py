@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from geotiler.tasks.evaluate import evaluate
     from geotiler.tasks.render import render
     from geotiler.tasks.segment import segment
+    from geotiler.tasks.tile import tile
     from geotiler.tasks.train import train
     from geotiler.tasks.vectorize import vectorize
 
-__all__ = ["errors", "evaluate", "render", "segment", "specs", "train", "vectorize"]
+__all__ = ["errors", "evaluate", "render", "segment", "specs", "tile", "train", "vectorize"]
 
-_TASKS = frozenset({"evaluate", "render", "segment", "train", "vectorize"})
+_TASKS = frozenset({"evaluate", "render", "segment", "tile", "train", "vectorize"})
 
 
 def __getattr__(name: str) -> Any:

@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from geotiler.models.bundle import Bundle
     from geotiler.models.card import ModelCard
+
+# The same examples on every machine, however busy it is.
+settings.register_profile("geotiler", deadline=None, max_examples=60, derandomize=True)
+settings.load_profile("geotiler")
 
 
 def _card(**changes: Any) -> ModelCard:

@@ -75,15 +75,20 @@ def emit(report: Mapping[str, Any], as_json: bool, title: str) -> None:
     if as_json:
         print(json.dumps(report, indent=2, allow_nan=False), flush=True)
         return
+    rows = list(_rows(report))
+    if not sys.stdout.isatty():  # in a pipe or a file every row is one line, whatever its length
+        width = max((len(key) for key, _ in rows), default=0)
+        print(title, *(f"{key:<{width}}  {value}" for key, value in rows), sep="\n", flush=True)
+        return
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for key, value in _rows(report):
+    for key, value in rows:
         table.add_row(key, value)
-    Console(soft_wrap=False).print(table)
+    Console().print(table)
 
 
 def _rows(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from geotiler import __version__
-from geotiler.cli import demo, evaluate, models, render, segment, train, vectorize
+from geotiler.cli import demo, evaluate, models, render, segment, tile, train, vectorize
 from geotiler.errors import GeotilerError
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ def _root(
     """From a raster of any size to buildings and land use on a map."""
 
 
+app.command()(tile.tile)
 app.command()(segment.segment)
 app.command()(vectorize.vectorize)
 app.command()(evaluate.evaluate)

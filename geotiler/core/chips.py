@@ -88,7 +88,8 @@ class Cutter:
 def nearest(axis: Axis, start: int, stop: int) -> NDArray[np.int64]:
     """Source pixels below the centres of the target pixels [start, stop)."""
     centres = (np.arange(start, stop) + 0.5) / axis.ratio
-    return np.clip(np.floor(centres).astype(np.int64), 0, axis.source_px - 1)
+    below = np.floor(centres).astype(np.int64)
+    return np.minimum(np.maximum(below, 0), axis.source_px - 1)
 
 
 def _blanked(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:

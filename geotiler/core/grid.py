@@ -20,6 +20,11 @@ def starts(length_px: int, tile_px: int, stride_px: int) -> list[int]:
     return [*range(0, length_px - tile_px, stride_px), length_px - tile_px]
 
 
+def _count(length_px: int, tile_px: int, stride_px: int) -> int:
+    """How many `starts` there are, without listing them."""
+    return len(range(0, length_px - tile_px, stride_px)) + 1
+
+
 def _candidates(length_px: int, overlap_px: int, multiple_px: int, longest_px: int) -> list[int]:
     """Tile sides that waste the least along one axis, each for some number of tiles."""
     sides = set()
@@ -56,11 +61,11 @@ def fitted_tile(
     longest_px = max(multiple_px, 2048)
     best: tuple[float, int, tuple[int, int]] | None = None
     for height in _candidates(shape[0], overlap_px, multiple_px, longest_px):
-        rows = len(starts(shape[0], height, height - overlap_px))
+        rows = _count(shape[0], height, height - overlap_px)
         for width in _candidates(shape[1], overlap_px, multiple_px, longest_px):
             if height * width > largest_px:
                 continue
-            cols = len(starts(shape[1], width, width - overlap_px))
+            cols = _count(shape[1], width, width - overlap_px)
             # Among nearly equal amounts of work the smaller tile needs less memory.
             cost = rows * height * cols * width * (1 + 0.02 * height * width / largest_px)
             choice = (cost, height * width, (height, width))

@@ -44,9 +44,12 @@ class Axis:
         return max(1.0, 1.0 / self.ratio)
 
     def needed(self, start: int, stop: int) -> tuple[int, int]:
-        """Source pixels [first, last) that target pixels [start, stop) are made of."""
-        first = math.floor((start + 0.5) / self.ratio - 0.5 - self.reach_px)
-        last = math.ceil((stop - 0.5) / self.ratio - 0.5 + self.reach_px) + 1
+        """Source pixels [first, last) that target pixels [start, stop) are made of.
+
+        At a ratio of 1 these are the same pixels, without a margin.
+        """
+        first = math.floor((start + 0.5) / self.ratio - 0.5 - self.reach_px) + 1
+        last = math.ceil((stop - 0.5) / self.ratio - 0.5 + self.reach_px)
         return max(0, min(first, self.source_px - 1)), min(self.source_px, max(last, 1))
 
     def ready(self, source_stop: int) -> int:
@@ -72,8 +75,10 @@ class Axis:
         columns = np.clip(columns, 0, self.source_px - 1) - first
         weights /= weights.sum(axis=1, keepdims=True)
         rows = np.repeat(np.arange(stop - start), taps)
+        # Taps without weight may lie outside of what is needed.
+        columns = np.clip(columns, 0, last - first - 1)
         matrix = sparse.coo_matrix(
-            (weights.ravel().astype(np.float32), (rows, np.clip(columns, 0, last - first - 1).ravel())),
+            (weights.ravel().astype(np.float32), (rows, columns.ravel())),
             shape=(stop - start, last - first),
         )
         return first, matrix.tocsr()

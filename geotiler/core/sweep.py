@@ -331,11 +331,12 @@ def swept_columns(grid: Grid, axis: Axis, panel_px: int) -> list[Columns]:
     found = []
     for first in range(0, axis.source_px, step):
         last = min(first + step, axis.source_px)
-        low, high = (first, last) if axis.ratio == 1.0 else axis.reversed.needed(first, last)
+        low, high = axis.reversed.needed(first, last)
         starts = tuple(c for c in grid.cols if c < high and c + tile > low)
         network = (starts[0], min(grid.shape[1], starts[-1] + tile))
-        read = network if axis.ratio == 1.0 else axis.needed(*network)
         found.append(
-            Columns(read=read, network=network, answered=(first, last), starts=starts)
+            Columns(
+                read=axis.needed(*network), network=network, answered=(first, last), starts=starts
+            )
         )
     return found

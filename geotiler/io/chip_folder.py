@@ -167,6 +167,18 @@ class ChipFolder:
         """A split list: one name per line, without suffix."""
         write_bytes(self.root / f"{name}.txt", "".join(f"{chip}\n" for chip in chips).encode())
 
+    def listed(self) -> list[str]:
+        """Names in all split lists."""
+        lists = [self.root / name for name in _LISTS]
+        texts = [path.read_text(encoding="utf-8") for path in lists if path.is_file()]
+        return [name for text in texts for name in text.splitlines()]
+
+    def abandon(self) -> None:
+        """Remove everything, since nothing came of it."""
+        self._clear()
+        if not any(self.root.iterdir()):
+            self.root.rmdir()
+
     def remove_chips(self, names: Iterable[str]) -> None:
         """Remove image and mask of chips."""
         for name in names:

@@ -68,6 +68,7 @@ def write_index(
         OutputError: it cannot be written.
     """
     crs = index_crs(scenes)
+    movers = [_mover(scene, crs) for scene in scenes]
     numbers = dict.fromkeys(("row", "col", "height", "width"), "int")
     measures = dict.fromkeys(("left", "bottom", "right", "top", "valid", "labelled"), "float")
     fractions = {f"fraction_{classes[key]}": "float" for key in sorted(classes)}
@@ -83,7 +84,10 @@ def write_index(
             ]
             yield FeatureBatch(
                 geometries=np.array(
-                    [_outline(record, scenes[record.scene], crs) for record in records[part]]
+                    [
+                        _outline(record, scenes[record.scene], movers[record.scene])
+                        for record in records[part]
+                    ]
                 ),
                 attributes={name: _column(rows, name) for name in fields},
             )
@@ -95,11 +99,19 @@ def _window(record: ChipRecord) -> Window:
     return Window(row=record.row, col=record.col, height=record.height, width=record.width)
 
 
-def _outline(record: ChipRecord, scene: IndexedScene, crs: str | None) -> shapely.Polygon:
+def _mover(scene: IndexedScene, crs: str | None) -> pyproj.Transformer | None:
+    """From the scene's CRS to the index's; None if they are one."""
+    if crs is None or scene.crs is None or scene.crs.to_wkt() == crs:
+        return None
+    return pyproj.Transformer.from_crs(scene.crs.to_wkt(), crs, always_xy=True)
+
+
+def _outline(
+    record: ChipRecord, scene: IndexedScene, mover: pyproj.Transformer | None
+) -> shapely.Polygon:
     corners = window_corners(scene.transform, _window(record))
-    if crs is not None and scene.crs is not None:
-        there = pyproj.Transformer.from_crs(scene.crs.to_wkt(), crs, always_xy=True)
-        corners = np.stack(there.transform(corners[:, 0], corners[:, 1]), axis=1)
+    if mover is not None:
+        corners = np.stack(mover.transform(corners[:, 0], corners[:, 1]), axis=1)
     return shapely.Polygon(corners)
 
 

@@ -1,7 +1,7 @@
 """Chips on disk: lossless GeoTIFFs that appear whole or not at all.
 
-A chip is encoded in memory and written by one call under a temporary name, so that a full disk shows
-as an error of that call and never as a damaged file.
+A chip is encoded in memory and written by one call under a temporary name, so that a full disk
+shows as an error of that call and never as a damaged file.
 """
 
 from __future__ import annotations

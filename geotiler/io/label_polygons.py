@@ -125,6 +125,15 @@ class PolygonFile:
             return None
         return PolygonLabels(moved[chosen], self.ids[chosen])
 
+    def place_beside(self, frame: Frame) -> str | None:
+        """Where the polygons and a scene are, in the polygons' CRS; None if nobody can tell."""
+        if self.crs is None or frame.crs is None:
+            return None
+        there = pyproj.Transformer.from_crs(frame.crs.to_wkt(), self.crs, always_xy=True)
+        boxes = (shapely.total_bounds(self.shapes), there.transform_bounds(*frame.bounds))
+        texts = [" ".join(f"{value:.6g}" for value in box) for box in boxes]
+        return f"the labels lie in {texts[0]}, the scene in {texts[1]} (left bottom right top)"
+
     def _remember_useless(self, skip_bad: bool) -> None:
         for index in np.flatnonzero(self._useless).tolist():
             shape = self.shapes[index]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from geotiler.core.resample import Axis
+from geotiler.io.raster import Scene
 from geotiler.specs import MASK_NODATA, Window
 
 Classes = NDArray[np.uint8]
@@ -35,12 +36,28 @@ class Frame:
         """(height, width) of the grid."""
         return self.axes[0].target_px, self.axes[1].target_px
 
+    def transform_of(self, window: Window) -> Affine:
+        """From pixels of a window of the grid to the CRS."""
+        return self.transform @ Affine.translation(window.col, window.row)
+
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """(left, bottom, right, top) of the scene, in its CRS."""
         return window_bounds(
             self.transform, Window(row=0, col=0, height=self.shape[0], width=self.shape[1])
         )
+
+
+def frame_of(scene: Scene, axes: tuple[Axis, Axis]) -> Frame:
+    """The grid that a scene's axes lead to."""
+    step = Affine.scale(1 / axes[1].ratio, 1 / axes[0].ratio)
+    return Frame(
+        path=scene.path,
+        scene_shape=scene.shape,
+        axes=axes,
+        transform=scene.transform @ step,
+        crs=scene.crs,
+    )
 
 
 def window_bounds(transform: Affine, window: Window) -> tuple[float, float, float, float]:
@@ -52,13 +69,22 @@ def window_bounds(transform: Affine, window: Window) -> tuple[float, float, floa
 
 
 def window_corners(transform: Affine, window: Window) -> NDArray[np.float64]:
-    """The four corners (x, y) of a window, around it."""
-    corners = np.array([
+    """The four corners (x, y) of a window in the CRS, around it."""
+    return placed_points(transform, corner_points(window))
+
+
+def corner_points(window: Window) -> NDArray[np.float64]:
+    """The four corners (column, row) of a window, around it."""
+    return np.array([
         [window.col, window.row], [window.col, window.row_stop],
         [window.col_stop, window.row_stop], [window.col_stop, window.row],
     ], float)  # fmt: skip
+
+
+def placed_points(transform: Affine, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Points (x, y) in the CRS of points (column, row)."""
     a, b, c, d, e, f = tuple(transform)[:6]
-    return corners @ np.array([[a, d], [b, e]]) + np.array([c, f])
+    return points @ np.array([[a, d], [b, e]]) + np.array([c, f])
 
 
 class LabelSource(Protocol):
@@ -87,7 +113,7 @@ class Stacked:
 class Within:
     """A source that is trusted inside an extent only."""
 
-    def __init__(self, source: LabelSource, extent: PolygonLabels | None) -> None:
+    def __init__(self, source: LabelSource, extent: LabelSource | None) -> None:
         """Args: source: what is labelled. extent: where; None: nowhere in this scene."""
         self._source = source
         self._extent = extent

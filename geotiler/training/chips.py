@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +48,88 @@ def read_split(root: Path, split: str) -> list[str]:
     if not path.is_file():
         raise InputError(
             f"no training data at {root}: expected images/, masks/ and {split}.txt there",
-            hint="name a data set with data.root=FOLDER",
+            hint="data.root=FOLDER names a data set, geotiler tile --labels makes one",
         )
-    return path.read_text(encoding="utf-8").split()
+    return [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Folder:
+    """How the chips of one folder are to be read."""
+
+    root: Path
+    object_value: int
+    ignore_value: int | None
+    gsd_m: float | None
+    """Of all chips; None: each scene's own."""
+    scenes: tuple[tuple[str, float], ...] = ()
+    """What names of chips begin with → their ground sample distance."""
+    is_tiled: bool = False
+    """Made by `geotiler tile`: what is ignored and black is nodata, exactly."""
+
+    def gsd_of(self, name: str) -> float:
+        """Ground sample distance of a chip, metres per pixel.
+
+        Raises:
+            InputError: nobody says it.
+        """
+        if self.gsd_m is not None:
+            return self.gsd_m
+        for beginning, gsd_m in self.scenes:
+            if name.startswith(beginning):
+                return gsd_m
+        raise InputError(
+            f"the ground resolution of {name!r} in {self.root} is not known",
+            hint="say it with data.gsd_m=0.3, in metres per pixel",
+        )
+
+
+def open_folder(config: DataConfig) -> Folder:
+    """How to read a folder: flags first, then its dataset.json, then what is assumed.
+
+    Raises:
+        InputError: a dataset.json that is damaged, or of images that training cannot use.
+    """
+    root = Path(config.root)
+    path = root / "dataset.json"
+    if not path.is_file():
+        value = config.object_value
+        return Folder(
+            root=root,
+            object_value=config.plain.object_value if value is None else value,
+            ignore_value=config.ignore_value,
+            gsd_m=config.plain.gsd_m if config.gsd_m is None else config.gsd_m,
+        )
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        dtype, masks = facts["images"]["dtype"], facts["masks"]
+        known = [scene for scene in facts["scenes"] if scene["gsd_m"]]
+        scenes = tuple(
+            (str(scene["chips_begin_with"]), math.sqrt(math.prod(scene["gsd_m"])))
+            for scene in known
+        )
+        gsd_m = facts["gsd_m"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is damaged: {error}", hint="geotiler tile writes it anew with --overwrite"
+        ) from error
+    if masks is None:
+        raise InputError(
+            f"{root} has no masks to train on", hint="geotiler tile --labels makes them"
+        )
+    if dtype != "uint8":
+        raise InputError(
+            f"{root} holds {dtype} images, training reads 8-bit ones",
+            hint="convert the scene before geotiler tile",
+        )
+    return Folder(
+        root=root,
+        object_value=1 if config.object_value is None else config.object_value,
+        ignore_value=int(masks["ignore"]),
+        gsd_m=gsd_m if config.gsd_m is None else config.gsd_m,
+        scenes=scenes,
+        is_tiled=True,
+    )
 
 
 def _find(folder: Path, name: str) -> Path:
@@ -66,22 +147,25 @@ def _read_image(path: Path, flags: int) -> NDArray[np.uint8]:
     return np.asarray(image, np.uint8)
 
 
-def read_chip(root: Path, name: str, config: DataConfig) -> Chip:
+def read_chip(folder: Folder, name: str, config: DataConfig) -> Chip:
     """One chip of a folder, its mask translated to class ids.
 
     Raises:
         InputError: image or mask is missing, unreadable, or of different size.
     """
+    root = folder.root
     image = cv2.cvtColor(_read_image(_find(root / "images", name), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     mask = _read_image(_find(root / "masks", name), cv2.IMREAD_GRAYSCALE)
     if mask.shape != image.shape[:2]:
         raise InputError(f"image and mask of {name!r} differ: {image.shape[:2]} and {mask.shape}")
-    labels = (mask == config.object_value).astype(np.uint8)
-    if config.ignore_value is not None:
-        labels[mask == config.ignore_value] = UNLABELLED
-    if config.border_nodata:
+    labels = (mask == folder.object_value).astype(np.uint8)
+    if folder.ignore_value is not None:
+        labels[mask == folder.ignore_value] = UNLABELLED
+    if folder.is_tiled:
+        labels[(labels == UNLABELLED) & (image == 0).all(axis=2)] = MASK_NODATA
+    elif config.border_nodata:
         labels[~border_nodata(image)] = MASK_NODATA
-    return Chip(name=name, image=image, labels=labels, gsd_m=config.gsd_m)
+    return Chip(name=name, image=image, labels=labels, gsd_m=folder.gsd_of(name))
 
 
 def rendered_chips(config: RenderedConfig) -> Iterator[Chip]:
@@ -128,4 +212,5 @@ def load_split(config: DataConfig, split: str) -> Sequence[Chip]:
     names = read_split(root, split)[: config.limit]
     if not names:
         raise InputError(f"the split list {root / f'{split}.txt'} is empty")
-    return [read_chip(root, name, config) for name in names]
+    folder = open_folder(config)
+    return [read_chip(folder, name, config) for name in names]

@@ -29,21 +29,37 @@ class RenderedConfig:
 
 
 @dataclass
-class DataConfig:
-    """Where the chips are and how they are read."""
+class PlainConfig:
+    """What is taken for granted of folders that have no dataset.json."""
 
-    root: str = MISSING
-    """Folder with images/, masks/ and split lists train.txt, val.txt (names without suffix)."""
-    gsd_m: float = MISSING
+    gsd_m: float | None = None
     """Ground sample distance of the chips, metres per pixel."""
     object_value: int = 255
     """Mask value of the class; 0 is background."""
+
+
+@dataclass
+class DataConfig:
+    """Where the chips are and how they are read.
+
+    `geotiler tile` leaves a dataset.json that tells what is null here.
+    """
+
+    root: str = MISSING
+    """Folder with images/, masks/ and split lists train.txt, val.txt (names without suffix)."""
+    gsd_m: float | None = None
+    """Ground sample distance of the chips, metres per pixel; null: as dataset.json says, else
+    `plain.gsd_m`."""
+    object_value: int | None = None
+    """Mask value of the class, 0 is background; null: 1 where dataset.json is, else
+    `plain.object_value`."""
     ignore_value: int | None = None
-    """Mask value that is left out of loss and scores."""
+    """Mask value that is left out of loss and scores; dataset.json has its own, 255."""
     border_nodata: bool = True
-    """Treat black bands along the border as nodata."""
+    """Treat black bands along the border as nodata; chips of `geotiler tile` say it exactly."""
     limit: int | None = None
     """Read only so many chips of each split (for trials and tests)."""
+    plain: PlainConfig = field(default_factory=PlainConfig)
     rendered: RenderedConfig = field(default_factory=RenderedConfig)
 
 

@@ -102,16 +102,16 @@ def best_precision(wanted: str) -> str:
 
 
 def _trainer(config: Config, folder: Path, progress: _Progress) -> tuple[Any, ModelCheckpoint]:
-    best = ModelCheckpoint(
-        dirpath=folder, filename="best", monitor="val_iou", mode="max", save_last=True,
-        enable_version_counter=False, save_on_train_epoch_end=True,
-    )  # fmt: skip
+    always: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}
+    best = ModelCheckpoint(filename="best", monitor="val_iou", mode="max", **always)
+    # Its own callback: `save_last` of the other one is only written when the score improves.
+    last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **always)
     train = config.train
     trainer = pl.Trainer(
         max_steps=train.steps,
         limit_train_batches=train.steps_per_epoch,
         precision=best_precision(train.precision),  # type: ignore[arg-type]
-        callbacks=[EMAWeightAveraging(decay=train.ema_decay), best, progress],
+        callbacks=[EMAWeightAveraging(decay=train.ema_decay), best, last, progress],
         logger=False,
         default_root_dir=folder,
         enable_progress_bar=False,

@@ -10,7 +10,7 @@ import pytest
 
 from geotiler.errors import InputError
 from geotiler.specs import MASK_NODATA
-from geotiler.training.chips import UNLABELLED, load_split, read_chip
+from geotiler.training.chips import UNLABELLED, load_split, open_folder, read_chip
 from geotiler.training.config import DataConfig, compose
 from geotiler.training.data import _sample
 
@@ -32,7 +32,8 @@ def test_values_become_class_ids(tmp_path: Path) -> None:
     mask[10:20, 20:30] = 255
     mask[30:34, 30:34] = 255
     mask[0:5, 30:40] = 100
-    chip = read_chip(tmp_path, "a", _folder(tmp_path, image, mask))
+    config = _folder(tmp_path, image, mask)
+    chip = read_chip(open_folder(config), "a", config)
     assert tuple(chip.image[20, 30]) == (200, 90, 30)  # RGB, not BGR
     assert (chip.labels[10:20, 20:30] == 1).all()
     assert (chip.labels[30:34, 30:34] == 1).all()

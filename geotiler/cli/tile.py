@@ -1,0 +1,176 @@
+"""`geotiler tile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from geotiler.cli.options import (
+    AsJson,
+    DryRun,
+    Overwrite,
+    Quiet,
+    Verbose,
+    numbers,
+    pair,
+    whole_numbers,
+)
+from geotiler.errors import SpecError
+from geotiler.specs import ClassRule, SplitBy, TileSpec
+
+DEFAULT_SPLIT = (0.7, 0.15, 0.15)
+
+
+def tile(
+    scenes: Annotated[
+        list[str], typer.Argument(metavar="SCENE...", help="Rasters, anything GDAL opens.")
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Folder to write.", show_default="SCENE_chips, or chips"
+        ),
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Polygons or a mask of class ids, in any CRS; may be given again. Goes with the "
+            "scene of its name, else with those that it overlaps.",
+            show_default="no masks",
+        ),
+    ] = None,
+    attribute: Annotated[
+        str | None,
+        typer.Option(help="Attribute that tells a polygon's class.", show_default="all class 1"),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Values of the attribute and their ids, as building=1,road=2; house|shed=1 takes "
+            "two as one, 255 leaves out.",
+            show_default="every value",
+        ),
+    ] = None,
+    label_extent: Annotated[
+        str | None,
+        typer.Option(
+            help="Polygons in which labels are complete; outside, masks say 255.",
+            show_default="everywhere",
+        ),
+    ] = None,
+    tile: Annotated[str, typer.Option(help="Side of a chip in pixels, or HEIGHT,WIDTH.")] = "512",
+    overlap: Annotated[int, typer.Option(help="Pixels that neighbouring chips share.")] = 64,
+    gsd: Annotated[
+        str | None,
+        typer.Option(help="Resample to metres per pixel, 0.3 or X,Y.", show_default="as it is"),
+    ] = None,
+    scene_gsd: Annotated[
+        str | None,
+        typer.Option(help="Metres per pixel of scenes without a CRS.", show_default="unknown"),
+    ] = None,
+    bands: Annotated[
+        str | None, typer.Option(help="Bands from 1, as 4,3,2.", show_default="all but alpha")
+    ] = None,
+    min_valid: Annotated[
+        float, typer.Option(help="Least share of valid pixels of a chip; 0: one pixel.")
+    ] = 0.0,
+    empty_ratio: Annotated[
+        float | None,
+        typer.Option(
+            help="Most chips without objects for each chip with some.", show_default="keep all"
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Shares of train, val and test, or none.",
+            show_default="0.7,0.15,0.15 with labels, else none",
+        ),
+    ] = None,
+    split_by: Annotated[
+        SplitBy, typer.Option(help="What stays in one split: blocks of chips, or scenes.")
+    ] = SplitBy.BLOCK,
+    block: Annotated[
+        int | None, typer.Option(help="Side of a block in pixels.", show_default="fitted")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Chooses blocks and empty chips.")] = 0,
+    skip_bad: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad", help="Leave out and count bad scenes and features instead of stopping."
+        ),
+    ] = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Cut scenes and labels into chips to train on, with splits that share no ground."""
+    sides = whole_numbers(tile, "--tile", (1, 2)) or (512,)
+    spec = TileSpec(
+        scenes=tuple(scenes),
+        output=output or _default_output(scenes),
+        labels=tuple(labels or ()),
+        attribute=attribute,
+        classes=_classes(classes),
+        label_extent=label_extent,
+        tile_px=(sides[0], sides[-1]),
+        overlap_px=overlap,
+        gsd_m=pair(numbers(gsd, "--gsd", (1, 2))),
+        scene_gsd_m=pair(numbers(scene_gsd, "--scene-gsd", (1, 2))),
+        bands=whole_numbers(bands, "--bands", (0, 65_535)),
+        min_valid=min_valid,
+        empty_ratio=empty_ratio,
+        split=_split(split, bool(labels)),
+        is_split_asked=split is not None,
+        split_by=split_by,
+        block_px=block,
+        seed=seed,
+        skip_bad=skip_bad,
+        overwrite=overwrite,
+    )
+    from geotiler.cli.console import emit, reporter
+    from geotiler.tasks.tile import estimate
+    from geotiler.tasks.tile import tile as run
+
+    with reporter(quiet) as report:
+        if dry_run:
+            emit(estimate(spec).as_dict(), as_json, "geotiler tile would do")
+            return
+        values = run(spec, report=report).as_dict()
+    emit(values if as_json or verbose else _short(values), as_json, "geotiler tile")
+
+
+def _default_output(scenes: list[str]) -> Path:
+    return Path(f"{Path(scenes[0]).stem}_chips" if len(scenes) == 1 else "chips")
+
+
+def _split(text: str | None, has_labels: bool) -> tuple[float, ...] | None:
+    if text is None:
+        return DEFAULT_SPLIT if has_labels else None
+    return None if text == "none" else numbers(text, "--split", (2, 3))
+
+
+def _classes(text: str | None) -> tuple[ClassRule, ...]:
+    """Rules from NAME=ID,NAME|NAME=ID."""
+    if text is None:
+        return ()
+    rules = []
+    for item in text.split(","):
+        names, separator, number = item.rpartition("=")
+        values = tuple(name.strip() for name in names.split("|"))
+        if not separator or not all(values) or not number.strip().isdecimal():
+            raise SpecError(
+                f"--classes takes NAME=ID with commas between them, got {item!r}",
+                hint="--classes building=1,road=2",
+            )
+        rules.append(ClassRule(id=int(number), name=values[0], values=values))
+    return tuple(rules)
+
+
+def _short(values: dict[str, Any]) -> dict[str, Any]:
+    """Without what is zero."""
+    return {key: value for key, value in values.items() if value not in (0, {})}

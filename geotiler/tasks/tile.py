@@ -1,0 +1,390 @@
+"""`geotiler tile`: scenes and labels in, a data set of chips out.
+
+Each scene is read once from top to bottom, in panels if it is very wide; chips are cut from the
+rows that are held and written as they are finished, a row of them at a time. What needs the whole
+data set - which empty chips stay, which block goes to which split - is decided at the end, from
+counts. Nothing here grows with the size of scenes or labels' ground.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geotiler.core.chips import ChipRow, Chunk, chip_rows, masked_labels, panels, read_windows
+from geotiler.core.splits import Unit, assigned, kept_empty
+from geotiler.engines.ordered import ordered_map
+from geotiler.errors import InputError
+from geotiler.io.chip_folder import CONTACT_SHEET, INDEX, ChipFolder, ChipRecord, RowRecord
+from geotiler.io.chip_index import IndexedScene, write_index
+from geotiler.io.chips import ChipPlace, image_bytes, mask_bytes, write_bytes
+from geotiler.io.contact_sheet import write_contact_sheet
+from geotiler.io.raster import SceneReader
+from geotiler.machine import peak_memory_bytes
+from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, StageStarted, silent
+from geotiler.specs import SPLITS, TileSpec, Window
+from geotiler.tasks.tile_plan import PlannedScene, TilePlan, plan_tile
+from geotiler.tasks.tile_plan_description import described
+
+STAGE = "tile"
+ALL = "all"
+"""The one list of a data set without a split."""
+
+HELD_BYTES = 128 * 2**20
+"""Pixels of a scene that are held at once, about; wider scenes are cut in panels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileReport:
+    """What is in the data set, and what was left out."""
+
+    output: Path
+    scenes: int
+    chips: int
+    with_objects: int
+    splits: dict[str, int]
+    """Chips of each split."""
+    class_px: dict[str, int]
+    """Pixels of each class in all chips."""
+    ignored_px: int
+    """Mask pixels that are 255: nodata, or not labelled."""
+    left_out: dict[str, int]
+    """Reason → chips that were not written, or not kept."""
+    bad_features: int
+    """Features that --skip-bad left out."""
+    bad_scenes: int
+    """Scenes that --skip-bad left out."""
+    resumed: int
+    """Chips that an earlier run had finished."""
+    tile_px: tuple[int, int]
+    block_px: tuple[int, int] | None
+    gsd_m: float | None
+    seconds: float
+    peak_memory_bytes: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values["output"] = str(self.output)
+        values["tile_px"] = list(self.tile_px)
+        values["block_px"] = None if self.block_px is None else list(self.block_px)
+        return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileEstimate:
+    """What a run would do (`--dry-run`)."""
+
+    output: Path
+    scenes: int
+    chips: int
+    """At most: chips without valid pixels, and surplus empty ones, will be left out."""
+    finished: int
+    """Chips of an interrupted run that are there already."""
+    blocks: int
+    """Blocks, or scenes, that splits keep together."""
+    block_px: tuple[int, int] | None
+    labels: dict[str, list[str]]
+    """Scene → the label files that it takes."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        values["output"] = str(self.output)
+        values["block_px"] = None if self.block_px is None else list(self.block_px)
+        return values
+
+
+def tile(spec: TileSpec, *, report: Reporter = silent) -> TileReport:
+    """Cut scenes and labels into chips, with an index, split lists and a contact sheet.
+
+    An interrupted run goes on; a complete data set of the same command is left as it is.
+
+    Args:
+        spec: what to do.
+        report: hears progress and notices.
+
+    Raises:
+        GeotilerError: see `plan_tile`; InputError where a scene is damaged or no chip is left;
+            OutputError where the disk refuses. Finished chips are kept.
+    """
+    started = time.perf_counter()
+    folder = ChipFolder(spec.output, bool(spec.labels))
+    plan = plan_tile(spec, folder)
+    for notice in plan.notices:
+        report(Notice(message=notice, warning=True))
+    finished = plan.opened.finished
+    if finished is not None:
+        if folder.is_complete(folder.listed()):
+            report(Notice(message=f"{spec.output} is complete already; --overwrite makes it again"))
+            return _report(spec, finished, finished["chips"], started)
+        report(Notice(message=f"{spec.output} lacks some of its chips: it is made again"))
+        return tile(replace(spec, overwrite=True), report=report)
+    folder.begin(plan.made_from, plan.opened)
+    run = _Run(plan=plan, folder=folder, report=report, rows=list(plan.opened.rows))
+    resumed = sum(len(row.chips) for row in run.rows)
+    report(StageStarted(stage=STAGE, total=plan.chips, unit="chip"))
+    done = sum(len(row.chips) + sum(row.left_out.values()) for row in run.rows)
+    report(StageAdvanced(stage=STAGE, amount=done))
+    for number, scene in enumerate(plan.scenes):
+        run.add_scene(number, scene)
+    report(StageFinished(stage=STAGE))
+    return _report(spec, _finish(run), resumed, started)
+
+
+def _report(
+    spec: TileSpec, description: dict[str, Any], resumed: int, started: float
+) -> TileReport:
+    splits = description["splits"]
+    class_px: dict[str, int] = {}
+    ignored_px = 0
+    for share in splits.values():
+        ignored_px += share["px"] - share["labelled_px"] if spec.labels else 0
+        for name, count in share["class_px"].items():
+            class_px[name] = class_px.get(name, 0) + count
+    block_px = description["block_px"]
+    return TileReport(
+        output=spec.output,
+        scenes=len(description["scenes"]),
+        chips=description["chips"],
+        with_objects=description["with_objects"],
+        splits={name: share["chips"] for name, share in splits.items()},
+        class_px=class_px,
+        ignored_px=ignored_px,
+        left_out=description["left_out"],
+        bad_features=sum(description["bad_features"].values()),
+        bad_scenes=description["bad_scenes"],
+        resumed=resumed,
+        tile_px=spec.tile_px,
+        block_px=None if block_px is None else (block_px[0], block_px[1]),
+        gsd_m=description["gsd_m"],
+        seconds=round(time.perf_counter() - started, 3),
+        peak_memory_bytes=peak_memory_bytes(),
+    )
+
+
+def estimate(spec: TileSpec) -> TileEstimate:
+    """What `tile` would do; reads no pixels and writes nothing.
+
+    Raises:
+        GeotilerError: as `tile`, as far as it shows before the pixels are read.
+    """
+    plan = plan_tile(spec, ChipFolder(spec.output, bool(spec.labels)))
+    labels = {} if plan.labels is None else plan.labels.of_scene
+    return TileEstimate(
+        output=spec.output,
+        scenes=len(plan.scenes),
+        chips=plan.chips,
+        finished=sum(len(row.chips) for row in plan.opened.rows),
+        blocks=len(set(plan.units.values())),
+        block_px=plan.block_px,
+        labels={path: list(files) for path, files in labels.items()},
+    )
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """A data set on its way."""
+
+    plan: TilePlan
+    folder: ChipFolder
+    report: Reporter
+    rows: list[RowRecord]
+    """Finished, in any order."""
+    threads: int = field(default_factory=lambda: min(4, os.cpu_count() or 1))
+
+    def add_scene(self, number: int, scene: PlannedScene) -> None:
+        """Write the chips of a scene that are not there yet."""
+        done = {(row.scene, row.panel, row.row) for row in self.rows}
+        height, width = scene.grid.chip_shape
+        firsts = [row for row, _ in scene.grid.rows.chips]
+        pixel_bytes = len(scene.bands) * np.dtype(scene.dtype).itemsize + 1
+        columns = [col for col, _ in scene.grid.cols.chips]
+        groups = panels(scene.cutter, columns, scene.grid.chip_shape, pixel_bytes, HELD_BYTES)
+        with ExitStack() as stack:
+            labels = None
+            if self.plan.labels is not None:
+                labels = stack.enter_context(self.plan.labels.opened(scene.frame))
+            reader = stack.enter_context(closing(SceneReader(scene.path, scene.bands)))
+            for panel, cols in enumerate(groups):
+                across = cols[-1] + width - cols[0]
+                rows = [
+                    Window(row=row, col=cols[0], height=height, width=across)
+                    for row in firsts
+                    if (number, panel, row) not in done
+                ]
+                for chips, row in self._pixels(scene, rows, reader):
+                    known = None if labels is None else labels.read(row)
+                    self._add_row((number, panel), scene, (row, cols), chips, known)
+
+    def _pixels(
+        self, scene: PlannedScene, rows: Sequence[Window], reader: SceneReader
+    ) -> Iterator[tuple[ChipRow, Window]]:
+        """Source pixels of each row of chips; reading runs ahead in a thread."""
+
+        def read(window: Window) -> tuple[Window, Chunk]:
+            try:
+                return window, reader(window)
+            except InputError as error:
+                if not self.plan.spec.skip_bad:
+                    raise
+                message = f"{error.message}: taken as nodata"
+                self.report(Notice(message=message, warning=True))
+                values = np.zeros((len(scene.bands), *window.shape), scene.dtype)
+                return window, (values, np.zeros(window.shape, bool))
+
+        windows = read_windows(scene.cutter, rows, scene.chunk_rows)
+        reading = ordered_map(read, windows, threads=1, ahead=2)
+        with closing(reading):
+            for chips in chip_rows(scene.cutter, rows, reading):
+                yield chips, rows[chips.index]
+
+    def _add_row(
+        self,
+        place: tuple[int, int],
+        scene: PlannedScene,
+        where: tuple[Window, Sequence[int]],
+        pixels: ChipRow,
+        labels: NDArray[np.uint8] | None,
+    ) -> None:
+        """Write a row of chips and note that it is finished."""
+        row, cols = where
+        windows = [
+            Window(row=row.row, col=col, height=row.height, width=scene.grid.chip_shape[1])
+            for col in cols
+        ]
+
+        def write(window: Window) -> ChipRecord | str:
+            values, valid = scene.cutter.cut(pixels.values, pixels.valid, pixels.origin, window)
+            left = window.col - row.col
+            known = None if labels is None else labels[:, left : left + window.width]
+            return self._write(place[0], scene, window, values, valid, known)
+
+        chips: list[ChipRecord] = []
+        left_out: dict[str, int] = {}
+        for outcome in ordered_map(write, windows, threads=self.threads, ahead=2 * self.threads):
+            if isinstance(outcome, str):
+                left_out[outcome] = left_out.get(outcome, 0) + 1
+            else:
+                chips.append(outcome)
+            self.report(StageAdvanced(stage=STAGE, amount=1))
+        record = RowRecord(
+            scene=place[0], panel=place[1], row=row.row, chips=chips, left_out=left_out
+        )
+        self.folder.finish_row(record)
+        self.rows.append(record)
+
+    def _write(
+        self,
+        number: int,
+        scene: PlannedScene,
+        window: Window,
+        values: NDArray[Any],
+        valid: NDArray[np.bool_],
+        labels: NDArray[np.uint8] | None,
+    ) -> ChipRecord | str:
+        """Write one chip, or say why not."""
+        masked, counts = masked_labels(labels, valid)
+        if not counts.valid_px:
+            return "nodata"
+        if counts.valid_px < self.plan.spec.min_valid * valid.size:
+            return "min_valid"
+        if masked is not None and not counts.labelled_px:
+            return "unlabelled"
+        place = ChipPlace(
+            name=f"{scene.prefix}_r{window.row:06d}_c{window.col:06d}",
+            transform=scene.frame.transform_of(window),
+            crs=scene.frame.crs,
+        )
+        if masked is not None and self.plan.labels is not None:
+            data = mask_bytes(masked, place, self.plan.labels.classes)
+            write_bytes(self.folder.mask(place.name), data)
+        data = image_bytes(values, valid, place, scene.band_names)
+        write_bytes(self.folder.image(place.name), data)
+        return ChipRecord(
+            name=place.name, scene=number, row=window.row, col=window.col, height=window.height,
+            width=window.width, block=_block(scene, window), valid_px=counts.valid_px,
+            labelled_px=counts.labelled_px, class_px=counts.class_px,
+        )  # fmt: skip
+
+
+def _block(scene: PlannedScene, window: Window) -> tuple[int, int]:
+    return dict(scene.grid.rows.chips)[window.row], dict(scene.grid.cols.chips)[window.col]
+
+
+def _finish(run: _Run) -> dict[str, Any]:
+    """Decide what stays and where, write lists, index, contact sheet and description."""
+    plan, folder = run.plan, run.folder
+    every = sorted(
+        (chip for row in run.rows for chip in row.chips), key=lambda c: (c.scene, c.row, c.col)
+    )
+    left_out: dict[str, int] = {}
+    for row in run.rows:
+        for reason, count in row.left_out.items():
+            left_out[reason] = left_out.get(reason, 0) + count
+    kept = _kept(every, plan.spec)
+    if len(kept) < len(every):
+        left_out["empty"] = len(every) - len(kept)
+    if not kept:
+        folder.abandon()
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
+        raise InputError(
+            f"no chip is left of {plan.chips}: {reasons}",
+            hint="see --min-valid, --empty-ratio and --label-extent",
+        )
+    splits = _splits(kept, plan)
+    names = [name for name, share in zip(SPLITS, plan.shares or (), strict=False) if share > 0]
+    by_split: dict[str, list[ChipRecord]] = {name: [] for name in names or [ALL]}
+    for chip, split in zip(kept, splits, strict=True):
+        by_split[split].append(chip)
+    for split, chips in by_split.items():
+        folder.write_list(split, (chip.name for chip in chips))
+        if not chips:
+            message = f"no chip is in {split}: too few blocks have data"
+            run.report(Notice(message=message, warning=True))
+    description = described(plan, by_split, left_out)
+    classes = {int(key): name for key, name in description["classes"].items()}
+    scenes = [
+        IndexedScene(name=scene.prefix, transform=scene.frame.transform, crs=scene.frame.crs)
+        for scene in plan.scenes
+    ]
+    write_index(folder.root / INDEX, kept, splits, scenes, classes)
+    write_contact_sheet(folder.root / CONTACT_SHEET, folder, by_split, classes)
+    folder.remove_chips({chip.name for chip in every} - {chip.name for chip in kept})
+    folder.finish(description)
+    return description
+
+
+def _kept(every: Sequence[ChipRecord], spec: TileSpec) -> list[ChipRecord]:
+    """The chips without the surplus of empty ones."""
+    if spec.empty_ratio is None:
+        return list(every)
+    empty = [chip.name for chip in every if not chip.has_objects]
+    most = round(spec.empty_ratio * (len(every) - len(empty)))
+    stay = kept_empty(empty, most, spec.seed)
+    return [chip for chip in every if chip.has_objects or chip.name in stay]
+
+
+def _splits(kept: Sequence[ChipRecord], plan: TilePlan) -> list[str]:
+    """The split of each chip."""
+    if plan.shares is None:
+        return [ALL] * len(kept)
+    members: dict[str, list[ChipRecord]] = {}
+    for chip in kept:
+        members.setdefault(plan.units[chip.scene, chip.block], []).append(chip)
+    units = []
+    for name, chips in members.items():
+        labelled = max(1, sum(chip.labelled_px for chip in chips))
+        objects = sum(sum(chip.class_px.values()) for chip in chips)
+        units.append(Unit(name=name, chips=len(chips), objects=objects / labelled))
+    numbers = assigned(units, plan.shares, plan.spec.seed)
+    split_of = {unit.name: SPLITS[number] for unit, number in zip(units, numbers, strict=True)}
+    return [split_of[plan.units[chip.scene, chip.block]] for chip in kept]

@@ -1,0 +1,89 @@
+"""Windows cover a scene, none of them twice, none of them beyond it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geotiler.core.grid import Grid, fitted_tile, starts
+from geotiler.errors import SpecError
+
+LENGTHS = st.integers(1, 700)
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> Grid:
+    tile = draw(st.integers(1, 90)), draw(st.integers(1, 90))
+    overlap = draw(st.integers(0, min(tile) - 1))
+    shape = draw(st.integers(1, 90)), draw(st.integers(1, 200))
+    return Grid(shape=shape, tile_shape=tile, overlap_px=overlap)
+
+
+@given(length=LENGTHS, tile=st.integers(1, 200), data=st.data())
+def test_tiles_cover_an_axis_without_repeating_or_leaving_it(
+    length: int, tile: int, data: st.DataObject
+) -> None:
+    stride = data.draw(st.integers(1, tile))
+    found = starts(length, tile, stride)
+    assert found == sorted(set(found))
+    assert found[0] == 0
+    assert found[-1] == max(0, length - tile)
+    assert all(later - earlier <= stride for earlier, later in zip(found, found[1:], strict=False))
+    # One tile less cannot cover the axis at this overlap.
+    assert len(found) == 1 or tile + (len(found) - 2) * stride < length
+
+
+@given(grid=grids())
+def test_every_pixel_lies_in_a_window_and_no_window_is_there_twice(grid: Grid) -> None:
+    windows = list(grid)
+    assert len(windows) == len(set(windows)) == len(grid)
+    assert len(windows) == len(grid.rows) * len(grid.cols)
+    assert windows == sorted(windows, key=lambda window: (window.row, window.col))
+    covered = np.zeros(grid.shape, int)
+    for window in windows:
+        assert window.shape == grid.tile_shape
+        assert window.row == 0 or window.row_stop <= grid.shape[0]
+        assert window.col == 0 or window.col_stop <= grid.shape[1]
+        covered[window.slices] += 1
+    assert covered.min() >= 1
+    assert grid.computed_share >= 1.0
+
+
+@pytest.mark.parametrize("overlap", [-1, 64, 100])
+def test_an_overlap_that_leaves_no_stride_is_refused(overlap: int) -> None:
+    with pytest.raises(SpecError, match="--overlap"):
+        Grid(shape=(100, 100), tile_shape=(64, 96), overlap_px=overlap)
+
+
+def test_an_empty_scene_is_refused() -> None:
+    with pytest.raises(SpecError, match="at least one pixel"):
+        Grid(shape=(0, 5), tile_shape=(64, 64), overlap_px=0)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 30_000), st.integers(1, 30_000)),
+    overlap=st.integers(0, 400),
+    multiple=st.sampled_from([32, 64, 96]),
+)
+def test_a_fitted_tile_is_one_that_the_network_and_the_memory_can_take(
+    shape: tuple[int, int], overlap: int, multiple: int
+) -> None:
+    tile = fitted_tile(shape, overlap, multiple)
+    assert all(side % multiple == 0 and side > overlap for side in tile)
+    assert tile[0] * tile[1] <= 1_500_000
+    grid = Grid(shape=shape, tile_shape=tile, overlap_px=overlap)
+    if min(shape) > 4 * max(512, overlap):
+        fixed = Grid(shape=shape, tile_shape=(1152, 1152), overlap_px=overlap)
+        assert grid.computed_share <= fixed.computed_share * 1.03
+
+
+@pytest.mark.parametrize(("shape", "at_most"), [((4573, 4418), 1.13), ((3072, 4096), 1.11)])
+def test_snapping_inward_wastes_little(shape: tuple[int, int], at_most: float) -> None:
+    grid = Grid(shape=shape, tile_shape=fitted_tile(shape, 64), overlap_px=64)
+    assert grid.computed_share < at_most
+
+
+def test_fitting_is_quick_for_the_largest_scenes() -> None:
+    assert fitted_tile((2_000_000, 2_000_000), 480)[0] > 480

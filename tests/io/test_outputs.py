@@ -1,0 +1,107 @@
+"""A target is absent or whole, and never replaced unasked."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from geotiler.errors import OutputError
+from geotiler.io.outputs import check_output, replacing
+
+
+def _entries(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_a_good_end_leaves_the_target_alone_in_its_folder(tmp_path: Path) -> None:
+    target = tmp_path / "mask.tif"
+    with replacing(target, overwrite=False) as temporary:
+        assert temporary.suffix == ".tif"
+        assert temporary.parent.parent == tmp_path  # one file system, so that a rename is one step
+        temporary.write_text("new")
+        assert not target.exists()
+    assert target.read_text() == "new"
+    assert _entries(tmp_path) == ["mask.tif"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, OSError])
+def test_a_bad_end_leaves_everything_as_it_was(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    target = tmp_path / "mask.tif"
+    target.write_text("old")
+    with pytest.raises(error), replacing(target, overwrite=True) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert target.read_text() == "old"
+    assert _entries(tmp_path) == ["mask.tif"]
+
+
+def test_sidecars_come_along(tmp_path: Path) -> None:
+    with replacing(tmp_path / "mask.png", overwrite=False) as temporary:
+        temporary.write_text("pixels")
+        temporary.with_name("mask.png.aux.xml").write_text("georeference")
+    assert _entries(tmp_path) == ["mask.png", "mask.png.aux.xml"]
+
+
+def test_an_existing_target_needs_to_be_asked_for(tmp_path: Path) -> None:
+    target = tmp_path / "mask.tif"
+    target.write_text("old")
+    with pytest.raises(OutputError, match="--overwrite"), replacing(target, overwrite=False):
+        pass
+    with replacing(target, overwrite=True) as temporary:
+        temporary.write_text("new")
+    assert target.read_text() == "new"
+
+
+def test_a_target_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    target = tmp_path / "mask.tif"
+    with pytest.raises(OutputError, match="exists already"):
+        with replacing(target, overwrite=False) as temporary:
+            temporary.write_text("new")
+            target.write_text("another's")
+    assert target.read_text() == "another's"
+    assert _entries(tmp_path) == ["mask.tif"]
+
+
+def test_a_linked_folder_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real", target_is_directory=True)
+    with replacing(tmp_path / "link" / "mask.tif", overwrite=False) as temporary:
+        temporary.write_text("new")
+    assert _entries(tmp_path / "real") == ["mask.tif"]
+
+
+def test_the_file_has_the_usual_permissions(tmp_path: Path) -> None:
+    (tmp_path / "usual").write_text("")
+    with replacing(tmp_path / "mask.tif", overwrite=False) as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "mask.tif").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("nowhere/mask.tif", "mkdir -p"), (".", "is a folder"), ("x" * 300, "cannot be written")],
+)
+def test_targets_that_cannot_be(tmp_path: Path, name: str, reason: str) -> None:
+    with pytest.raises(OutputError, match=reason):
+        check_output(tmp_path / name, overwrite=True)
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        check_output(tmp_path / "file" / "mask.tif", overwrite=True)
+
+
+def test_a_folder_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(OutputError, match="not writable"):
+        check_output(tmp_path / "mask.tif", overwrite=False)
+
+
+def test_a_disk_that_is_too_small(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="MB of disk"):
+        check_output(tmp_path / "mask.tif", overwrite=False, needed_bytes=10**18)

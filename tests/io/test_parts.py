@@ -1,0 +1,197 @@
+"""Parts become one raster, valid and whole, that tells nothing of how it was made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rasterio.crs import CRS
+from rio_cogeo.cogeo import cog_validate
+
+from geotiler.errors import OutputError
+from geotiler.io.parts import Parts, RasterLayout, raster_driver
+
+
+def _layout(shape: tuple[int, int], **changes: Any) -> RasterLayout:
+    values: dict[str, Any] = {
+        "shape": shape,
+        "dtype": "uint8",
+        "nodata": 255.0,
+        "transform": Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000),
+        "crs": CRS.from_epsg(32633),
+        "bands": ("class",),
+        "colours": {0: (240, 240, 240), 1: (200, 30, 20)},
+        "tags": {"GEOTILER_CLASSES": '{"1": "building <&>"}'},
+    }
+    return RasterLayout(**{**values, **changes})
+
+
+def _store(parts: Parts, values: np.ndarray, rows: list[int], cols: list[int]) -> None:
+    for left, right in zip([0, *cols], [*cols, values.shape[2]], strict=True):
+        for top, bottom in zip([0, *rows], [*rows, values.shape[1]], strict=True):
+            parts.write(top, left, values[:, top:bottom, left:right])
+
+
+@given(
+    shape=st.tuples(st.integers(1, 90), st.integers(1, 700)),
+    cuts=st.tuples(st.lists(st.integers(1, 89)), st.lists(st.integers(1, 699))),
+    bands=st.integers(1, 3),
+    is_float=st.booleans(),
+)
+@settings(max_examples=25)
+def test_the_parts_are_the_whole(
+    tmp_path_factory: pytest.TempPathFactory,
+    shape: tuple[int, int],
+    cuts: tuple[list[int], list[int]],
+    bands: int,
+    is_float: bool,
+) -> None:
+    target = tmp_path_factory.mktemp("whole") / "mask.tif"
+    dtype, nodata = ("float32", float("nan")) if is_float else ("uint8", 255.0)
+    layout = _layout(
+        shape,
+        dtype=dtype,
+        nodata=nodata,
+        bands=tuple("abc"[:bands]),
+        colours={} if is_float or bands > 1 else {0: (1, 2, 3)},
+    )
+    values = np.random.default_rng(sum(shape)).integers(0, 256, (bands, *shape)).astype(dtype)
+    if is_float:
+        values[:, 0, 0] = np.nan
+    rows, cols = (sorted({c for c in cut if c < n}) for cut, n in zip(cuts, shape, strict=True))
+    parts = Parts(target, layout)
+    _store(parts, values, rows, cols)
+    assert not target.exists()
+    parts.assemble(overwrite=False)
+    with rasterio.open(target) as found:
+        np.testing.assert_array_equal(found.read(), values)
+        assert found.descriptions == layout.bands
+        assert found.nodatavals == pytest.approx((nodata,) * bands, nan_ok=True)
+        assert found.transform == layout.transform
+        assert found.crs == layout.crs
+    assert [entry.name for entry in target.parent.iterdir()] == ["mask.tif"]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 900), (900, 3), (600, 1300)])
+def test_it_is_a_cloud_optimized_geotiff(tmp_path: Path, shape: tuple[int, int]) -> None:
+    parts = Parts(tmp_path / "mask.tif", _layout(shape))
+    _store(parts, np.ones((1, *shape), np.uint8), [], [])
+    parts.assemble(overwrite=False)
+    valid, errors, warnings = cog_validate(str(tmp_path / "mask.tif"), strict=True)
+    assert (valid, errors, warnings) == (True, [], [])
+    with rasterio.open(tmp_path / "mask.tif") as found:
+        assert found.colormap(1)[1] == (200, 30, 20, 255)
+        assert found.tags()["GEOTILER_CLASSES"] == '{"1": "building <&>"}'
+
+
+def test_overviews_of_classes_hold_no_class_in_between(tmp_path: Path) -> None:
+    mask = np.zeros((1, 1100, 1100), np.uint8)
+    mask[:, :, 333:] = 9
+    mask[:, 700:, :] = 255
+    parts = Parts(tmp_path / "mask.tif", _layout((1100, 1100), colours={}))
+    _store(parts, mask, [512], [])
+    parts.assemble(overwrite=False)
+    with rasterio.open(tmp_path / "mask.tif", overview_level=0) as found:
+        assert set(np.unique(found.read())) <= {0, 9, 255}
+
+
+@pytest.mark.parametrize("crs", [None, CRS.from_epsg(4326)])
+@pytest.mark.parametrize(
+    "transform", [Affine.identity(), Affine.rotation(30) @ Affine.scale(0.5, -0.5), Affine(2, 0, 9, 0, -2, 7)]
+)
+def test_grids_are_kept(tmp_path: Path, crs: CRS | None, transform: Affine) -> None:
+    parts = Parts(tmp_path / "mask.tif", _layout((5, 6), crs=crs, transform=transform))
+    _store(parts, np.zeros((1, 5, 6), np.uint8), [], [])
+    parts.assemble(overwrite=False)
+    with rasterio.open(tmp_path / "mask.tif") as found:
+        assert found.transform.almost_equals(transform, 1e-12)
+        assert found.crs == crs
+
+
+def test_a_png_too(tmp_path: Path) -> None:
+    mask = np.array([[[0, 1, 255]]], np.uint8)
+    parts = Parts(tmp_path / "mask.png", _layout((1, 3), crs=None, transform=Affine.identity()))
+    _store(parts, mask, [], [])
+    parts.assemble(overwrite=False)
+    with rasterio.open(tmp_path / "mask.png") as found:
+        assert found.driver == "PNG"
+        np.testing.assert_array_equal(found.read(), mask)
+        assert found.colormap(1)[1][:3] == (200, 30, 20)
+
+
+@pytest.mark.parametrize("name", ["mask.jpg", "mask", "mask.shp", "mask.tif.gz"])
+def test_other_formats_are_refused(name: str) -> None:
+    with pytest.raises(OutputError, match=r"\.tif"):
+        raster_driver(Path(name))
+
+
+def test_a_finished_scale_is_kept(tmp_path: Path) -> None:
+    layout = _layout((4, 4), scale=1 / 254, colours={}, categorical=False)
+    parts = Parts(tmp_path / "p.tif", layout)
+    _store(parts, np.full((1, 4, 4), 127, np.uint8), [], [])
+    parts.assemble(overwrite=False)
+    with rasterio.open(tmp_path / "p.tif") as found:
+        assert found.scales == (1 / 254,)
+
+
+def test_the_same_parts_make_the_same_bytes_anywhere(tmp_path: Path) -> None:
+    contents = []
+    for folder, cuts in (("here", []), ("there and longer", [100, 333])):
+        (tmp_path / folder).mkdir()
+        target = tmp_path / folder / "mask.tif"
+        parts = Parts(target, _layout((600, 700)))
+        values = np.random.default_rng(1).integers(0, 2, (1, 600, 700)).astype(np.uint8)
+        _store(parts, values, cuts, [])
+        parts.assemble(overwrite=False)
+        contents.append(target.read_bytes())
+    assert contents[0] == contents[1]
+    assert str(tmp_path).encode() not in contents[0]
+
+
+def test_leftovers_of_a_crash_are_replaced_and_anything_else_is_not(tmp_path: Path) -> None:
+    target = tmp_path / "mask.tif"
+    Parts(target, _layout((4, 4))).write(0, 0, np.zeros((1, 4, 4), np.uint8))
+    again = Parts(target, _layout((4, 4)))
+    assert list(again.folder.iterdir()) == []
+    (again.folder / "holiday.jpg").write_text("mine")
+    with pytest.raises(OutputError, match=r"holiday\.jpg"):
+        Parts(target, _layout((4, 4)))
+    assert (again.folder / "holiday.jpg").exists()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "mask.tif.parts").write_text("a file")
+    with pytest.raises(OutputError, match="cannot be made"):
+        Parts(tmp_path / "mask.tif", _layout((4, 4)))
+    with pytest.raises(OutputError, match="cannot be made"):
+        Parts(Path("/proc/mask.tif"), _layout((4, 4)))
+
+
+def test_an_existing_target_is_kept_to_the_end(tmp_path: Path) -> None:
+    target = tmp_path / "mask.tif"
+    parts = Parts(target, _layout((4, 4)))
+    parts.write(0, 0, np.zeros((1, 4, 4), np.uint8))
+    target.write_text("old")
+    with pytest.raises(OutputError, match="--overwrite"):
+        parts.assemble(overwrite=False)
+    assert target.read_text() == "old"
+    parts.discard()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mask.tif"]
+
+
+def test_damaged_parts_leave_no_target(tmp_path: Path) -> None:
+    target = tmp_path / "mask.tif"
+    parts = Parts(target, _layout((90, 90)))
+    parts.write(0, 0, np.random.default_rng(0).integers(0, 255, (1, 90, 90)).astype(np.uint8))
+    (part,) = parts.folder.glob("r*.tif")
+    part.write_bytes(part.read_bytes()[:400])
+    with pytest.raises(OutputError, match="cannot be written"):
+        parts.assemble(overwrite=False)
+    parts.discard()
+    assert list(tmp_path.iterdir()) == []
