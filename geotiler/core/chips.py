@@ -89,7 +89,8 @@ def nearest(axis: Axis, start: int, stop: int) -> NDArray[np.int64]:
     """Source pixels below the centres of the target pixels [start, stop)."""
     centres = (np.arange(start, stop) + 0.5) / axis.ratio
     below = np.floor(centres).astype(np.int64)
-    return np.minimum(np.maximum(below, 0), axis.source_px - 1)
+    inside: NDArray[np.int64] = np.clip(below, 0, axis.source_px - 1)
+    return inside
 
 
 def _blanked(values: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:

@@ -20,6 +20,7 @@ import rasterio
 import rasterio.shutil
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError  # which copying lets through as it is
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
@@ -149,7 +150,7 @@ class Parts:
             mosaic.write_text(_mosaic(self._layout, self._placed), encoding="utf-8")
             with quiet_about_georeferencing(), replacing(self._output, overwrite) as temporary:
                 rasterio.shutil.copy(mosaic, temporary, driver=driver, strict=False, **options)
-        except (RasterioError, OSError) as error:
+        except (CPLE_BaseError, RasterioError, OSError) as error:
             if isinstance(error, OutputError):
                 raise
             raise OutputError(f"output {self._output} cannot be written: {error}") from error

@@ -77,8 +77,11 @@ class Scene:
         self.files: tuple[str, ...] = tuple(dataset.files)
         """Everything it is read from: a virtual raster names its sources."""
         self._flags = dataset.mask_flag_enums
-        colours = dataset.colorinterp
-        self._alpha = colours.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in colours else None
+        self._is_alpha = tuple(
+            colour == ColorInterp.alpha and (not text or "alpha" in text.lower())
+            for colour, text in zip(dataset.colorinterp, self.descriptions, strict=True)
+        )
+        """GDAL makes the fourth band of eight bits an alpha unasked; a name knows better."""
 
     def __enter__(self) -> Scene:
         return self
@@ -115,8 +118,9 @@ class Scene:
         """Lower-case name of each band, from its description or its colour; None if it has none."""
         names: list[str | None] = []
         colours = self._dataset.colorinterp
-        for description, colour in zip(self.descriptions, colours, strict=True):
-            if colour == ColorInterp.alpha:
+        bands = zip(self.descriptions, colours, self._is_alpha, strict=True)
+        for description, colour, is_alpha in bands:
+            if is_alpha:
                 names.append("alpha")
             elif description:
                 names.append(description.strip().lower())
@@ -186,6 +190,7 @@ class Scene:
     ) -> NDArray[np.bool_]:
         valid = np.ones(window.shape, bool)
         shared: int | None = None
+        has_alpha = any(self._is_alpha)
         for band, plane in zip(bands, values, strict=True):
             flags = self._flags[band - 1]
             nodata = self._dataset.nodatavals[band - 1]
@@ -193,14 +198,14 @@ class Scene:
                 valid &= np.isfinite(plane)
             if nodata is not None and not math.isnan(nodata):
                 valid &= plane != nodata
-            if MaskFlags.per_dataset in flags:
+            if MaskFlags.per_dataset in flags and (MaskFlags.alpha not in flags or has_alpha):
                 shared = band
             elif not flags:  # a mask of this band's own
                 valid &= self._stored_mask(window, band)
         if shared is not None:
             valid &= self._stored_mask(window, shared)
-        elif self._alpha is not None:  # GDAL forgets alpha where there is a nodata value
-            valid &= self.read(window, [self._alpha])[0] > 0
+        elif has_alpha:  # GDAL forgets alpha where there is a nodata value
+            valid &= self.read(window, [self._is_alpha.index(True) + 1])[0] > 0
         return valid
 
     def _stored_mask(self, window: Window, band: int) -> NDArray[np.bool_]:

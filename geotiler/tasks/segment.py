@@ -249,8 +249,8 @@ def _report(
         names = {0: "background", **names}
     pixels = {name: int(class_px[key]) for key, name in names.items()}
     areas = None
-    if plan.gsd_m is not None:
-        pixel_m2 = plan.gsd_m[0] * plan.gsd_m[1]
+    if plan.ground_m is not None:
+        pixel_m2 = plan.ground_m[0] * plan.ground_m[1]
         areas = {name: round(count * pixel_m2, 1) for name, count in pixels.items()}
     return SegmentReport(
         scene=plan.spec.scene,

@@ -31,6 +31,10 @@ GSD_TOLERANCE = 1.25
 """A scene's GSD may differ from the model's by this factor before it is resampled: networks are
 trained with zoom augmentation of that size, and resampling costs time and sharpness."""
 
+COARSEST_RATIO = 4.0
+"""Scenes coarser than the model's GSD by more than this are refused: what the model looks for is
+not in them, and the work grows with the square of the factor."""
+
 _CHUNK_ROWS = 256
 _SAMPLE_SIDE, _SAMPLE_PX = 6, 256
 
@@ -55,7 +59,8 @@ class SegmentPlan:
     scale: Scale
     axes: tuple[Axis, Axis]
     grid: Grid
-    gsd_m: tuple[float, float] | None
+    ground_m: tuple[float, float] | None
+    """Size (x, y) of a pixel on the ground, by the CRS if there is one, else by --gsd."""
     threshold: float | None
     mask: RasterLayout
     chunk_rows: int
@@ -174,7 +179,7 @@ def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> SegmentPlan:
     card = bundle.card
     bands = _bands(spec, bundle, scene, settings)
     scale = _scale(spec, bundle, scene, bands, settings, notices)
-    gsd_m, axes = _axes(spec, bundle, scene, settings, notices)
+    axes = _axes(spec, bundle, scene, settings, notices)
     grid = _grid(spec, bundle, (axes[0].target_px, axes[1].target_px), settings)
     threshold = _threshold(spec, bundle, settings)
     # Twice the pixels: parts and the finished file exist together for a moment. Masks compress
@@ -193,7 +198,7 @@ def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> SegmentPlan:
         scale=scale,
         axes=axes,
         grid=grid,
-        gsd_m=gsd_m,
+        ground_m=scene.gsd_m or spec.gsd_m,
         threshold=threshold,
         mask=_mask_layout(bundle, scene, settings),
         chunk_rows=scene.block_rows(_CHUNK_ROWS),
@@ -288,8 +293,8 @@ def _axes(
     scene: Scene,
     settings: dict[str, Setting],
     notices: list[str],
-) -> tuple[tuple[float, float] | None, tuple[Axis, Axis]]:
-    """Ground sample distance of the scene, and (row, column) axes to the network's grid."""
+) -> tuple[Axis, Axis]:
+    """(row, column) axes from the scene to the network's grid."""
     gsd_m, origin = spec.gsd_m, "flag"
     if gsd_m is None:
         gsd_m, origin = scene.gsd_m, "scene"
@@ -297,6 +302,12 @@ def _axes(
     ratios = (1.0, 1.0)
     if gsd_m is not None and wanted is not None:
         x, y = (value / wanted for value in gsd_m)
+        if max(x, y) > COARSEST_RATIO:
+            raise SpecError(
+                f"{scene.path} has {max(gsd_m):.3g} m per pixel, model {bundle.card.name!r} was "
+                f"trained at {wanted:g} m: enlarging it {max(x, y):.3g} times shows nothing new",
+                hint=f"--gsd {wanted:g} runs it on the pixels as they are",
+            )
         # A difference within the tolerance is left alone, but a hair of rounding is not a reason
         # to fall outside it.
         limit = GSD_TOLERANCE + 1e-3
@@ -313,7 +324,7 @@ def _axes(
     rows = Axis.scaled(scene.height, ratios[1])
     cols = Axis.scaled(scene.width, ratios[0])
     settings["network_px"] = Setting(value=[rows.target_px, cols.target_px], origin="scene")
-    return gsd_m, (rows, cols)
+    return rows, cols
 
 
 def _grid(

@@ -174,6 +174,18 @@ def test_names_of_bands(tmp_path: Path) -> None:
         assert scene.band_names[:2] == ("nir", "red")
 
 
+def test_a_name_knows_better_than_a_colour_that_was_not_chosen(tmp_path: Path) -> None:
+    image = np.concatenate([IMAGE, IMAGE[:1] // 128])
+    path = _write(tmp_path / "scene.tif", image, names=("red", "green", "blue", "nir"))
+    with open_scene(str(path)) as scene:
+        assert scene.band_names == ("red", "green", "blue", "nir")
+        assert scene.valid_mask(WHOLE).all()
+    path = _write(tmp_path / "scene.tif", image)  # unnamed: what GDAL calls alpha is alpha
+    with open_scene(str(path)) as scene:
+        assert scene.band_names[3] == "alpha"
+        np.testing.assert_array_equal(scene.valid_mask(WHOLE, [1, 2, 3]), image[3] > 0)
+
+
 def test_a_world_file_places_a_photograph(tmp_path: Path) -> None:
     copy_raster(_write(tmp_path / "scene.tif"), tmp_path / "photo.jpg", driver="JPEG")
     (tmp_path / "photo.jgw").write_text("0.5\n0\n0\n-0.5\n1000.25\n1999.75\n")
@@ -248,9 +260,9 @@ def test_names_that_lead_nowhere_are_refused(name: str) -> None:
 
 def test_a_container_lists_its_rasters(tmp_path: Path) -> None:
     path = _container(tmp_path / "both.gpkg")
-    with pytest.raises(InputError, match=r"GPKG:.*one.*GPKG:.*two"):
+    with pytest.raises(InputError, match=r"GPKG:.*ONE; GPKG:.*TWO"):
         open_scene(str(path))
-    with open_scene(f"GPKG:{path}:one") as scene:
+    with open_scene(f"GPKG:{path}:ONE") as scene:
         assert scene.shape[1] >= SHAPE[1]
 
 

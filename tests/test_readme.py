@@ -1,0 +1,89 @@
+"""Every command that the README shows runs, on small files made for it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from geotiler.cli.main import main
+from geotiler.specs import RenderSpec
+from geotiler.tasks.render import render
+
+ROOT = Path(__file__).resolve().parents[1]
+SIDE = 192
+
+# What makes a training run of hours take seconds; the command itself stays the README's.
+SHORT_TRAINING = [
+    "train.steps=2", "train.steps_per_epoch=2", "train.batch=2", "train.crop_px=64",
+    "train.workers=0", "data.rendered.share=0",
+]  # fmt: skip
+
+
+def _commands() -> list[str]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```(?:bash|console|sh)\n(.*?)```", text, flags=re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line.split("#")[0].strip() for line in lines if line.strip().startswith("geotiler ")]
+
+
+def _prepare(folder: Path, chips: Path) -> None:
+    """The files that the README's commands start from."""
+    import cv2
+    import rasterio
+
+    from geotiler.io.raster import open_scene
+    from geotiler.specs import Window
+
+    for stem, truth in (("scene", "footprints.geojson"), ("mine", None)):
+        target = folder / truth if truth else None
+        render(
+            RenderSpec(output=folder / f"{stem}.tif", truth=target, height=SIDE, width=SIDE, seed=3)
+        )
+    (folder / "buildings.geojson").write_bytes((folder / "footprints.geojson").read_bytes())
+    with open_scene(str(folder / "scene.tif")) as scene:
+        window = Window(row=0, col=0, height=SIDE, width=SIDE)
+        pixels = scene.read(window)
+        transform, crs = scene.transform, scene.crs
+    cv2.imwrite(str(folder / "photo.jpg"), np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+    with rasterio.open(
+        folder / "s2.tif", "w", driver="GTiff", count=4, height=SIDE, width=SIDE,
+        dtype="uint16", crs=crs, transform=transform,
+    ) as file:  # fmt: skip
+        file.write(np.concatenate([pixels, pixels[:1]]).astype(np.uint16) * 12)
+    (folder / "chips").symlink_to(chips)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory, chip_folder: Path) -> Path:
+    """A folder in which the README is followed from top to bottom."""
+    folder = tmp_path_factory.mktemp("readme")
+    _prepare(folder, chip_folder)
+    return folder
+
+
+@pytest.mark.parametrize("command", _commands())
+def test_the_readme_is_true(
+    command: str, desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(desk)
+    words = shlex.split(command)[1:]
+    if ">" in words:  # the shell's part of the line
+        words = words[: words.index(">")]
+    if words[0] == "train":
+        words += SHORT_TRAINING
+    if words[0] in ("demo",):
+        words += ["--height", str(SIDE), "--width", str(SIDE)]
+    # One line of the README may write over what another one wrote.
+    for flag in ("-o", "--output", "--truth"):
+        if flag in words and words[0] in ("segment", "vectorize", "render", "tile"):
+            wanted = Path(words[words.index(flag) + 1])
+            if str(wanted) != "-" and wanted.exists():
+                words.append("--overwrite")
+                break
+    if words[0] == "render" and "--overwrite" not in words:
+        words.append("--overwrite")
+    assert main(words) == 0, capsys.readouterr().err
