@@ -61,7 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     try:
         outcome: Any = app(args=arguments, prog_name="geotiler", standalone_mode=False)
-        return outcome if isinstance(outcome, int) else 0
+        code = outcome if isinstance(outcome, int) else 0
+        return _say("interrupted", 130) if code == 130 else code  # the parser caught it silently
     except GeotilerError as error:
         _maybe_raise(error)
         return _say(str(error), error.exit_code)
@@ -73,6 +74,9 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help, as it is
+            print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
+            return 2
         if hasattr(error, "format_message"):  # the parser's own errors: a flag, a value
             return _say(_usage(error), int(getattr(error, "exit_code", 2)))
         if type(error).__name__ == "Abort":

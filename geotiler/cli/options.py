@@ -12,15 +12,11 @@ from geotiler.errors import SpecError
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices.")]
-Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Say where each setting came from.")
-]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say where each setting came from.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print what would be done and what it costs, and stop.")
 ]
-Output = Annotated[
-    Path, typer.Option("--output", "-o", help="File to write.", show_default=False)
-]
+Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)]
 
 
 def numbers(text: str | None, flag: str, count: tuple[int, int]) -> tuple[float, ...] | None:

@@ -61,7 +61,13 @@ def tile(
         ),
     ] = None,
     tile: Annotated[str, typer.Option(help="Side of a chip in pixels, or HEIGHT,WIDTH.")] = "512",
-    overlap: Annotated[int, typer.Option(help="Pixels that neighbouring chips share.")] = 64,
+    overlap: Annotated[
+        int | None,
+        typer.Option(
+            help="Pixels that neighbouring chips share.",
+            show_default="64, or an eighth of smaller tiles",
+        ),
+    ] = None,
     gsd: Annotated[
         str | None,
         typer.Option(help="Resample to metres per pixel, 0.3 or X,Y.", show_default="as it is"),
@@ -118,7 +124,7 @@ def tile(
         classes=_classes(classes),
         label_extent=label_extent,
         tile_px=(sides[0], sides[-1]),
-        overlap_px=overlap,
+        overlap_px=min(64, min(sides) // 8) if overlap is None else overlap,
         gsd_m=pair(numbers(gsd, "--gsd", (1, 2))),
         scene_gsd_m=pair(numbers(scene_gsd, "--scene-gsd", (1, 2))),
         bands=whole_numbers(bands, "--bands", (0, 65_535)),

@@ -60,9 +60,10 @@ def fitted_tile(
     """
     longest_px = max(multiple_px, 2048)
     best: tuple[float, int, tuple[int, int]] | None = None
+    widths = _candidates(shape[1], overlap_px, multiple_px, longest_px)
     for height in _candidates(shape[0], overlap_px, multiple_px, longest_px):
         rows = _count(shape[0], height, height - overlap_px)
-        for width in _candidates(shape[1], overlap_px, multiple_px, longest_px):
+        for width in widths:
             if height * width > largest_px:
                 continue
             cols = _count(shape[1], width, width - overlap_px)

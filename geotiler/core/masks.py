@@ -41,9 +41,7 @@ def class_ids(
     return found
 
 
-def quantised(
-    probabilities: NDArray[np.float32], valid: NDArray[np.bool_]
-) -> NDArray[np.uint8]:
+def quantised(probabilities: NDArray[np.float32], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Probabilities as round(254 p), 255 where invalid; the error is at most 1/508."""
     steps = np.empty(probabilities.shape, np.uint8)
     for plane, target in zip(probabilities, steps, strict=True):

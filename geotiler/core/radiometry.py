@@ -73,7 +73,9 @@ def percentile_scale(sample: NDArray[np.generic], low: float = 2.0, high: float 
     return Scale(minimum=float(minimum), maximum=float(maximum))
 
 
-def border_nodata(image: NDArray[np.uint8], *, darkest: int = 12, min_px: int = 64) -> NDArray[np.bool_]:
+def border_nodata(
+    image: NDArray[np.uint8], *, darkest: int = 12, min_px: int = 64
+) -> NDArray[np.bool_]:
     """Valid mask of an image whose nodata is only known as black bands along its border.
 
     Lossy compression turns black into nearly black, and black roofs are not nodata: only dark
@@ -101,7 +103,7 @@ def border_nodata(image: NDArray[np.uint8], *, darkest: int = 12, min_px: int = 
     if int(invalid.sum()) < min_px:
         return np.ones(dark.shape, bool)
     grown = cv2.dilate(invalid.astype(np.uint8), np.ones((5, 5), np.uint8))  # lossy edge
-    return grown == 0
+    return np.asarray(grown == 0)
 
 
 def chosen_bands(names: Sequence[str | None], wanted: Sequence[str]) -> tuple[int, ...] | None:

@@ -13,7 +13,7 @@ _ROWS_AT_ONCE = 64
 
 def tile_lines(first_px: Sequence[int], tile_px: int, length_px: int) -> tuple[int, ...]:
     """Positions inside (0, length) where a window begins or has just ended."""
-    edges = {start for start in first_px} | {start + tile_px for start in first_px}
+    edges = set(first_px) | {start + tile_px for start in first_px}
     return tuple(sorted(edge for edge in edges if 0 < edge < length_px))
 
 
@@ -39,9 +39,7 @@ class SeamMeter:
         # (elsewhere, on lines) × (sum of |Δp|, pairs)
         self._sums = np.zeros((2, 2)) if sums is None else sums
 
-    def add(
-        self, row: int, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]
-    ) -> None:
+    def add(self, row: int, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
         """Take in consecutive rows (class, row, col) and their valid mask."""
         for top in range(0, len(valid), _ROWS_AT_ONCE):
             rows = slice(top, top + _ROWS_AT_ONCE)

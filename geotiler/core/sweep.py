@@ -44,9 +44,7 @@ class RowBuffer:
         self._pieces.append(arrays)
         self.stop += arrays[0].shape[-2]
 
-    def rows(
-        self, start: int, stop: int, columns: slice = slice(None)
-    ) -> tuple[NDArray[Any], ...]:
+    def rows(self, start: int, stop: int, columns: slice = slice(None)) -> tuple[NDArray[Any], ...]:
         """Rows [start, stop) of each array; to be read, not written."""
         taken: list[tuple[NDArray[Any], ...]] = []
         first = self.start
@@ -285,8 +283,12 @@ def _tiles(
             advanced(1)
             continue
         (raw,) = pixels.rows(*rows, columns)
-        yield col, _padded(
-            normalise(raw, known, scale=plan.scale, mean=plan.mean, std=plan.std), plan.tile_shape
+        yield (
+            col,
+            _padded(
+                normalise(raw, known, scale=plan.scale, mean=plan.mean, std=plan.std),
+                plan.tile_shape,
+            ),
         )
 
 

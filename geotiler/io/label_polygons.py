@@ -17,7 +17,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from geotiler.errors import InputError
-from geotiler.io.label_source import Classes, Frame
+from geotiler.io.label_source import Classes, Frame, placed_points
 from geotiler.io.vector import attribute_names, read_features
 from geotiler.specs import LARGEST_CLASS, MASK_NODATA, ClassRule, Window
 
@@ -102,17 +102,17 @@ class PolygonFile:
         """The polygons in pixels of a frame; None if none of them lies there.
 
         Raises:
-            InputError: no CRS where the scene has one, a place that does not exist, or, unless
-                `skip_bad`, features without area or with outlines that cross themselves.
+            InputError: no CRS where the scene has one, or, unless `skip_bad`, features without
+                area or with outlines that cross themselves.
         """
         self._remember_useless(skip_bad)
-        moved = self._in_pixels(frame)
+        moved, exists = self._in_pixels(frame)
         bounds = shapely.bounds(moved)
         height, width = frame.shape
         with np.errstate(invalid="ignore"):
             here = (
                 (bounds[:, 0] < width) & (bounds[:, 2] > 0)
-                & (bounds[:, 1] < height) & (bounds[:, 3] > 0) & ~self._useless
+                & (bounds[:, 1] < height) & (bounds[:, 3] > 0) & ~self._useless & exists
             )  # fmt: skip
         chosen = np.flatnonzero(here)
         wrong = chosen[~shapely.is_valid(moved[chosen])]
@@ -150,8 +150,10 @@ class PolygonFile:
                 hint="--skip-bad leaves them out and counts them",
             )
 
-    def _in_pixels(self, frame: Frame) -> Shapes:
-        points = shapely.get_coordinates(self.shapes)
+    def _in_pixels(self, frame: Frame) -> tuple[Shapes, NDArray[np.bool_]]:
+        """The shapes in pixels of a frame, and which of them have a place there."""
+        points, owner = shapely.get_coordinates(self.shapes, return_index=True)
+        exists = np.ones(len(self.shapes), bool)
         if frame.crs is None:
             pixels = points * [axis.ratio for axis in frame.axes[::-1]]
         else:
@@ -161,12 +163,12 @@ class PolygonFile:
                     hint=f"{self._flag} takes a vector file with a CRS",
                 )
             there = pyproj.Transformer.from_crs(self.crs, frame.crs.to_wkt(), always_xy=True)
-            x, y = there.transform(points[:, 0], points[:, 1])
-            a, b, c, d, e, f = tuple(~frame.transform)[:6]
-            with np.errstate(invalid="ignore"):
-                pixels = np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
+            placed = np.stack(there.transform(points[:, 0], points[:, 1]), axis=1)
+            exists[owner[~np.isfinite(placed).all(axis=1)]] = False
+            placed[~exists[owner]] = 0.0  # a ring with infinite corners does not close
+            pixels = placed_points(~frame.transform, placed)
         moved: Shapes = shapely.set_coordinates(self.shapes.copy(), pixels)
-        return moved
+        return moved, exists
 
 
 class PolygonLabels:

@@ -146,7 +146,8 @@ def estimate(spec: SegmentSpec) -> SegmentEstimate:
     seconds = (time.perf_counter() - started) / predictor.batch * plan.windows
     width = max(last - first for first, last in (panel.network for panel in plan.panels))
     rows = plan.grid.tile_shape[0] * width
-    held = rows * (4 * 2 * len(card.classes) + (4 if plan.axes[0].ratio != 1 else 1) * len(card.bands))
+    value_bytes = 4 if any(axis.ratio != 1 for axis in plan.axes) else 1
+    held = rows * (4 * len(card.classes) + value_bytes * len(card.bands))
     pixels = plan.shape[0] * plan.shape[1]
     return SegmentEstimate(
         scene=spec.scene,

@@ -140,10 +140,10 @@ def plan_segment(spec: SegmentSpec) -> SegmentPlan:
 def _check_outputs(spec: SegmentSpec) -> None:
     targets = _targets(spec)
     for target in targets:
-        raster_driver(target)
         if _is_same_file(target, spec.scene):
             raise SpecError(f"output {target} is the scene itself", hint="choose another name")
         check_output(target, spec.overwrite)
+        raster_driver(target)
     if len({target.resolve() for target in targets}) < len(targets):
         raise SpecError("mask and probability need different files", hint="--probability p.tif")
 

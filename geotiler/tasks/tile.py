@@ -38,7 +38,7 @@ STAGE = "tile"
 ALL = "all"
 """The one list of a data set without a split."""
 
-HELD_BYTES = 128 * 2**20
+HELD_BYTES = 64 * 2**20
 """Pixels of a scene that are held at once, about; wider scenes are cut in panels."""
 
 
@@ -233,19 +233,31 @@ class _Run:
         def read(window: Window) -> tuple[Window, Chunk]:
             try:
                 return window, reader(window)
-            except InputError as error:
+            except InputError:
                 if not self.plan.spec.skip_bad:
                     raise
-                message = f"{error.message}: taken as nodata"
-                self.report(Notice(message=message, warning=True))
-                values = np.zeros((len(scene.bands), *window.shape), scene.dtype)
-                return window, (values, np.zeros(window.shape, bool))
+                return window, self._readable(scene, window, reader)
 
         windows = read_windows(scene.cutter, rows, scene.chunk_rows)
         reading = ordered_map(read, windows, threads=1, ahead=2)
         with closing(reading):
             for chips in chip_rows(scene.cutter, rows, reading):
                 yield chips, rows[chips.index]
+
+    def _readable(self, scene: PlannedScene, window: Window, reader: SceneReader) -> Chunk:
+        """What can be read of a window, a row of stored blocks at a time; the rest is nodata."""
+        values = np.zeros((len(scene.bands), *window.shape), scene.dtype)
+        valid = np.zeros(window.shape, bool)
+        for row in range(window.row, window.row_stop, scene.block_rows):
+            height = min(scene.block_rows, window.row_stop - row)
+            part = replace(window, row=row, height=height)
+            inside = slice(row - window.row, row - window.row + height)
+            try:
+                values[:, inside], valid[inside] = reader(part)
+            except InputError as error:
+                message = f"{error.message}: taken as nodata"
+                self.report(Notice(message=message, warning=True))
+        return values, valid
 
     def _add_row(
         self,

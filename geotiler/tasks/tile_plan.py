@@ -47,6 +47,8 @@ class PlannedScene:
     """(x, y) of the chips."""
     chunk_rows: int
     """Scene rows that are read at once."""
+    block_rows: int
+    """Scene rows that are stored together."""
     grid: ChipGrid
 
     @property
@@ -161,6 +163,7 @@ def _planned(spec: TileSpec, scene: Scene, prefix: str) -> PlannedScene:
         dtype=str(np.result_type(*(scene.dtypes[band - 1] for band in bands))),
         gsd_m=gsd_m,
         chunk_rows=block * max(1, _CHUNK_ROWS // block),
+        block_rows=block,
         grid=chip_grid((axes[0].target_px, axes[1].target_px), spec.tile_px, spec.overlap_px, None),
     )
 
@@ -231,7 +234,7 @@ def _shared_out(spec: TileSpec, scenes: list[PlannedScene], notices: list[str]) 
     if found >= splits:
         return shares, block_px, cut, units
     what = "scene" if spec.split_by is SplitBy.SCENE else "block"
-    message = f"{found} {what}{'s' if found != 1 else ''} that share no ground cannot be split"
+    message = f"{found} separate {what}{'s' if found != 1 else ''} cannot be split"
     if spec.is_split_asked:
         raise SpecError(
             f"{message} into {splits}",

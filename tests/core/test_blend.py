@@ -21,7 +21,9 @@ def test_weights_are_symmetric_and_never_zero(length: int) -> None:
     np.testing.assert_allclose(weights, weights[::-1], rtol=1e-3)
 
 
-def _blended(grid: Grid, answers: dict[tuple[int, int], NDArray[np.float32]]) -> NDArray[np.float32]:
+def _blended(
+    grid: Grid, answers: dict[tuple[int, int], NDArray[np.float32]]
+) -> NDArray[np.float32]:
     classes = next(iter(answers.values())).shape[0]
     blender = StripBlender(
         classes=classes, shape=grid.shape, tile_shape=grid.tile_shape, rows=grid.rows
@@ -51,9 +53,7 @@ def grids(draw: st.DrawFn) -> Grid:
 @given(grid=grids(), seed=st.integers(0, 99))
 def test_the_blend_is_the_weighted_mean_of_all_windows(grid: Grid, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    answers = {
-        (w.row, w.col): rng.random((2, *grid.tile_shape), dtype=np.float32) for w in grid
-    }
+    answers = {(w.row, w.col): rng.random((2, *grid.tile_shape), dtype=np.float32) for w in grid}
     # The straightforward way: sum, then divide, in double precision over the whole scene.
     weight = np.outer(*(window_weights(side).astype(float) for side in grid.tile_shape))
     rows, cols = (max(n, t) for n, t in zip(grid.shape, grid.tile_shape, strict=True))
@@ -80,9 +80,7 @@ def test_where_all_windows_agree_the_blend_is_exact(grid: Grid, values: list[flo
 @given(grid=grids(), seed=st.integers(0, 99))
 def test_a_missing_window_changes_nothing_outside_of_it(grid: Grid, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    answers = {
-        (w.row, w.col): rng.random((1, *grid.tile_shape), dtype=np.float32) for w in grid
-    }
+    answers = {(w.row, w.col): rng.random((1, *grid.tile_shape), dtype=np.float32) for w in grid}
     some = {place: answers[place] for place in answers if rng.random() < 0.6}
     if not some:
         return

@@ -36,7 +36,9 @@ def test_a_degree_is_narrower_than_high(latitude: float) -> None:
 @given(angle=st.floats(0, 360))
 def test_turning_a_scene_does_not_change_its_pixels(angle: float) -> None:
     upright = Affine.translation(500_000, 5_000_000) @ Affine.scale(0.4, -0.7)
-    turned = Affine.translation(500_000, 5_000_000) @ Affine.rotation(angle) @ Affine.scale(0.4, -0.7)
+    turned = (
+        Affine.translation(500_000, 5_000_000) @ Affine.rotation(angle) @ Affine.scale(0.4, -0.7)
+    )
     expected = ground_gsd_m(tuple(upright)[:6], 32633, SHAPE)
     found = ground_gsd_m(tuple(turned)[:6], 32633, SHAPE)
     assert expected == pytest.approx((0.4, 0.7), rel=1e-3)

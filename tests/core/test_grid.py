@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -30,7 +32,7 @@ def test_tiles_cover_an_axis_without_repeating_or_leaving_it(
     assert found == sorted(set(found))
     assert found[0] == 0
     assert found[-1] == max(0, length - tile)
-    assert all(later - earlier <= stride for earlier, later in zip(found, found[1:], strict=False))
+    assert all(later - earlier <= stride for earlier, later in pairwise(found))
     # One tile less cannot cover the axis at this overlap.
     assert len(found) == 1 or tile + (len(found) - 2) * stride < length
 

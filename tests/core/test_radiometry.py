@@ -49,9 +49,7 @@ def test_no_value_makes_it_infinite_or_warns(raw: np.ndarray) -> None:
     valid = np.isfinite(raw[0])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = normalise(
-            raw, valid, scale=Scale(minimum=0, maximum=255), mean=(0.5,), std=(0.25,)
-        )
+        found = normalise(raw, valid, scale=Scale(minimum=0, maximum=255), mean=(0.5,), std=(0.25,))
     assert np.isfinite(found).all()
     assert found.min() >= -2
     assert found.max() <= 2

@@ -19,7 +19,8 @@ def test_lines_are_where_a_window_begins_or_has_ended(
     changes = {
         line
         for line in range(1, length)
-        if {s for s in first if s <= line - 1 < s + tile} != {s for s in first if s <= line < s + tile}
+        if {s for s in first if s <= line - 1 < s + tile}
+        != {s for s in first if s <= line < s + tile}
     }
     assert set(tile_lines(first, tile, length)) == changes
 
@@ -54,7 +55,9 @@ def test_it_is_the_mean_step_on_lines_over_that_elsewhere(seed: int, classes: in
 
 def test_without_lines_or_without_steps_there_is_no_index() -> None:
     meter = SeamMeter((), ())
-    meter.add(0, np.random.default_rng(0).random((1, 9, 9), dtype=np.float32), np.ones((9, 9), bool))
+    meter.add(
+        0, np.random.default_rng(0).random((1, 9, 9), dtype=np.float32), np.ones((9, 9), bool)
+    )
     assert meter.index is None
     flat = SeamMeter((4,), (4,))
     flat.add(0, np.zeros((1, 9, 9), np.float32), np.ones((9, 9), bool))

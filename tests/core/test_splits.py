@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -38,7 +40,7 @@ def test_blocks_lie_side_by_side_and_cover_the_axis(axis: ChipAxis) -> None:
     blocks = axis.blocks
     assert blocks[0][0] == 0
     assert blocks[-1][1] == axis.length_px
-    assert all(one[1] == other[0] for one, other in zip(blocks, blocks[1:], strict=False))
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(blocks))
     assert all(stop - start >= min(axis.tile_px, axis.length_px) for start, stop in blocks)
 
 
@@ -101,9 +103,7 @@ def test_fitted_blocks_hold_whole_chips_and_are_enough(side: int) -> None:
     seed=st.integers(0, 99),
     shares=st.sampled_from([SHARES, (0.5, 0.5), (0.8, 0.2, 0.0), (0.34, 0.33, 0.33)]),
 )
-def test_every_split_gets_its_share(
-    chips: list[int], seed: int, shares: tuple[float, ...]
-) -> None:
+def test_every_split_gets_its_share(chips: list[int], seed: int, shares: tuple[float, ...]) -> None:
     units = [Unit(name=f"u{i}", chips=n, objects=n / 10) for i, n in enumerate(chips)]
     splits = assigned(units, shares, seed)
     for index, share in enumerate(shares):

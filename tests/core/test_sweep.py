@@ -101,9 +101,7 @@ class Run:
         self.advanced += windows
 
 
-def _scene(
-    shape: tuple[int, int], seed: int = 0, invalid: float = 0.2
-) -> dict[str, NDArray[Any]]:
+def _scene(shape: tuple[int, int], seed: int = 0, invalid: float = 0.2) -> dict[str, NDArray[Any]]:
     rng = np.random.default_rng(seed)
     valid = np.repeat(np.repeat(rng.random((-(-shape[0] // 9), -(-shape[1] // 9))), 9, 0), 9, 1)
     return {

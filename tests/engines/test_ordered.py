@@ -62,10 +62,10 @@ def test_an_error_comes_at_its_place_and_stops_the_rest() -> None:
             raise ValueError("three")
         return value
 
-    found = []
+    found: list[int] = []
+    results = ordered_map(fail_at_three, range(100), threads=1, ahead=2)
     with pytest.raises(ValueError, match="three"):
-        for value in ordered_map(fail_at_three, range(100), threads=1, ahead=2):
-            found.append(value)
+        found.extend(results)
     assert found == [0, 1, 2]
     assert max(begun) <= 5
 

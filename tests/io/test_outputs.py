@@ -27,14 +27,17 @@ def test_a_good_end_leaves_the_target_alone_in_its_folder(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, OSError])
-def test_a_bad_end_leaves_everything_as_it_was(
-    tmp_path: Path, error: type[BaseException]
-) -> None:
+def test_a_bad_end_leaves_everything_as_it_was(tmp_path: Path, error: type[BaseException]) -> None:
     target = tmp_path / "mask.tif"
     target.write_text("old")
-    with pytest.raises(error), replacing(target, overwrite=True) as temporary:
-        temporary.write_text("half")
-        raise error
+
+    def stop_half_way() -> None:
+        with replacing(target, overwrite=True) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        stop_half_way()
     assert target.read_text() == "old"
     assert _entries(tmp_path) == ["mask.tif"]
 
@@ -58,10 +61,14 @@ def test_an_existing_target_needs_to_be_asked_for(tmp_path: Path) -> None:
 
 def test_a_target_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
     target = tmp_path / "mask.tif"
-    with pytest.raises(OutputError, match="exists already"):
+
+    def be_overtaken() -> None:
         with replacing(target, overwrite=False) as temporary:
             temporary.write_text("new")
             target.write_text("another's")
+
+    with pytest.raises(OutputError, match="exists already"):
+        be_overtaken()
     assert target.read_text() == "another's"
     assert _entries(tmp_path) == ["mask.tif"]
 

@@ -103,7 +103,8 @@ def test_overviews_of_classes_hold_no_class_in_between(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("crs", [None, CRS.from_epsg(4326)])
 @pytest.mark.parametrize(
-    "transform", [Affine.identity(), Affine.rotation(30) @ Affine.scale(0.5, -0.5), Affine(2, 0, 9, 0, -2, 7)]
+    "transform",
+    [Affine.identity(), Affine.rotation(30) @ Affine.scale(0.5, -0.5), Affine(2, 0, 9, 0, -2, 7)],
 )
 def test_grids_are_kept(tmp_path: Path, crs: CRS | None, transform: Affine) -> None:
     parts = Parts(tmp_path / "mask.tif", _layout((5, 6), crs=crs, transform=transform))

@@ -243,9 +243,7 @@ def test_sixteen_bits_are_scaled_once_for_the_scene(
     image = (_image().astype(np.uint16) * 40) + 500
     notices: list[str] = []
     spec = _spec(_write(tmp_path / "scene.tif", image))
-    report = segment(
-        spec, report=lambda event: notices.append(str(getattr(event, "message", "")))
-    )
+    report = segment(spec, report=lambda event: notices.append(str(getattr(event, "message", ""))))
     low, high = report.settings["scale"]["value"]
     assert report.settings["scale"]["origin"] == "scene"
     assert (low, high) == pytest.approx(tuple(np.percentile(image, [2, 98])))

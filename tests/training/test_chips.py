@@ -67,3 +67,38 @@ def test_sizes_that_differ_are_refused(tmp_path: Path) -> None:
     config = _folder(tmp_path, np.full((8, 8, 3), 90, np.uint8), np.zeros((8, 9), np.uint8))
     with pytest.raises(InputError, match="differ"):
         load_split(config, "train")
+
+
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ("{", "is damaged"),
+        ("{}", "is damaged"),
+        ('{"images": {"dtype": "uint8"}, "masks": null, "scenes": [], "gsd_m": 1}', "has no masks"),
+        (
+            '{"images": {"dtype": "uint16"}, "masks": {"ignore": 255}, "scenes": [], "gsd_m": 1}',
+            "holds uint16 images",
+        ),
+        (
+            '{"images": {"dtype": "uint8"}, "masks": {"ignore": 255}, "scenes": [], "gsd_m": null}',
+            "ground resolution of 'a' .* is not known",
+        ),
+    ],
+)
+def test_a_data_set_that_training_cannot_use_is_told(
+    tmp_path: Path, facts: str, message: str
+) -> None:
+    config = _folder(tmp_path, np.full((8, 8, 3), 90, np.uint8), np.zeros((8, 8), np.uint8))
+    (tmp_path / "dataset.json").write_text(facts)
+    config.gsd_m = None
+    with pytest.raises(InputError, match=message):
+        load_split(config, "train")
+
+
+def test_a_cut_off_chip_is_told_by_name(tmp_path: Path) -> None:
+    flat = np.full((64, 64, 3), 90, np.uint8)
+    config = _folder(tmp_path, flat, flat[..., 0])
+    data = (tmp_path / "images" / "a.png").read_bytes()
+    (tmp_path / "images" / "a.png").write_bytes(data[:40])
+    with pytest.raises(InputError, match=r"a\.png cannot be read"):
+        load_split(config, "train")

@@ -1,0 +1,117 @@
+"""The command line itself: light to start, and every failure one line with its own exit code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from geotiler import __version__, errors
+from geotiler.cli import main as main_module
+from geotiler.cli.main import main
+
+
+def _modules_after(code: str) -> set[str]:
+    """What a fresh interpreter has loaded after running the code."""
+    script = f"{code}\nimport sys; print('\\n' + ' '.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["segment", "--help"], ["--version"]])
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    loaded = _modules_after(f"from geotiler.cli.main import main\nassert main({arguments}) == 0")
+    assert "geotiler.cli.segment" in loaded
+    assert not loaded & {"numpy", "torch", "rasterio", "scipy", "cv2", "geotiler.tasks"}
+
+
+def test_a_wrong_flag_loads_nothing_heavy() -> None:
+    command = ["segment", "a.tif", "-o", "b.tif", "--tile", "100"]
+    loaded = _modules_after(f"from geotiler.cli.main import main\nassert main({command}) == 2")
+    assert "numpy" not in loaded
+
+
+def test_the_version_is_data(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"geotiler {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["segmnt"], "segmnt"),
+        (["segment", "a.tif", "-o", "b.tif", "--treshold", "1"], "--threshold"),
+        (["segment", "a.tif"], "--output"),
+        (["segment"], "scene"),
+        (["segment", "a.tif", "-o", "b.tif", "--backend", "magic"], "openvino"),
+        (["segment", "a.tif", "-o", "b.tif", "--overlap", "many"], "--overlap"),
+    ],
+)
+def test_the_parsers_errors_are_one_line_too(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], reason: str
+) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("geotiler: ")
+    assert reason in line
+    assert "--help" in line
+
+
+def test_without_a_verb_it_shows_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    captured = capsys.readouterr()
+    shown = captured.out + captured.err
+    assert "segment" in shown
+    assert len(shown.splitlines()) > 5
+
+
+LEAVES = [
+    errors.SpecError("bad value", "try --tile 512"),
+    errors.InputError("bad\n  file", "look\nat it"),
+    errors.OutputError("no room"),
+    errors.ModelError("no model"),
+    errors.DeviceError("no device"),
+    errors.MissingExtraError("mlflow", "mlflow", "logging"),
+    MemoryError(),
+    KeyboardInterrupt(),
+    ZeroDivisionError("oh\nno"),
+]
+
+
+@pytest.mark.parametrize("error", LEAVES, ids=lambda error: type(error).__name__)
+def test_every_error_is_one_line_and_its_exit_code(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def failing(**_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(main_module, "app", failing)
+    monkeypatch.delenv("GEOTILER_TRACEBACK", raising=False)
+    others = {MemoryError: 6, KeyboardInterrupt: 130, ZeroDivisionError: 1}
+    expected = getattr(error, "exit_code", None) or others[type(error)]
+    assert main([]) == expected
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    assert "Traceback" not in captured.err
+
+
+def test_a_traceback_is_there_for_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(**_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(main_module, "app", failing)
+    monkeypatch.setenv("GEOTILER_TRACEBACK", "1")
+    with pytest.raises(ZeroDivisionError):
+        main([])
+
+
+def test_exit_codes_are_distinct() -> None:
+    codes = [type(error).exit_code for error in LEAVES if isinstance(error, errors.GeotilerError)]
+    assert codes == [2, 3, 4, 5, 6, 7]
