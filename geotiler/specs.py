@@ -409,9 +409,10 @@ def _check_classes(classes: tuple[ClassRule, ...]) -> None:
                     hint="--classes takes each name once, in upper or lower case",
                 )
             names[value.casefold()] = rule.id
-        if rule.id in ids:
+        other = ids.get(rule.id)
+        if other is not None:
             raise SpecError(
-                f"class names collide: {ids[rule.id]!r} and {rule.name!r} have the same id, {rule.id}",
-                hint=f"to merge them: --classes '{ids[rule.id]}|{rule.name}={rule.id}'",
+                f"class names collide: {other!r} and {rule.name!r} have the same id, {rule.id}",
+                hint=f"to merge them: --classes '{other}|{rule.name}={rule.id}'",
             )
         ids[rule.id] = rule.name

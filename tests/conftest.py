@@ -114,7 +114,9 @@ def chip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "images").mkdir()
     (root / "masks").mkdir()
     names = []
-    rendered = rendered_chips(RenderedConfig(chips=8, chip_px=96, gsd_m=[CHIP_GSD_M], first_seed=50))
+    rendered = rendered_chips(
+        RenderedConfig(chips=8, chip_px=96, gsd_m=[CHIP_GSD_M], first_seed=50)
+    )
     for chip in rendered:
         labels = np.where(chip.labels == 1, np.uint8(255), np.uint8(0))
         cv2.imwrite(

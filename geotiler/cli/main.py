@@ -18,7 +18,11 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={
+        "auto_envvar_prefix": "GEOTILER",
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+    },
     add_completion=False,
 )
 

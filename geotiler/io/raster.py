@@ -185,6 +185,22 @@ class Scene:
         """Valid mask (row, col) of a window, True = valid; see `read_with_valid`."""
         return self.read_with_valid(window, bands)[1]
 
+    def coarse_valid(self, bands: Sequence[int], side_px: int = 1024) -> NDArray[np.bool_]:
+        """Valid mask of the whole scene at no more than `side_px` per side, for estimates.
+
+        Read from overviews where there are any. Values that are not finite are not looked at.
+
+        Raises:
+            InputError: the file is truncated or damaged.
+        """
+        shape = tuple(min(length, side_px) for length in self.shape)
+        try:
+            masks = self._dataset.read_masks(list(bands), out_shape=(len(bands), *shape))
+        except (RasterioError, OSError) as error:
+            whole = Window(row=0, col=0, height=self.height, width=self.width)
+            raise self._damaged(whole, error) from error
+        return np.asarray((masks > 0).all(axis=0))
+
     def _valid(
         self, window: Window, bands: Sequence[int], values: NDArray[Any]
     ) -> NDArray[np.bool_]:

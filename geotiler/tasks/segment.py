@@ -7,6 +7,7 @@ the end the parts become one Cloud-Optimized GeoTIFF. Nothing here grows with th
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -21,7 +22,7 @@ from geotiler.core.masks import class_counts, class_ids, quantised
 from geotiler.core.sweep import Columns, FinishedRows, SweepCounts, sweep
 from geotiler.engines.ordered import ordered_map
 from geotiler.io.parts import Parts
-from geotiler.io.raster import SceneReader
+from geotiler.io.raster import SceneReader, open_scene
 from geotiler.machine import peak_memory_bytes
 from geotiler.models.predictor import Predictor, open_predictor
 from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, StageStarted, silent
@@ -73,11 +74,13 @@ class SegmentEstimate:
     scene: str
     shape: tuple[int, int]
     windows: int
-    """Windows of the grid; those without valid pixels will be skipped."""
+    """Windows of the grid."""
+    skipped: int
+    """About how many of them have no valid pixel, judged by the scene's overviews."""
     computed_share: float
     """Pixels of all windows over pixels of the scene at the network's resolution."""
     seconds: float
-    """Windows times the measured time of one."""
+    """Windows that are not skipped, times the measured time of one."""
     memory_bytes: int
     """Peak so far, with the network loaded and run, plus the rows held while sweeping."""
     disk_bytes: int
@@ -140,10 +143,11 @@ def estimate(spec: SegmentSpec) -> SegmentEstimate:
     predictor = _open_predictor(plan)
     card = plan.bundle.card
     tile = np.zeros((predictor.batch, len(card.bands), *plan.grid.tile_shape), np.float32)
+    skipped = _about_skipped(plan)
     predictor(tile)
     started = time.perf_counter()
     predictor(tile)
-    seconds = (time.perf_counter() - started) / predictor.batch * plan.windows
+    seconds = (time.perf_counter() - started) / predictor.batch * (plan.windows - skipped)
     width = max(last - first for first, last in (panel.network for panel in plan.panels))
     rows = plan.grid.tile_shape[0] * width
     value_bytes = 4 if any(axis.ratio != 1 for axis in plan.axes) else 1
@@ -153,6 +157,7 @@ def estimate(spec: SegmentSpec) -> SegmentEstimate:
         scene=spec.scene,
         shape=plan.shape,
         windows=plan.windows,
+        skipped=skipped,
         computed_share=round(plan.grid.computed_share, 3),
         seconds=round(seconds, 1),
         memory_bytes=peak_memory_bytes() + held,
@@ -160,6 +165,22 @@ def estimate(spec: SegmentSpec) -> SegmentEstimate:
         backend=predictor.name,
         model=f"{card.name} {card.version}",
         settings=_settings(plan),
+    )
+
+
+def _about_skipped(plan: SegmentPlan) -> int:
+    """Windows without a valid pixel in a coarse view of the scene."""
+    with open_scene(plan.spec.scene) as scene:
+        valid = scene.coarse_valid(plan.bands)
+    down, right = (
+        coarse / network for coarse, network in zip(valid.shape, plan.grid.shape, strict=True)
+    )
+    return sum(
+        not valid[
+            int(window.row * down) : math.ceil(window.row_stop * down),
+            int(window.col * right) : math.ceil(window.col_stop * right),
+        ].any()
+        for window in plan.grid
     )
 
 

@@ -89,9 +89,7 @@ class Colour:
         )
         self._noise = config.noise
 
-    def __call__(
-        self, image: NDArray[np.uint8], random: np.random.Generator
-    ) -> NDArray[np.uint8]:
+    def __call__(self, image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
         """Image (row, col, band) with other colours, same geometry."""
         tensor = torch.from_numpy(image).permute(2, 0, 1)
         varied = self._jitter(tensor).permute(1, 2, 0).numpy()

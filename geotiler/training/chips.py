@@ -154,7 +154,9 @@ def read_chip(folder: Folder, name: str, config: DataConfig) -> Chip:
         InputError: image or mask is missing, unreadable, or of different size.
     """
     root = folder.root
-    image = cv2.cvtColor(_read_image(_find(root / "images", name), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    image = cv2.cvtColor(
+        _read_image(_find(root / "images", name), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB
+    )
     mask = _read_image(_find(root / "masks", name), cv2.IMREAD_GRAYSCALE)
     if mask.shape != image.shape[:2]:
         raise InputError(f"image and mask of {name!r} differ: {image.shape[:2]} and {mask.shape}")
@@ -192,12 +194,17 @@ def resized(chip: Chip, gsd_m: float) -> Chip:
     factor = chip.gsd_m / gsd_m
     if 0.8 <= factor <= 1.25:  # as at inference: small differences are left alone
         return chip
-    size = (max(1, round(chip.image.shape[1] * factor)), max(1, round(chip.image.shape[0] * factor)))
+    size = (
+        max(1, round(chip.image.shape[1] * factor)),
+        max(1, round(chip.image.shape[0] * factor)),
+    )
     how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
     return Chip(
         name=chip.name,
         image=np.asarray(cv2.resize(chip.image, size, interpolation=how), np.uint8),
-        labels=np.asarray(cv2.resize(chip.labels, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8),
+        labels=np.asarray(
+            cv2.resize(chip.labels, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8
+        ),
         gsd_m=gsd_m,
     )
 

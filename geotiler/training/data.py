@@ -64,7 +64,7 @@ class RandomCrops(IterableDataset[Sample]):
 
 
 class WholeChips(Dataset[Sample]):
-    """Every chip once, at the model's GSD, reflect-padded to a multiple of 32, the padding unlabelled."""
+    """Every chip once at the model's GSD, mirrored to a multiple of 32; that part is unlabelled."""
 
     def __init__(self, chips: Sequence[Chip], config: Config) -> None:
         self._chips = chips

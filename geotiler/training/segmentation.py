@@ -36,9 +36,7 @@ def build_for_training(config: Config) -> nn.Module:
     Raises:
         ModelError: unknown architecture, or weights that do not fit it.
     """
-    network = build_network(
-        config.model.library, config.model.architecture, config.model.arguments
-    )
+    network = build_network(config.model.library, config.model.architecture, config.model.arguments)
     if config.model.encoder_weights == "imagenet":
         _download_encoder(network, config.model.arguments)
     elif config.model.encoder_weights:
