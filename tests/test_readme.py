@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -14,7 +15,7 @@ from geotiler.specs import RenderSpec
 from geotiler.tasks.render import render
 
 ROOT = Path(__file__).resolve().parents[1]
-SIDE = 192
+SIDE = 384
 
 # What makes a training run of hours take seconds; the command itself stays the README's.
 SHORT_TRAINING = [
@@ -38,12 +39,19 @@ def _prepare(folder: Path, chips: Path) -> None:
     from geotiler.io.raster import open_scene
     from geotiler.specs import Window
 
-    for stem, truth in (("scene", "footprints.geojson"), ("mine", None)):
-        target = folder / truth if truth else None
-        render(
-            RenderSpec(output=folder / f"{stem}.tif", truth=target, height=SIDE, width=SIDE, seed=3)
-        )
-    (folder / "buildings.geojson").write_bytes((folder / "footprints.geojson").read_bytes())
+    scenes = {
+        "scene": ["footprints.geojson", "houses.gpkg"],
+        "a": ["a.geojson"],
+        "b": ["b.geojson"],
+    }
+    for seed, (stem, truths) in enumerate(scenes.items(), start=3):
+        for truth in truths:
+            spec = RenderSpec(
+                output=folder / f"{stem}.tif", truth=folder / truth, height=SIDE, width=SIDE,
+                seed=seed, overwrite=True,
+            )  # fmt: skip
+            render(spec)
+    _map_kinds(folder)
     with open_scene(str(folder / "scene.tif")) as scene:
         window = Window(row=0, col=0, height=SIDE, width=SIDE)
         pixels = scene.read(window)
@@ -54,7 +62,34 @@ def _prepare(folder: Path, chips: Path) -> None:
         dtype="uint16", crs=crs, transform=transform,
     ) as file:  # fmt: skip
         file.write(np.concatenate([pixels, pixels[:1]]).astype(np.uint16) * 12)
-    (folder / "chips").symlink_to(chips)
+    (folder / "folder").symlink_to(chips)
+
+
+def _map_kinds(folder: Path) -> None:
+    """osm.geojson, the houses of a.tif and b.tif with an attribute; mapped.geojson, their area."""
+    import json
+
+    features = []
+    for stem in ("a", "b"):
+        features += json.loads((folder / f"{stem}.geojson").read_text())["features"]
+    kinds = itertools.cycle(["house", "shed", "road"])
+    for feature, kind in zip(features, kinds, strict=False):
+        feature["properties"]["kind"] = kind
+    collection = {"type": "FeatureCollection", "features": features}
+    (folder / "osm.geojson").write_text(json.dumps(collection))
+    points = [
+        point for item in features for ring in item["geometry"]["coordinates"] for point in ring
+    ]
+    west, east = (pick(x for x, _ in points) for pick in (min, max))
+    south, north = (pick(y for _, y in points) for pick in (min, max))
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    area = {
+        "type": "Feature",
+        "properties": {},
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+    }
+    collection = {"type": "FeatureCollection", "features": [area]}
+    (folder / "mapped.geojson").write_text(json.dumps(collection))
 
 
 @pytest.fixture(scope="module")
@@ -75,15 +110,15 @@ def test_the_readme_is_true(
         words = words[: words.index(">")]
     if words[0] == "train":
         words += SHORT_TRAINING
-    if words[0] in ("demo",):
+    if words[0] == "tile":
+        words += ["--tile", "64", "--overlap", "16"]
+    if words[0] == "demo":
         words += ["--height", str(SIDE), "--width", str(SIDE)]
     # One line of the README may write over what another one wrote.
     for flag in ("-o", "--output", "--truth"):
-        if flag in words and words[0] in ("segment", "vectorize", "render", "tile"):
+        if flag in words and words[0] in ("segment", "vectorize", "render"):
             wanted = Path(words[words.index(flag) + 1])
             if str(wanted) != "-" and wanted.exists():
                 words.append("--overwrite")
                 break
-    if words[0] == "render" and "--overwrite" not in words:
-        words.append("--overwrite")
     assert main(words) == 0, capsys.readouterr().err
