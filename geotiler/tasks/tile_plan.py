@@ -162,7 +162,7 @@ def _planned(spec: TileSpec, scene: Scene, prefix: str) -> PlannedScene:
         band_names=tuple(scene.band_names[band - 1] for band in bands),
         dtype=str(np.result_type(*(scene.dtypes[band - 1] for band in bands))),
         gsd_m=gsd_m,
-        chunk_rows=block * max(1, _CHUNK_ROWS // block),
+        chunk_rows=scene.block_rows(_CHUNK_ROWS),
         block_rows=block,
         grid=chip_grid((axes[0].target_px, axes[1].target_px), spec.tile_px, spec.overlap_px, None),
     )
