@@ -8,7 +8,7 @@
     ├── OutputError     (OSError)      exit 4   a target that cannot be written
     ├── ModelError      (ValueError)   exit 5   a model folder or file that cannot be trusted
     ├── DeviceError     (RuntimeError) exit 6   a device or memory that is not there
-    └── MissingExtraError (ImportError) exit 7  an optional dependency that is not installed
+    └── MissingExtraError (ImportError) exit 7  a package that is not installed
 
 Each leaf also is the builtin a Python caller would expect. Messages say what, which file or
 value, and what was expected; the hint names the flag or command that mends it.
@@ -63,13 +63,14 @@ class DeviceError(GeotilerError, RuntimeError):
 
 
 class MissingExtraError(GeotilerError, ImportError):
-    """A feature needs an optional dependency that is not installed."""
+    """A feature needs a package that is not installed."""
 
     exit_code = 7
 
-    def __init__(self, package: str, extra: str, purpose: str) -> None:
-        """Args: package: import name. extra: name in pyproject. purpose: what needs it."""
+    def __init__(self, package: str, purpose: str, extra: str | None = None) -> None:
+        """Args: package: its name. purpose: what needs it. extra: that brings it, if one does."""
+        wanted = f'"geotiler[{extra}]"' if extra else package
         super().__init__(
             f"{purpose} needs the package {package!r}, which is not installed",
-            hint=f'run: pip install "geotiler[{extra}]"',
+            hint=f"run: pip install {wanted}",
         )

@@ -69,6 +69,8 @@ def make_network() -> Callable[[ModelCard], Any]:
 
         from geotiler.models.build import build_network
 
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # statistics of the pass below depend on it, in the last digit
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(7)
             network = build_network(card.library, card.architecture, card.arguments).train()
@@ -78,6 +80,7 @@ def make_network() -> Callable[[ModelCard], Any]:
                 for norm in norms:
                     norm.momentum = 1.0  # one pass leaves statistics as training would
                 network(torch.randn(2, len(card.bands), 64, 64))
+        torch.set_num_threads(threads)
         return network.eval()
 
     return make

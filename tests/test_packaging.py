@@ -22,6 +22,7 @@ from packaging.version import Version
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLES = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
 WHEEL_LIMIT_BYTES = 80_000_000
 
 
@@ -174,7 +175,7 @@ def test_relative_links_of_the_documents_lead_somewhere() -> None:
 
 
 def _shell_lines() -> list[list[str]]:
-    blocks = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+    blocks = re.findall(r"```bash\n(.*?)```", README + EXAMPLES, flags=re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 

@@ -38,7 +38,10 @@ def demo(
     does on real imagery.
     """
     from geotiler.cli.console import emit, reporter
+    from geotiler.models.registry import find_model
 
+    _check_ours(folder)
+    find_model(model)  # before anything is written
     _claim(folder)
     with reporter(quiet) as report:
         summary = _run(folder, height, width, seed, model, report)
@@ -46,18 +49,20 @@ def demo(
     emit(summary, as_json, "geotiler demo")
 
 
-def _claim(folder: Path) -> None:
-    """Make the folder, or recognise it as one of ours.
+def _check_ours(folder: Path) -> None:
+    """Raises: OutputError: the folder holds files of somebody else under the demo's names."""
+    if (folder / _MARK).is_file():
+        return
+    for name in _FILES:
+        if (folder / name).exists():
+            raise OutputError(
+                f"{folder / name} exists and was not made by the demo",
+                hint="name another folder: geotiler demo FOLDER",
+            )
 
-    Raises: OutputError: it holds files of somebody else under the demo's names.
-    """
-    if not (folder / _MARK).is_file():
-        for name in _FILES:
-            if (folder / name).exists():
-                raise OutputError(
-                    f"{folder / name} exists and was not made by the demo",
-                    hint="name another folder: geotiler demo FOLDER",
-                )
+
+def _claim(folder: Path) -> None:
+    """Make the folder and mark it as the demo's. Raises: OutputError: it cannot be made."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         # Written first, so that an interrupted demo can be run again.

@@ -126,7 +126,8 @@ class Ground:
             areas = _shoelace(local[:, 0], local[:, 1], step[:, 0], step[:, 1], starts)
             return areas, np.hypot(step[:, 0], step[:, 1])
         lon, lat = self._to_geodetic.transform(points[:, 0], points[:, 1])
-        return _geodetic_rings(np.radians(lon), np.radians(lat), following, starts, self._geod)
+        with np.errstate(invalid="ignore"):  # points beyond the CRS's reach are infinite
+            return _geodetic_rings(np.radians(lon), np.radians(lat), following, starts, self._geod)
 
 
 def _shoelace(x: Floats, y: Floats, dx: Floats, dy: Floats, starts: npt.NDArray[np.intp]) -> Floats:

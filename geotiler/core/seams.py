@@ -33,7 +33,7 @@ class SeamMeter:
         """Args: row_lines, col_lines: rows and columns whose upper or left neighbour lies across
         a tile line. sums: what other meters of the same result counted; added to.
         """
-        self._row_lines = frozenset(row_lines)
+        self._row_lines = np.asarray(row_lines, np.intp)
         self._col_lines = np.asarray(col_lines, np.intp)
         self._previous: tuple[NDArray[np.float32], NDArray[np.bool_]] | None = None
         # (elsewhere, on lines) × (sum of |Δp|, pairs)
@@ -41,21 +41,18 @@ class SeamMeter:
 
     def add(self, row: int, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
         """Take in consecutive rows (class, row, col) and their valid mask."""
-        for top in range(0, len(valid), _ROWS_AT_ONCE):
-            rows = slice(top, top + _ROWS_AT_ONCE)
-            self._across(probabilities[:, rows], valid[rows])
         if self._previous is not None:
             above, above_valid = self._previous
-            self._pair(row, above, above_valid, probabilities[:, :1], valid[:1])
-        for offset in range(1, probabilities.shape[1]):
-            if row + offset in self._row_lines:
-                self._pair(
-                    row + offset,
-                    probabilities[:, offset - 1 : offset],
-                    valid[offset - 1 : offset],
-                    probabilities[:, offset : offset + 1],
-                    valid[offset : offset + 1],
-                )
+            self._down(
+                row,
+                np.concatenate([above, probabilities[:, :1]], axis=1),
+                np.concatenate([above_valid, valid[:1]]),
+            )
+        for top in range(0, len(valid), _ROWS_AT_ONCE):
+            stop = top + _ROWS_AT_ONCE
+            self._across(probabilities[:, top:stop], valid[top:stop])
+            # One row more, so that the pair at the edge of two blocks counts, too.
+            self._down(row + top + 1, probabilities[:, top : stop + 1], valid[top : stop + 1])
         self._previous = probabilities[:, -1:].copy(), valid[-1:].copy()
 
     def _across(self, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
@@ -64,22 +61,27 @@ class SeamMeter:
         pairs = valid[:, 1:] & valid[:, :-1]
         steps *= pairs
         on_lines = self._col_lines - 1
-        line = np.array([steps[:, on_lines].sum(dtype=float), pairs[:, on_lines].sum()])
+        self._count(steps, pairs, steps[:, on_lines], pairs[:, on_lines])
+
+    def _down(self, row: int, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
+        """Count the pairs of neighbouring rows; `row` is the second one's number."""
+        steps = np.abs(np.diff(probabilities, axis=1)).sum(axis=0)
+        pairs = valid[1:] & valid[:-1]
+        steps *= pairs
+        on_lines = np.isin(np.arange(row, row + len(pairs)), self._row_lines)
+        self._count(steps, pairs, steps[on_lines], pairs[on_lines])
+
+    def _count(
+        self,
+        steps: NDArray[np.float32],
+        pairs: NDArray[np.bool_],
+        line_steps: NDArray[np.float32],
+        line_pairs: NDArray[np.bool_],
+    ) -> None:
+        line = np.array([line_steps.sum(dtype=float), line_pairs.sum()])
         every = np.array([steps.sum(dtype=float), pairs.sum()])
         self._sums[1] += line
         self._sums[0] += every - line
-
-    def _pair(
-        self,
-        row: int,
-        above: NDArray[np.float32],
-        above_valid: NDArray[np.bool_],
-        below: NDArray[np.float32],
-        below_valid: NDArray[np.bool_],
-    ) -> None:
-        both = above_valid & below_valid
-        steps = (np.abs(below - above).sum(axis=0) * both).sum(dtype=float)
-        self._sums[int(row in self._row_lines)] += steps, both.sum()
 
     @property
     def index(self) -> float | None:

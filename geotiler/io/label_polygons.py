@@ -17,7 +17,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from geotiler.errors import InputError
-from geotiler.io.label_source import Classes, Frame, placed_points
+from geotiler.io.label_source import Classes, Frame, placed_points, way_to
 from geotiler.io.vector import attribute_names, read_features
 from geotiler.specs import LARGEST_CLASS, MASK_NODATA, ClassRule, Window
 
@@ -26,7 +26,11 @@ Shapes = NDArray[np.object_]
 _ROOM_PX = 2.0
 """Room around a window in which polygons are looked for."""
 
-_POLYGONAL = [shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON]
+
+def is_polygonal(shapes: Shapes) -> NDArray[np.bool_]:
+    """(shape): True for polygons and multipolygons."""
+    kinds = [shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON]
+    return np.isin(shapely.get_type_id(shapes), kinds)
 
 
 class PolygonFile:
@@ -73,11 +77,7 @@ class PolygonFile:
             self.classes = {rule.id: rule.name}
         else:
             self.ids = self._mapped(features.attributes[attribute], classes)
-        kinds = shapely.get_type_id(self.shapes)
-        polygonal = np.isin(
-            kinds, [shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON]
-        )
-        self._useless = ~polygonal | shapely.is_empty(self.shapes)
+        self._useless = ~is_polygonal(self.shapes) | shapely.is_empty(self.shapes)
         if self._useless.all():
             what = "no polygons" if len(self.shapes) else "no features"
             raise InputError(f"{path} holds {what}", hint=f"{flag} takes a file of polygons")
@@ -106,7 +106,7 @@ class PolygonFile:
                 area or with outlines that cross themselves.
         """
         self._remember_useless(skip_bad)
-        moved, exists = self._in_pixels(frame)
+        moved, exists = in_pixels(self.path, self.shapes, self.crs, frame, self._flag)
         bounds = shapely.bounds(moved)
         height, width = frame.shape
         with np.errstate(invalid="ignore"):
@@ -150,25 +150,34 @@ class PolygonFile:
                 hint="--skip-bad leaves them out and counts them",
             )
 
-    def _in_pixels(self, frame: Frame) -> tuple[Shapes, NDArray[np.bool_]]:
-        """The shapes in pixels of a frame, and which of them have a place there."""
-        points, owner = shapely.get_coordinates(self.shapes, return_index=True)
-        exists = np.ones(len(self.shapes), bool)
-        if frame.crs is None:
-            pixels = points * [axis.ratio for axis in frame.axes[::-1]]
-        else:
-            if self.crs is None:
-                raise InputError(
-                    f"{self.path} has no CRS, but {frame.path} has one",
-                    hint=f"{self._flag} takes a vector file with a CRS",
-                )
-            there = pyproj.Transformer.from_crs(self.crs, frame.crs.to_wkt(), always_xy=True)
-            placed = np.stack(there.transform(points[:, 0], points[:, 1]), axis=1)
-            exists[owner[~np.isfinite(placed).all(axis=1)]] = False
-            placed[~exists[owner]] = 0.0  # a ring with infinite corners does not close
-            pixels = placed_points(~frame.transform, placed)
-        moved: Shapes = shapely.set_coordinates(self.shapes.copy(), pixels)
-        return moved, exists
+
+def in_pixels(
+    path: str, shapes: Shapes, crs: pyproj.CRS | None, frame: Frame, flag: str
+) -> tuple[Shapes, NDArray[np.bool_]]:
+    """Shapes in pixels of a frame, and which of them have a place there.
+
+    Without a CRS of the frame they are in pixels of its scene already.
+
+    Raises:
+        InputError: no CRS where the scene has one; `flag` named the file.
+    """
+    points, owner = shapely.get_coordinates(shapes, return_index=True)
+    exists = np.ones(len(shapes), bool)
+    if frame.crs is None:
+        pixels = points * [axis.ratio for axis in frame.axes[::-1]]
+    else:
+        if crs is None:
+            raise InputError(
+                f"{path} has no CRS, but {frame.path} has one",
+                hint=f"{flag} takes a vector file with a CRS",
+            )
+        there = way_to(frame, path, crs)
+        placed = np.stack(there.transform(points[:, 0], points[:, 1]), axis=1)
+        exists[owner[~np.isfinite(placed).all(axis=1)]] = False
+        placed[~exists[owner]] = 0.0  # a ring with infinite corners does not close
+        pixels = placed_points(~frame.transform, placed)
+    moved: Shapes = shapely.set_coordinates(shapes.copy(), pixels)
+    return moved, exists
 
 
 class PolygonLabels:

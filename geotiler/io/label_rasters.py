@@ -7,10 +7,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
-import pyproj
 import rasterio
 import rasterio.windows
 from affine import Affine
+from rasterio._err import CPLE_BaseError  # which warping lets through as it is
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
@@ -18,8 +18,15 @@ from rasterio.vrt import WarpedVRT
 from geotiler.core.chips import nearest
 from geotiler.core.resample import Axis
 from geotiler.errors import InputError
-from geotiler.io.label_source import Classes, Frame, LabelSource, window_bounds, window_corners
-from geotiler.io.labels import Labels, label_rule
+from geotiler.io.label_source import (
+    Classes,
+    Frame,
+    LabelSource,
+    way_to,
+    window_bounds,
+    window_corners,
+)
+from geotiler.io.labels import LabelRule, Labels, label_rule
 from geotiler.io.raster import Scene, open_scene
 from geotiler.io.vector import DRIVERS, is_vector
 from geotiler.specs import MASK_NODATA, Window
@@ -28,14 +35,16 @@ SAME_GRID_PX = 0.01
 """Grids are one when their corners are no further apart."""
 
 
-class _SampledLabels:
-    """A raster with the scene's own pixels, taken at the centres of the chips' pixels."""
+class SampledLabels:
+    """A raster with the scene's own pixels, taken at the centres of the grid's pixels."""
 
     def __init__(self, labels: Labels, axes: tuple[Axis, Axis]) -> None:
+        """Args: labels: of the raster. axes: (rows, columns) of its pixels to the grid."""
         self._labels = labels
         self._axes = axes
 
     def read(self, window: Window) -> Classes:
+        """See `LabelSource`."""
         rows = nearest(self._axes[0], window.row, window.row_stop)
         cols = nearest(self._axes[1], window.col, window.col_stop)
         height, width = int(rows[-1] - rows[0]) + 1, int(cols[-1] - cols[0]) + 1
@@ -46,14 +55,21 @@ class _SampledLabels:
 class _WarpedLabels:
     """A raster on another grid."""
 
-    def __init__(self, vrt: WarpedVRT, labels: Labels) -> None:
+    def __init__(self, vrt: WarpedVRT, rule: LabelRule) -> None:
         self._vrt = vrt
-        self._rule = labels.rule
+        self._rule = rule
         self._nodata = vrt.src_dataset.nodata
 
     def read(self, window: Window) -> Classes:
         area = rasterio.windows.Window(window.col, window.row, window.width, window.height)
-        values, alpha = self._vrt.read([1, 2], window=area)
+        try:
+            values, alpha = self._vrt.read([1, 2], window=area)
+        except RasterioError as error:
+            raise InputError(
+                f"{self._rule.path} cannot be read at rows {window.row} to {window.row_stop} of "
+                f"the other grid: {error}",
+                hint="the file may be truncated or damaged",
+            ) from error
         inside = alpha > 0
         valid = inside & (values != self._nodata) if self._nodata is not None else inside
         classes = self._rule.apply(values, valid)
@@ -61,8 +77,29 @@ class _WarpedLabels:
         return classes
 
 
-def is_raster_label(path: str) -> bool:
-    """Whether labels are a raster; a file that is neither raises when it is opened.
+@contextmanager
+def warped_labels(path: str, frame: Frame, rule: LabelRule) -> Iterator[LabelSource]:
+    """The raster at `path`, resampled (nearest) to the frame's grid; 255 beyond its edge.
+
+    Raises:
+        InputError: it has no place on that grid.
+    """
+    try:
+        with (
+            rasterio.open(path) as dataset,
+            WarpedVRT(
+                dataset, crs=frame.crs, transform=frame.transform, width=frame.shape[1],
+                height=frame.shape[0], resampling=Resampling.nearest, src_nodata=None,
+                nodata=None, add_alpha=True,  # which tells what lies outside
+            ) as vrt,
+        ):  # fmt: skip
+            yield _WarpedLabels(vrt, rule)
+    except (CPLE_BaseError, RasterioError) as error:
+        raise InputError(f"{path} cannot be brought onto the grid of {frame.path}") from error
+
+
+def is_raster(path: str, hint: str) -> bool:
+    """Whether labels are a raster, not features; `hint` says what may be given.
 
     Raises:
         InputError: neither raster nor vector file, or missing.
@@ -75,9 +112,7 @@ def is_raster_label(path: str) -> bool:
     except InputError as error:
         if is_vector(path):
             return False
-        raise InputError(
-            error.message, hint="--labels takes polygons, or a raster of class ids"
-        ) from error
+        raise InputError(error.message, hint=hint) from error
     return True
 
 
@@ -98,8 +133,7 @@ def overlaps_raster(path: str, frame: Frame) -> bool:
 def _bounds_in(scene: Scene, frame: Frame) -> tuple[float, ...] | None:
     whole = Window(row=0, col=0, height=scene.height, width=scene.width)
     bounds = window_bounds(scene.transform, whole)
-    there = pyproj.Transformer.from_crs(scene.crs.to_wkt(), frame.crs.to_wkt(), always_xy=True)
-    moved = there.transform_bounds(*bounds)
+    moved = way_to(frame, scene.path, scene.crs.to_wkt()).transform_bounds(*bounds)
     return tuple(moved) if np.isfinite(moved).all() else None
 
 
@@ -124,15 +158,16 @@ def raster_labels(
                     "be equal",
                     hint="--labels takes a mask of the scene's size, or one with a CRS",
                 )
-            source = _SampledLabels(labels, frame.axes)
-        elif _same_grid(scene, frame):
-            source = _SampledLabels(labels, frame.axes)
+            source = SampledLabels(labels, frame.axes)
+        elif is_same_grid(scene, frame):
+            source = SampledLabels(labels, frame.axes)
         else:
-            source = _WarpedLabels(stack.enter_context(_warped(path, frame)), labels)
+            source = stack.enter_context(warped_labels(path, frame, labels.rule))
         yield source, scene.class_names, labels.rule.note
 
 
-def _same_grid(scene: Scene, frame: Frame) -> bool:
+def is_same_grid(scene: Scene, frame: Frame) -> bool:
+    """Whether a raster's pixels are those of the scene that the frame belongs to."""
     if scene.shape != frame.scene_shape or scene.crs != frame.crs:
         return False
     whole = Window(row=0, col=0, height=scene.height, width=scene.width)
@@ -141,20 +176,3 @@ def _same_grid(scene: Scene, frame: Frame) -> bool:
     ours = window_corners(frame.transform @ scale, whole)
     pixel = abs(scene.transform.determinant) ** 0.5
     return bool(np.abs(theirs - ours).max() <= SAME_GRID_PX * pixel)
-
-
-@contextmanager
-def _warped(path: str, frame: Frame) -> Iterator[WarpedVRT]:
-    """The raster on the frame's grid; its alpha band tells what lies outside."""
-    try:
-        with (
-            rasterio.open(path) as dataset,
-            WarpedVRT(
-                dataset, crs=frame.crs, transform=frame.transform, width=frame.shape[1],
-                height=frame.shape[0], resampling=Resampling.nearest, src_nodata=None,
-                nodata=None, add_alpha=True,
-            ) as vrt,
-        ):  # fmt: skip
-            yield vrt
-    except RasterioError as error:
-        raise InputError(f"{path} cannot be brought onto the grid of {frame.path}") from error

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import pyproj
+import pyproj.exceptions
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from geotiler.core.resample import Axis
+from geotiler.errors import InputError
 from geotiler.io.raster import Scene
 from geotiler.specs import MASK_NODATA, Window
 
@@ -85,6 +88,23 @@ def placed_points(transform: Affine, points: NDArray[np.float64]) -> NDArray[np.
     """Points (x, y) in the CRS of points (column, row)."""
     a, b, c, d, e, f = tuple(transform)[:6]
     return points @ np.array([[a, d], [b, e]]) + np.array([c, f])
+
+
+def way_to(frame: Frame, path: str, crs: object) -> pyproj.Transformer:
+    """From the CRS of the labels at `path` to that of a frame, which must have one.
+
+    Raises:
+        InputError: there is no way, as from a site's own grid.
+    """
+    try:
+        return pyproj.Transformer.from_crs(
+            pyproj.CRS.from_user_input(crs), frame.crs.to_wkt(), always_xy=True
+        )
+    except pyproj.exceptions.ProjError as error:
+        raise InputError(
+            f"{path} cannot be brought into the CRS of {frame.path}",
+            hint="both need a CRS with a place on the earth",
+        ) from error
 
 
 class LabelSource(Protocol):

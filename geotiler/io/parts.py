@@ -170,7 +170,7 @@ def _mosaic(layout: RasterLayout, placed: Sequence[tuple[str, int, int, int, int
     height, width = layout.shape
     root = ElementTree.Element("VRTDataset", rasterXSize=str(width), rasterYSize=str(height))
     if layout.crs is not None:
-        _text(root, "SRS", layout.crs.to_wkt(), dataAxisToSRSAxisMapping="1,2")
+        _text(root, "SRS", layout.crs.to_wkt())  # without a mapping: x is east, y is north
     if layout.crs is not None or not layout.transform.almost_equals(Affine.identity()):
         numbers = ", ".join(repr(float(v)) for v in layout.transform.to_gdal())
         _text(root, "GeoTransform", numbers)

@@ -322,6 +322,9 @@ def open_scene(path: str) -> Scene:
             f"{path} is a container without bands of its own; its rasters: {listing}",
             hint="name one of them as the scene",
         )
+    if dataset.transform.determinant == 0:
+        dataset.close()
+        raise InputError(f"{path} has pixels without extent: its geotransform is degenerate")
     if any(dtype.startswith("complex") for dtype in dataset.dtypes):
         dataset.close()
         raise InputError(f"{path} holds complex numbers ({dataset.dtypes[0]}), expected real ones")

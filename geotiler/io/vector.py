@@ -144,6 +144,8 @@ class _Relay:
     def __iter__(self) -> Iterator[FeatureBatch]:
         try:
             yield from self._batches
+        except GeneratorExit:  # the reader stopped, for a reason of its own
+            raise
         except BaseException as error:
             self.failure = error
             raise

@@ -191,8 +191,11 @@ def _digest(card: ModelCard) -> str:
 @contextlib.contextmanager
 def _new_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
     """A temporary folder beside the target that takes its place at the end, or vanishes."""
-    if folder.exists() and not overwrite:
-        raise OutputError(f"{folder} exists already", hint="--overwrite replaces it")
+    if folder.exists():
+        if not overwrite:
+            raise OutputError(f"{folder} exists already", hint="--overwrite replaces it")
+        if not (folder / CARD_FILE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+            raise OutputError(f"{folder} holds something else than a model", hint="move it away")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -201,10 +204,16 @@ def _new_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o755)  # mkdtemp's folders are private
+        replaced = temporary.with_name(f"{temporary.name}.replaced")
         if folder.exists():
-            os.replace(folder, temporary / "replaced")
-        os.replace(temporary, folder)
-        shutil.rmtree(folder / "replaced", ignore_errors=True)
+            os.replace(folder, replaced)
+        try:
+            os.replace(temporary, folder)
+        except OSError:
+            if replaced.exists():
+                os.replace(replaced, folder)
+            raise
+        shutil.rmtree(replaced, ignore_errors=True)
     except GeotilerError:
         raise
     except OSError as error:

@@ -8,7 +8,8 @@ import numpy as np
 
 from geotiler.errors import MissingExtraError, ModelError
 from geotiler.models.bundle import Bundle
-from geotiler.models.predictor import Batch, not_installed, open_predictor
+from geotiler.models.predictor import Batch, open_predictor
+from geotiler.reports import Report
 from geotiler.specs import Backend
 
 TOLERANCE = 1e-4
@@ -16,7 +17,7 @@ TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class Check(Report):
     """What a model answered."""
 
     model: str
@@ -25,15 +26,6 @@ class Check:
     """The ones that are installed, with their versions."""
     largest_difference: float
     """Between the first backend's probabilities and any other's."""
-
-    def as_dict(self) -> dict[str, object]:
-        """The check as JSON values."""
-        return {
-            "model": self.model,
-            "digest": self.digest,
-            "backends": list(self.backends),
-            "largest_difference": self.largest_difference,
-        }
 
 
 def check_model(bundle: Bundle) -> Check:
@@ -55,7 +47,7 @@ def check_model(bundle: Bundle) -> Check:
             continue
         answers[predictor.name] = _probabilities(predictor(window), predictor.name, bundle)
     if not answers:
-        raise not_installed("openvino", "running a model")
+        raise MissingExtraError("openvino", "running a model")
     first = next(iter(answers.values()))
     difference = max(float(np.abs(answer - first).max()) for answer in answers.values())
     if difference > TOLERANCE:

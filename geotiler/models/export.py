@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from geotiler.errors import ModelError
+from geotiler.errors import MissingExtraError, ModelError
 from geotiler.models.card import ModelCard
-from geotiler.models.predictor import graph_runner, not_installed
+from geotiler.models.predictor import graph_runner
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -45,7 +45,7 @@ def export_onnx(network: nn.Module, card: ModelCard, path: Path) -> None:
         MissingExtraError: there is no package to write or to run the graph with.
     """
     if importlib.util.find_spec("onnx") is None:
-        raise not_installed("onnx", "exporting a model")
+        raise MissingExtraError("onnx", "exporting a model")
     probabilities = _Probabilities(network, card.activation).eval()
     graph = _traced(probabilities, card)
     _free_dimensions(graph, card)

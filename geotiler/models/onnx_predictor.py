@@ -8,33 +8,30 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from geotiler.errors import DeviceError, ModelError
+from geotiler.errors import ModelError
 from geotiler.models.bundle import Bundle
-from geotiler.models.predictor import Batch, checked_graph, graph_bytes, padded
+from geotiler.models.predictor import (
+    Batch,
+    FixedShapePredictor,
+    checked_graph,
+    graph_bytes,
+    one_line,
+)
 
 _ERRORS_ONLY = 3
 
 
-class OnnxPredictor:
+class OnnxPredictor(FixedShapePredictor):
     """A `Predictor`: float32, the same shape in every call."""
 
+    failures = (Exception,)  # its errors have no other common type
+
     def __init__(
-        self,
-        bundle: Bundle,
-        *,
-        device: str = "cpu",
-        batch: int,
-        tile_shape: tuple[int, int],
-        threads: int | None,
+        self, bundle: Bundle, *, batch: int, tile_shape: tuple[int, int], threads: int | None
     ) -> None:
-        """Raises: DeviceError: not cpu. ModelError: the graph does not load or fit the card."""
-        if device != "cpu":
-            raise DeviceError(f"ONNX Runtime is driven on cpu only, asked for {device}")
-        self._card = bundle.card
-        self.classes = bundle.card.channels
-        self.batch = batch
-        self.tile_shape = tile_shape
-        self.name = f"onnxruntime {onnxruntime.__version__} cpu float32"
+        """Raises: ModelError: the graph does not load or fit the card."""
+        name = f"onnxruntime {onnxruntime.__version__} cpu float32"
+        super().__init__(bundle.card, name, batch, tile_shape)
         source = str(bundle.folder / bundle.onnx_file)
         self._session = _session(graph_bytes(bundle), threads, source)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -43,18 +40,10 @@ class OnnxPredictor:
         )
         self._input = inputs[0].name
 
-    def __call__(self, batch: Batch) -> Batch:
-        """See `Predictor.__call__`."""
-        full = padded(batch, self._card, self.batch, self.tile_shape)
-        try:
-            answer: Batch = self._session.run(None, {self._input: full})[0]
-        except Exception as error:  # memory, or sizes that the graph cannot take
-            reason = " ".join(str(error).split())[:200]
-            raise DeviceError(
-                f"ONNX Runtime fails on a batch of shape {full.shape}: {reason}",
-                hint="try --batch 1 or a smaller --tile",
-            ) from error
-        return answer[: batch.shape[0]]
+    def answers(self, full: Batch, count: int) -> Batch:
+        """See `FixedShapePredictor`."""
+        answer: Batch = self._session.run(None, {self._input: full})[0]
+        return answer[:count]
 
 
 def run_graph(content: bytes) -> Callable[[Batch], Batch]:
@@ -75,6 +64,7 @@ def _session(content: bytes, threads: int | None, source: str) -> Any:
         options.intra_op_num_threads = threads
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors have no common type but Exception
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{source} is not a graph that ONNX Runtime reads: {reason}") from error
+    except Exception as error:
+        raise ModelError(
+            f"{source} is not a graph that ONNX Runtime reads: {one_line(error)}"
+        ) from error

@@ -8,32 +8,26 @@ from typing import Any
 import numpy as np
 import openvino
 
-from geotiler.errors import DeviceError, ModelError
+from geotiler.errors import ModelError
 from geotiler.models.bundle import Bundle
-from geotiler.models.predictor import Batch, checked_graph, graph_bytes, padded
+from geotiler.models.predictor import (
+    Batch,
+    FixedShapePredictor,
+    checked_graph,
+    graph_bytes,
+    one_line,
+)
 
 
-class OpenVinoPredictor:
+class OpenVinoPredictor(FixedShapePredictor):
     """A `Predictor`: shape fixed when compiled, float32, one stream."""
 
     def __init__(
-        self,
-        bundle: Bundle,
-        *,
-        device: str = "cpu",
-        batch: int,
-        tile_shape: tuple[int, int],
-        threads: int | None,
+        self, bundle: Bundle, *, batch: int, tile_shape: tuple[int, int], threads: int | None
     ) -> None:
-        """Raises: DeviceError: not cpu. ModelError: the graph does not load or fit the card."""
-        if device != "cpu":
-            raise DeviceError(f"OpenVINO is driven on cpu only, asked for {device}")
-        self._card = bundle.card
-        self.classes = bundle.card.channels
-        self.batch = batch
-        self.tile_shape = tile_shape
+        """Raises: ModelError: the graph does not load or fit the card."""
         version = ".".join(openvino.__version__.split("-")[0].split(".")[:3])
-        self.name = f"openvino {version} cpu float32"
+        super().__init__(bundle.card, f"openvino {version} cpu float32", batch, tile_shape)
         shape = [batch, len(bundle.card.bands), *tile_shape]
         source = str(bundle.folder / bundle.onnx_file)
         graph = _read(graph_bytes(bundle), source)
@@ -45,18 +39,11 @@ class OpenVinoPredictor:
         )
         self._request = _compile(graph, shape, threads, source).create_infer_request()
 
-    def __call__(self, batch: Batch) -> Batch:
-        """See `Predictor.__call__`."""
-        full = padded(batch, self._card, self.batch, self.tile_shape)
-        try:
-            self._request.infer([full], share_inputs=True, share_outputs=True)
-        except RuntimeError as error:  # the shape was compiled: it is memory
-            raise DeviceError(
-                f"OpenVINO fails on a batch of shape {full.shape}: {_line(error)}",
-                hint="try --batch 1 or a smaller --tile",
-            ) from error
+    def answers(self, full: Batch, count: int) -> Batch:
+        """See `FixedShapePredictor`."""
+        self._request.infer([full], share_inputs=True, share_outputs=True)
         # The request reuses its output, so the caller gets a copy.
-        return np.array(self._request.get_output_tensor().data[: batch.shape[0]])
+        return np.array(self._request.get_output_tensor().data[:count])
 
 
 def run_graph(content: bytes) -> Callable[[Batch], Batch]:
@@ -73,7 +60,9 @@ def _read(content: bytes, source: str) -> Any:
     try:
         return openvino.Core().read_model(content, b"")
     except RuntimeError as error:
-        raise ModelError(f"{source} is not a graph that OpenVINO reads: {_line(error)}") from error
+        raise ModelError(
+            f"{source} is not a graph that OpenVINO reads: {one_line(error)}"
+        ) from error
 
 
 def _compile(graph: Any, shape: list[int], threads: int | None, source: str) -> Any:
@@ -92,7 +81,7 @@ def _compile(graph: Any, shape: list[int], threads: int | None, source: str) -> 
         return openvino.Core().compile_model(graph, "CPU", settings)
     except RuntimeError as error:
         raise ModelError(
-            f"{source} cannot be compiled for tiles of {tuple(shape)}: {_line(error)}"
+            f"{source} cannot be compiled for tiles of {tuple(shape)}: {one_line(error)}"
         ) from error
 
 
@@ -100,7 +89,3 @@ def _lengths(port: Any) -> list[int | None]:
     """The lengths of a port's dimensions, None where free."""
     shape = port.get_partial_shape()
     return [dim.get_length() if dim.is_static else None for dim in shape]
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

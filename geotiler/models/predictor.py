@@ -6,6 +6,7 @@ without importing it; a GPU is driven by torch.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import importlib.util
 import math
@@ -63,6 +64,37 @@ class Predictor(Protocol):
         ...
 
 
+class FixedShapePredictor:
+    """What all implementations of `Predictor` share: one shape, short batches filled up."""
+
+    failures: tuple[type[Exception], ...] = (RuntimeError,)
+    """What the library raises where memory is too small: nothing else can go wrong with a shape
+    that was compiled or tried before."""
+
+    def __init__(self, card: ModelCard, name: str, batch: int, tile_shape: tuple[int, int]) -> None:
+        """Args: name, batch, tile_shape: see `Predictor`."""
+        self.card = card
+        self.name = name
+        self.classes = card.channels
+        self.batch = batch
+        self.tile_shape = tile_shape
+
+    def __call__(self, batch: Batch) -> Batch:
+        """See `Predictor.__call__`."""
+        full = padded(batch, self.card, self.batch, self.tile_shape)
+        try:
+            return self.answers(full, len(batch))
+        except self.failures as error:
+            raise DeviceError(
+                f"{self.name} fails on a batch of shape {full.shape}: {one_line(error)}",
+                hint="try --batch 1 or a smaller --tile",
+            ) from error
+
+    def answers(self, full: Batch, count: int) -> Batch:
+        """Probabilities of the first `count` tiles of a full batch; an array of its own."""
+        raise NotImplementedError
+
+
 def open_predictor(
     bundle: Bundle,
     *,
@@ -96,14 +128,14 @@ def open_predictor(
         batch = batch or 1
     batch = batch or max(1, min(16, _GPU_BATCH_PX // (shape[0] * shape[1])))
     try:
-        make = _constructor(backend)
+        make = _constructor(backend, device)
     except ImportError as error:  # installed, but not for this machine
-        raise not_installed(_PACKAGES[backend], f"--backend {backend.value}") from error
-    return make(bundle, device=device, batch=batch, tile_shape=shape, threads=threads)
+        raise MissingExtraError(_PACKAGES[backend], f"--backend {backend.value}") from error
+    return make(bundle, batch=batch, tile_shape=shape, threads=threads)
 
 
-def _constructor(backend: Backend) -> Callable[..., Predictor]:
-    """The backend's predictor class; only its own library is imported."""
+def _constructor(backend: Backend, device: str) -> Callable[..., Predictor]:
+    """What makes the backend's predictor; only its own library is imported."""
     if backend is Backend.OPENVINO:
         from geotiler.models.openvino_predictor import OpenVinoPredictor
 
@@ -114,7 +146,7 @@ def _constructor(backend: Backend) -> Callable[..., Predictor]:
         return OnnxPredictor
     from geotiler.models.torch_predictor import TorchPredictor
 
-    return TorchPredictor
+    return functools.partial(TorchPredictor, device=device)
 
 
 def padded(batch: Batch, card: ModelCard, size: int, tile_shape: tuple[int, int]) -> Batch:
@@ -183,14 +215,12 @@ def graph_runner(content: bytes) -> Callable[[Batch], Batch]:
         from geotiler.models.openvino_predictor import run_graph as run_openvino
 
         return run_openvino(content)
-    raise not_installed("onnxruntime", "checking an exported model")
+    raise MissingExtraError("onnxruntime", "checking an exported model")
 
 
-def not_installed(package: str, purpose: str) -> MissingExtraError:
-    """The error that a package of the plain install is absent: there is no extra to name."""
-    error = MissingExtraError(package, "", purpose)
-    error.hint = f"run: pip install {package}"
-    return error
+def one_line(error: Exception) -> str:
+    """The beginning of what a library says, for a message."""
+    return " ".join(str(error).split())[:200]
 
 
 def _check_shape(shape: tuple[int, int], batch: int | None, card: ModelCard) -> None:
@@ -226,7 +256,7 @@ def _resolved_device(device: str, backend: Backend) -> str:
     if importlib.util.find_spec("torch") is None:
         if device == "auto":
             return "cpu"
-        raise not_installed("torch", f"--device {device}")
+        raise MissingExtraError("torch", f"--device {device}")
     from geotiler.models.torch_predictor import available_device
 
     return available_device(device)
@@ -251,7 +281,7 @@ def _resolved_backend(bundle: Bundle, backend: Backend, device: str) -> Backend:
         order = (Backend.OPENVINO, Backend.ONNX) if has_graph else ()
         backend = next((known for known in order if _installed(known)), Backend.TORCH)
     if not _installed(backend):
-        raise not_installed(_PACKAGES[backend], f"--backend {backend.value}")
+        raise MissingExtraError(_PACKAGES[backend], f"--backend {backend.value}")
     wanted = WEIGHTS_FILE if backend is Backend.TORCH else bundle.onnx_file
     if wanted not in bundle.card.files:
         raise ModelError(

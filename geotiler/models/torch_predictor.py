@@ -11,10 +11,10 @@ import torch
 from geotiler.errors import DeviceError
 from geotiler.models.bundle import Bundle, load_network
 from geotiler.models.export import activated
-from geotiler.models.predictor import Batch, padded
+from geotiler.models.predictor import Batch, FixedShapePredictor
 
 
-class TorchPredictor:
+class TorchPredictor(FixedShapePredictor):
     """A `Predictor`: channels last, one fixed shape; probabilities are computed in float32."""
 
     def __init__(
@@ -27,10 +27,6 @@ class TorchPredictor:
         threads: int | None,
     ) -> None:
         """Raises: ModelError: weights and card do not fit. DeviceError: no memory for them."""
-        self._card = bundle.card
-        self.classes = bundle.card.channels
-        self.batch = batch
-        self.tile_shape = tile_shape
         self._device = torch.device(device)
         self._half = _half_precision(self._device)
         if threads is not None:
@@ -42,26 +38,20 @@ class TorchPredictor:
             raise DeviceError(f"{device} has no memory for the model", "--device cpu") from error
         kind = str(self._half or torch.float32).removeprefix("torch.")
         version = torch.__version__.split("+")[0]
-        self.name = f"torch {version} {self._device.type} {kind}"
+        name = f"torch {version} {self._device.type} {kind}"
         if device == "cpu":
-            self.name += f" {torch.get_num_threads()} threads"
+            name += f" {torch.get_num_threads()} threads"
+        super().__init__(bundle.card, name, batch, tile_shape)
 
-    def __call__(self, batch: Batch) -> Batch:
-        """See `Predictor.__call__`."""
-        full = padded(batch, self._card, self.batch, self.tile_shape)
-        try:
-            with torch.inference_mode(), self._autocast():
-                tiles = torch.from_numpy(np.require(full, requirements="W")).to(self._device)
-                tiles = tiles.contiguous(memory_format=torch.channels_last)
-                logits = self._network(tiles)
-            with torch.inference_mode():
-                answer = activated(logits[: batch.shape[0]], self._card.activation)
-                return np.ascontiguousarray(answer.cpu().numpy())
-        except torch.OutOfMemoryError as error:
-            raise DeviceError(
-                f"{self._device} has no memory for a batch of shape {full.shape}",
-                hint="try --batch 1, a smaller --tile, or --device cpu",
-            ) from error
+    def answers(self, full: Batch, count: int) -> Batch:
+        """See `FixedShapePredictor`."""
+        with torch.inference_mode(), self._autocast():
+            tiles = torch.from_numpy(np.require(full, requirements="W")).to(self._device)
+            tiles = tiles.contiguous(memory_format=torch.channels_last)
+            logits = self._network(tiles)
+        with torch.inference_mode():
+            answer = activated(logits[:count], self.card.activation)
+            return np.ascontiguousarray(answer.cpu().numpy())
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self._half is None:

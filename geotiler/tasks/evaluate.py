@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from geotiler.core.metrics import ConfusionMatrix, mean_of
 from geotiler.errors import InputError
@@ -19,6 +18,7 @@ from geotiler.progress import (
     StageStarted,
     silent,
 )
+from geotiler.reports import Report
 from geotiler.specs import MASK_NODATA, EvaluateSpec
 
 STAGE = "evaluate"
@@ -38,7 +38,7 @@ class ClassResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateReport:
+class EvaluateReport(Report):
     """How well a mask agrees with the truth."""
 
     mask: str
@@ -57,10 +57,6 @@ class EvaluateReport:
     classes: dict[str, ClassResult]
     """Scores by class name; the background is no class."""
     seconds: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready values."""
-        return asdict(self)
 
 
 def evaluate(spec: EvaluateSpec, *, report: Reporter = silent) -> EvaluateReport:

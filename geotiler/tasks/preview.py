@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,21 +23,18 @@ from geotiler.errors import InputError
 from geotiler.io.outputs import check_output
 from geotiler.io.preview import Reduced, burned, raster_shape, read_reduced, write_png
 from geotiler.progress import Reporter, StageFinished, StageStarted, silent
+from geotiler.reports import Report
 from geotiler.specs import MASK_NODATA, PreviewSpec, Window
 
 
 @dataclass(frozen=True, kw_only=True)
-class PreviewReport:
+class PreviewReport(Report):
     """What was drawn."""
 
     output: Path
     height: int
     """Rows of the picture, legend included."""
     width: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready values."""
-        return {**asdict(self), "output": str(self.output)}
 
 
 def preview(spec: PreviewSpec, *, report: Reporter = silent) -> PreviewReport:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import shapely
 
 from geotiler.core.synthetic import CHUNK_PX, SyntheticScene
+from geotiler.errors import OutputError
 from geotiler.io.outputs import check_output, replacing
+from geotiler.io.parts import raster_driver
 from geotiler.io.scene_writer import SceneWriter, create_scene
 from geotiler.io.vector import FeatureBatch, Layer, check_target, write_features
 from geotiler.progress import Reporter, StageAdvanced, StageFinished, StageStarted, silent
+from geotiler.reports import Report
 from geotiler.specs import RenderSpec, Window
 
 CRS = "EPSG:32632"
@@ -26,7 +28,7 @@ _STAGE = "render"
 
 
 @dataclass(frozen=True, kw_only=True)
-class RenderReport:
+class RenderReport(Report):
     """What was rendered."""
 
     output: Path
@@ -42,11 +44,6 @@ class RenderReport:
     valid_share: float
     """Of all pixels."""
     seconds: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready values."""
-        truth = None if self.truth is None else str(self.truth)
-        return {**asdict(self), "output": str(self.output), "truth": truth}
 
 
 @dataclass
@@ -65,10 +62,12 @@ def render(spec: RenderSpec, *, report: Reporter = silent) -> RenderReport:
     the same files.
 
     Raises:
-        OutputError: an output exists (without overwrite) or cannot be written, or the suffix of
-            the truth names no vector format.
+        OutputError: an output exists (without overwrite) or cannot be written, or its suffix
+            names no GeoTIFF, or that of the truth no vector format.
     """
     check_output(spec.output, spec.overwrite)
+    if raster_driver(spec.output) != "COG":
+        raise OutputError(f"output {spec.output}: a scene is a GeoTIFF", hint="name it .tif")
     if spec.truth is not None:
         check_target(str(spec.truth), spec.overwrite)
     begin = time.perf_counter()

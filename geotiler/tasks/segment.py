@@ -26,12 +26,13 @@ from geotiler.io.raster import SceneReader, open_scene
 from geotiler.machine import peak_memory_bytes
 from geotiler.models.predictor import Predictor, open_predictor
 from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, StageStarted, silent
+from geotiler.reports import Report
 from geotiler.specs import SegmentSpec
 from geotiler.tasks.segment_plan import SegmentPlan, plan_segment
 
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentReport:
+class SegmentReport(Report):
     """What a run did, and what it cost."""
 
     scene: str
@@ -58,17 +59,9 @@ class SegmentReport:
     settings: dict[str, Any]
     """Each setting with where it came from."""
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready values."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        values["output"] = str(self.output)
-        values["probability"] = str(self.probability) if self.probability else None
-        values["shape"] = list(self.shape)
-        return values
-
 
 @dataclass(frozen=True, kw_only=True)
-class SegmentEstimate:
+class SegmentEstimate(Report):
     """What a run would do (`--dry-run`)."""
 
     scene: str
@@ -88,12 +81,6 @@ class SegmentEstimate:
     backend: str
     model: str
     settings: dict[str, Any]
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready values."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        values["shape"] = list(self.shape)
-        return values
 
 
 def segment(spec: SegmentSpec, *, report: Reporter = silent) -> SegmentReport:

@@ -30,6 +30,7 @@ from geotiler.io.contact_sheet import write_contact_sheet
 from geotiler.io.raster import SceneReader
 from geotiler.machine import peak_memory_bytes
 from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, StageStarted, silent
+from geotiler.reports import Report
 from geotiler.specs import SPLITS, TileSpec, Window
 from geotiler.tasks.tile_plan import PlannedScene, TilePlan, plan_tile
 from geotiler.tasks.tile_plan_description import described
@@ -43,7 +44,7 @@ HELD_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
-class TileReport:
+class TileReport(Report):
     """What is in the data set, and what was left out."""
 
     output: Path
@@ -70,17 +71,9 @@ class TileReport:
     seconds: float
     peak_memory_bytes: int
 
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready values."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        values["output"] = str(self.output)
-        values["tile_px"] = list(self.tile_px)
-        values["block_px"] = None if self.block_px is None else list(self.block_px)
-        return values
-
 
 @dataclass(frozen=True, kw_only=True)
-class TileEstimate:
+class TileEstimate(Report):
     """What a run would do (`--dry-run`)."""
 
     output: Path
@@ -94,13 +87,6 @@ class TileEstimate:
     block_px: tuple[int, int] | None
     labels: dict[str, list[str]]
     """Scene → the label files that it takes."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready values."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        values["output"] = str(self.output)
-        values["block_px"] = None if self.block_px is None else list(self.block_px)
-        return values
 
 
 def tile(spec: TileSpec, *, report: Reporter = silent) -> TileReport:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from geotiler.errors import GeotilerError, InputError
 from geotiler.io.label_polygons import PolygonFile, found_classes
-from geotiler.io.label_rasters import is_raster_label, overlaps_raster, raster_labels
+from geotiler.io.label_rasters import is_raster, overlaps_raster, raster_labels
 from geotiler.io.label_source import Frame, LabelSource, Nothing, Stacked, Within
 from geotiler.specs import MASK_NODATA, ClassRule, TileSpec
 
@@ -70,7 +70,8 @@ def open_labels(spec: TileSpec) -> TileLabels:
     Raises:
         InputError: a file cannot be used.
     """
-    rasters = tuple(path for path in spec.labels if is_raster_label(path))
+    hint = "--labels takes polygons, or a raster of class ids"
+    rasters = tuple(path for path in spec.labels if is_raster(path, hint))
     vectors = [path for path in spec.labels if path not in rasters]
     rules: Sequence[ClassRule] = spec.classes
     if spec.attribute is not None and not rules and vectors:

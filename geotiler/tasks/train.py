@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from geotiler import __version__
 from geotiler.errors import SpecError
@@ -14,12 +13,13 @@ from geotiler.models.bundle import load_network, write_bundle
 from geotiler.models.card import ClassInfo, Metric, ModelCard
 from geotiler.models.registry import find_model
 from geotiler.progress import Notice, Reporter, silent
+from geotiler.reports import Report
 from geotiler.specs import Scale
 from geotiler.training.config import Config, compose
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainReport:
+class TrainReport(Report):
     """What a training run left behind."""
 
     model: Path
@@ -27,10 +27,6 @@ class TrainReport:
     steps: int
     val_iou: float
     seconds: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready values."""
-        return {**asdict(self), "model": str(self.model)}
 
 
 def _card(config: Config, val_iou: float, steps: int) -> ModelCard:
@@ -69,6 +65,30 @@ def _card(config: Config, val_iou: float, steps: int) -> ModelCard:
     )
 
 
+def _check(config: Config) -> None:
+    """Raises: SpecError: a setting that would stop the run later, with worse words."""
+    train, share, zoom = config.train, config.data.rendered.share, config.augment.scale
+    precisions = ("auto", "32-true", "bf16-mixed", "16-mixed")
+    for holds, what, got in (
+        (0 < config.model.gsd_m <= 100, "model.gsd_m must be positive metres", config.model.gsd_m),
+        (train.batch >= 1, "train.batch must be at least 1", train.batch),
+        (train.steps_per_epoch >= 1, "train.steps_per_epoch must be at least 1",
+         train.steps_per_epoch),
+        (train.steps >= train.steps_per_epoch,
+         "train.steps must be at least train.steps_per_epoch: an epoch ends with a score",
+         train.steps),
+        (train.crop_px >= 32 and train.crop_px % 32 == 0,
+         "train.crop_px must be a multiple of 32", train.crop_px),
+        (train.precision in precisions, f"train.precision must be one of {', '.join(precisions)}",
+         train.precision),
+        (len(zoom) == 2 and 0 < zoom[0] <= zoom[1],
+         "augment.scale must be two zooms, the smaller one first", zoom),
+        (0 <= share <= 1, "data.rendered.share must lie in 0 to 1", share),
+    ):  # fmt: skip
+        if not holds:
+            raise SpecError(f"{what}, got {got}", hint="overrides look like train.lr=1e-3")
+
+
 def _take_from_card(config: Config, card: ModelCard) -> None:
     """What the weights were made with goes on: another normalisation would undo them.
 
@@ -99,21 +119,21 @@ def train(
         report: hears steps and scores.
 
     Raises:
-        SpecError: unknown task, wrong override.
+        SpecError: unknown task, wrong override, a number that no run can have.
         InputError: no data where the configuration says.
-        ModelError: encoder weights or `init` do not fit.
+        ModelError: encoder weights or `init` do not fit, or no model can be what `model` says.
     """
     from geotiler.training.fit import fit
 
     started = time.perf_counter()
     config = compose(task, list(overrides))
-    if not 0 < config.model.gsd_m <= 100:
-        raise SpecError(f"model.gsd_m must be positive metres, got {config.model.gsd_m}")
+    _check(config)
     network = None
     if config.init:
         bundle = find_model(config.init)
         network = load_network(bundle)
         _take_from_card(config, bundle.card)
+    _card(config, 0.0, 0)  # what it would refuse after hours is refused now
     result = fit(config, report, network)
     folder = Path(config.output) / "model"
     card = _card(config, result.val_iou, result.steps)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, TextIO
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from geotiler.core.measure import Ground
 from geotiler.core.polygons import Outlines, PolygonStream
 from geotiler.core.simplify import simplify
+from geotiler.errors import InputError
 from geotiler.io.labels import Labels, chosen_classes, class_name, label_rule
 from geotiler.io.raster import Scene, open_scene
 from geotiler.io.vector import FeatureBatch, Layer, check_target, write_features
@@ -24,6 +25,7 @@ from geotiler.progress import (
     StageStarted,
     silent,
 )
+from geotiler.reports import Report
 from geotiler.specs import MASK_NODATA, VectorizeSpec
 
 STAGE = "vectorize"
@@ -33,7 +35,7 @@ by its direction, so that this takes most of it away and leaves what is larger t
 
 
 @dataclass(frozen=True, kw_only=True)
-class VectorizeReport:
+class VectorizeReport(Report):
     """What was written."""
 
     output: str
@@ -50,10 +52,6 @@ class VectorizeReport:
     """m2, or px where the mask has no CRS."""
     pixels: int
     seconds: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready values."""
-        return asdict(self)
 
 
 def vectorize(
@@ -95,7 +93,8 @@ class _Run:
         self._report = report
         self._names = scene.class_names
         self._kept = _kept_classes(spec, scene, labels)
-        self.ground = Ground(tuple(scene.transform), crs_text(scene))
+        crs = None if scene.crs is None else scene.crs.to_wkt()
+        self.ground = Ground(tuple(scene.transform), crs)
         metric = self.ground.in_metres
         self.area_name = "area_m2" if metric else "area_px"
         self.length_name = "perimeter_m" if metric else "perimeter_px"
@@ -132,6 +131,11 @@ class _Run:
         spec, ground = self._spec, self.ground
         bounds = outlines.bounds_px()
         size, pixel_area = ground.pixel_size_m((bounds[:, :2] + bounds[:, 2:]) / 2)
+        if not np.isfinite(pixel_area).all():
+            raise InputError(
+                f"{self._scene.path} reaches beyond where its CRS has a place on the earth",
+                hint="its transform or its CRS is wrong",
+            )
         holes = outlines.ring_area_px < 0
         ring_area = outlines.ring_area_px * pixel_area[outlines.ring_feature]
         small_hole = holes & (ring_area > -spec.min_hole_m2)
@@ -189,14 +193,6 @@ class _Run:
             pixels=self._scene.height * self._scene.width,
             seconds=round(seconds, 3),
         )
-
-
-def crs_text(scene: Scene) -> str | None:
-    """The scene's CRS by its EPSG code where it has one, else as WKT."""
-    if scene.crs is None:
-        return None
-    epsg = scene.crs.to_epsg()
-    return f"EPSG:{epsg}" if epsg else str(scene.crs.to_wkt())
 
 
 def _kept_classes(spec: VectorizeSpec, scene: Scene, labels: Labels) -> npt.NDArray[np.uint8]:

@@ -96,7 +96,7 @@ class ModelConfig:
     std: list[float] = field(default_factory=lambda: [0.229, 0.224, 0.225])
     gsd_m: float = 0.5
     tile_px: int = 512
-    overlap_px: int = 64
+    overlap_px: int = 128
     threshold: float = 0.5
     class_name: str = "building"
     colour: str = "#e4572e"
@@ -122,6 +122,8 @@ class TrainConfig:
     warmup_steps: int = 100
     decay_steps: int = 1200
     """The rate is constant, then falls to zero over the last so many steps (as a cosine)."""
+    select: str = "best"
+    """Which weights become the model: "best" on the validation chips, or the "last" ones."""
     ema_decay: float = 0.995
     """Weights are averaged exponentially; scores and the released weights use the average."""
     steps_per_epoch: int = 200

@@ -12,7 +12,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from geotiler.errors import InputError, OutputError
+from geotiler.errors import InputError, OutputError, SpecError
 from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, StageStarted
 from geotiler.training.config import Config
 from geotiler.training.data import ChipData
@@ -33,11 +33,11 @@ _EXPECTED = (
 
 @dataclass(frozen=True, kw_only=True)
 class FitResult:
-    """The best network of a run."""
+    """The chosen network of a run."""
 
     network: nn.Module
     steps: int
-    """Optimiser steps taken, earlier parts of a resumed run included."""
+    """Optimiser steps that the network has seen."""
     val_iou: float
     """Pooled IoU on the validation chips, as Lightning saw it."""
     curve: tuple[dict[str, float], ...]
@@ -52,15 +52,15 @@ class _Progress(pl.Callback):
         self._config = config
         self._path = curve_path
         self.curve: list[dict[str, float]] = []
+        if config.resume and curve_path.is_file():
+            with curve_path.open(newline="", encoding="utf-8") as file:
+                self.curve = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
     def on_train_start(self, trainer: Any, module: Any) -> None:
         steps = self._config.train.steps
         self._report(StageStarted(stage="training", total=steps, unit="step"))
         if trainer.global_step:
-            if self._path.is_file():
-                with self._path.open(newline="", encoding="utf-8") as file:
-                    rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-                self.curve = [row for row in rows if row["step"] <= trainer.global_step]
+            self.curve = [row for row in self.curve if row["step"] <= trainer.global_step]
             self._report(StageAdvanced(stage="training", amount=trainer.global_step))
             self._report(Notice(message=f"resumed at step {trainer.global_step} of {steps}"))
 
@@ -123,7 +123,7 @@ def _trainer(config: Config, folder: Path, progress: _Progress) -> tuple[Any, Mo
 
 
 def fit(config: Config, report: Reporter, network: nn.Module | None = None) -> FitResult:
-    """Train, validate every epoch, and return the network with the best validation IoU.
+    """Train, validate every epoch, and return the network that `train.select` asks for.
 
     Args:
         config: the run.
@@ -133,6 +133,7 @@ def fit(config: Config, report: Reporter, network: nn.Module | None = None) -> F
     Raises:
         InputError: data are missing; or nothing is there to resume.
         OutputError: the output folder holds another run and `resume` is off.
+        SpecError: `train.select` is neither best nor last.
     """
     folder = Path(config.output)
     last = folder / "last.ckpt"
@@ -142,6 +143,8 @@ def fit(config: Config, report: Reporter, network: nn.Module | None = None) -> F
         raise OutputError(
             f"{folder} holds another run", hint="go on with resume=true, or choose output=FOLDER"
         )
+    if config.train.select not in ("best", "last"):
+        raise SpecError(f"train.select must be best or last, got {config.train.select!r}")
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     pl.seed_everything(config.train.seed, workers=True, verbose=False)
@@ -159,11 +162,15 @@ def fit(config: Config, report: Reporter, network: nn.Module | None = None) -> F
             ckpt_path=str(last) if config.resume else None,
             weights_only=False,  # our own checkpoint: optimiser and configuration objects
         )
-    state = torch.load(best.best_model_path, map_location="cpu", weights_only=False)
-    module.load_state_dict(state["state_dict"])
+    chosen = last if config.train.select == "last" else Path(best.best_model_path)
+    state = torch.load(chosen, map_location="cpu", weights_only=False)
+    module.load_state_dict(state["state_dict"])  # the averaged weights
+    score = float(best.best_model_score or 0.0)
+    if config.train.select == "last" and progress.curve:
+        score = progress.curve[-1]["val_iou"]
     return FitResult(
         network=module.network.eval(),
-        steps=int(trainer.global_step),
-        val_iou=float(best.best_model_score or 0.0),
+        steps=int(state["global_step"]),
+        val_iou=score,
         curve=tuple(progress.curve),
     )

@@ -55,8 +55,15 @@ def test_files_of_somebody_else_are_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "mask.tif").read_bytes() == b"mine"
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+def test_an_unknown_model_leaves_nothing_behind(tmp_path: Path) -> None:
+    done = _geotiler("demo", *SMALL, "--model", "nope", folder=tmp_path)
+    assert done.returncode == 5, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, tiny_bundle: Bundle) -> None:
     (tmp_path / "file").write_bytes(b"")
-    done = _geotiler("demo", "file/demo", *SMALL, folder=tmp_path)
+    words = ["demo", "file/demo", *SMALL, "--model", str(tiny_bundle.folder)]
+    done = _geotiler(*words, folder=tmp_path)
     assert done.returncode == 4, done.stderr
     assert "Traceback" not in done.stderr

@@ -77,7 +77,7 @@ LEAVES = [
     errors.OutputError("no room"),
     errors.ModelError("no model"),
     errors.DeviceError("no device"),
-    errors.MissingExtraError("mlflow", "mlflow", "logging"),
+    errors.MissingExtraError("mlflow", "logging", "mlflow"),
     MemoryError(),
     KeyboardInterrupt(),
     ZeroDivisionError("oh\nno"),

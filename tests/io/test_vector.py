@@ -191,3 +191,21 @@ def test_what_cannot_be_read_is_one_line(tmp_path, name):
         read_features(str(path))
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".geojson", ".gpkg", ".fgb", ".parquet"])
+def test_a_writer_that_fails_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, suffix):
+    """The features are not to blame, and the library between must not hide what happened."""
+
+    def failing(*_, **__):
+        raise OSError("no space left on device")
+
+    # What each writer calls for every batch.
+    monkeypatch.setattr(vector, "to_lonlat", failing)
+    monkeypatch.setattr(vector, "_record_batches", failing)
+    box = np.array([shapely.box(0, 0, 1, 1)])
+    batches = [FeatureBatch(geometries=box, attributes={"id": np.array([i])}) for i in range(3)]
+    layer = Layer(fields={"id": "int"}, crs="EPSG:32633")
+    with pytest.raises(OutputError, match="no space left"):
+        write_features(str(tmp_path / f"b{suffix}"), iter(batches), layer)
+    assert not list(tmp_path.iterdir())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -200,3 +201,37 @@ def test_unknown_models_exit_with_5(
     assert caught.value.exit_code == 5
     if name == "nothing":
         assert "tiny" in str(caught.value)
+
+
+def test_a_folder_that_is_no_model_is_never_replaced(
+    tmp_path: Path, tiny_bundle: Bundle, make_network: Callable[[ModelCard], Any]
+) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("years of work")
+    with pytest.raises(OutputError, match="something else"):
+        write_bundle(folder, tiny_bundle.card, make_network(tiny_bundle.card), overwrite=True)
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "thesis.txt"]
+
+
+def test_a_model_that_cannot_be_replaced_is_kept(
+    tmp_path: Path,
+    tiny_bundle: Bundle,
+    make_network: Callable[[ModelCard], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_bundle.folder, folder)
+    rename, calls = os.replace, []
+
+    def failing(source: Path, target: Path) -> None:
+        calls.append(target)
+        if len(calls) == 2:
+            raise OSError("no")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(OutputError):
+        write_bundle(folder, tiny_bundle.card, make_network(tiny_bundle.card), overwrite=True)
+    assert open_bundle(folder).digest == tiny_bundle.digest
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -127,3 +127,10 @@ def test_the_example_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(command) == OutputError.exit_code
     assert "--overwrite" in capsys.readouterr().err
     assert main([*command, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize("name", ["scene.png", "scene.gpkg", "scene"])
+def test_a_scene_is_a_geotiff_and_named_one(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match=r"\.tif"):
+        render(RenderSpec(output=tmp_path / name, height=20, width=20))
+    assert not list(tmp_path.iterdir())

@@ -292,6 +292,22 @@ def test_a_world_file_is_kept(use_model: Callable[..., Model], tmp_path: Path) -
     _run(tmp_path / "photo.jpg")
 
 
+def test_degrees_keep_their_order_beside_a_png(
+    use_model: Callable[..., Model], tmp_path: Path
+) -> None:
+    """The sidecar says that the first axis of the data is the longitude, as in the scene."""
+    use_model()
+    degrees = Affine(5e-6, 0, 11.0, 0, -5e-6, 48.0)
+    scene = _write(tmp_path / "scene.tif", _image(), crs="EPSG:4326", transform=degrees)
+    target = tmp_path / "mask.png"
+    segment(_spec(scene, output=target))
+    with rasterio.open(target) as found:
+        assert found.transform.almost_equals(degrees)
+        assert found.crs.to_epsg() == 4326
+    sidecar = (tmp_path / "mask.png.aux.xml").read_text(encoding="utf-8")
+    assert 'dataAxisToSRSAxisMapping="2,1"' in sidecar
+
+
 def test_a_virtual_raster(use_model: Callable[..., Model], tmp_path: Path) -> None:
     use_model()
     image = _image()

@@ -22,8 +22,10 @@ from rasterio.features import rasterize
 
 from geotiler.errors import GeotilerError, InputError, OutputError, SpecError
 from geotiler.io import chips as chips_module
+from geotiler.io.chip_folder import ChipFolder
 from geotiler.specs import SPLITS, ClassRule, SplitBy, TileSpec
 from geotiler.tasks.tile import TileReport, estimate, tile
+from geotiler.tasks.tile_plan import plan_tile
 
 UTM = "EPSG:32633"
 ORIGIN = (400_000.0, 5_500_000.0)
@@ -789,3 +791,18 @@ def test_a_real_scene(tmp_path: Path) -> None:
     shapes = geopandas.read_file(spec.labels[0]).to_crs(3857).geometry
     truth = rasterize(shapes, shape, transform=transform, dtype="uint8")
     labels_equal(tmp_path / "set", truth, "banepa_rgb")
+
+
+def test_a_scene_that_is_one_tall_block_is_read_in_pieces(tmp_path: Path) -> None:
+    """Memory must not grow with the scene because of how it is stored."""
+    path, shape = tmp_path / "tall.tif", (5000, 16)
+    with rasterio.open(
+        path, "w", driver="GTiff", height=shape[0], width=shape[1], count=1, dtype="uint8",
+        crs=UTM, transform=at(0, 0), blockysize=shape[0],
+    ) as scene:  # fmt: skip
+        scene.write(np.full((1, *shape), 7, np.uint8))
+    spec = TileSpec(scenes=(str(path),), output=tmp_path / "chips", tile_px=(16, 16), overlap_px=0)
+    plan = plan_tile(spec, ChipFolder(spec.output, has_masks=False))
+    assert plan.scenes[0].block_rows == shape[0]
+    assert plan.scenes[0].chunk_rows <= 256
+    assert tile(spec).chips == -(-shape[0] // 16)

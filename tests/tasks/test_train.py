@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from geotiler.errors import InputError, OutputError
+from geotiler.errors import GeotilerError, InputError, ModelError, OutputError, SpecError
 from geotiler.models.registry import find_model
 from geotiler.specs import RenderSpec, SegmentSpec
 from geotiler.tasks.render import render
@@ -51,7 +51,7 @@ def test_a_run_is_lengthened_but_never_overwritten(small_run: list[str], tmp_pat
     train("buildings", [*small_run, "train.steps=3"])
     with pytest.raises(OutputError, match="another run"):
         train("buildings", small_run)
-    report = train("buildings", [*small_run, "resume=true"])
+    report = train("buildings", [*small_run, "resume=true", "train.select=last"])
     assert report.steps == 6
     assert len(_losses(tmp_path / "run")) == 2
 
@@ -76,3 +76,25 @@ def test_fine_tuning_keeps_what_the_weights_were_made_with(
     card = find_model(str(second.model)).card
     assert card.mean == (0.4, 0.5, 0.6)
     assert card.arguments["encoder_depth"] == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "error"),
+    [
+        ("train.steps=2", SpecError),  # less than an epoch: nothing would be scored
+        ("train.batch=0", SpecError),
+        ("train.crop_px=50", SpecError),
+        ("train.precision=double", SpecError),
+        ("augment.scale=[1.0]", SpecError),
+        ("model.threshold=1", ModelError),
+        ("model.mean=[0.5]", ModelError),
+        ("model.name=My Model", ModelError),
+        ("model.colour=red", ModelError),
+    ],
+)
+def test_what_would_fail_after_hours_is_refused_at_once(
+    small_run: list[str], tmp_path: Path, override: str, error: type[GeotilerError]
+) -> None:
+    with pytest.raises(error):
+        train("buildings", [*small_run, override])
+    assert not (tmp_path / "run").exists()

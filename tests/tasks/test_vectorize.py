@@ -221,3 +221,24 @@ def test_what_is_no_mask_is_refused_and_leaves_nothing(tmp_path, mask):
     with pytest.raises(OutputError, match="expected one of"):
         vectorize(exact(mask, tmp_path / "b.shp"))
     assert not [name for name in os.listdir(tmp_path) if name.startswith((".b", "b."))]
+
+
+def test_a_mask_that_lies_nowhere_is_refused(tmp_path):
+    """A wrong transform would otherwise drop every polygon as too small."""
+    nowhere = Affine(0.5, 0, 1e9, 0, -0.5, 1e9)
+    path = write(tmp_path / "m.tif", np.ones((9, 9), np.uint8), crs=32633, transform=nowhere)
+    with pytest.raises(InputError, match="a place on the earth"):
+        vectorize(exact(path, tmp_path / "b.gpkg"))
+    assert [item.name for item in tmp_path.iterdir()] == ["m.tif"]
+
+
+@pytest.mark.parametrize(("suffix", "fits"), [(".gpkg", True), (".geojson", False)])
+def test_a_grid_of_a_sites_own_has_no_longitudes(tmp_path, suffix, fits):
+    site = 'LOCAL_CS["site",UNIT["metre",1]]'
+    path = write(tmp_path / "m.tif", np.ones((9, 9), np.uint8), crs=site)
+    spec = exact(path, tmp_path / f"b{suffix}")
+    if fits:
+        assert vectorize(spec).polygons == 1
+    else:
+        with pytest.raises(OutputError):
+            vectorize(spec)
