@@ -58,7 +58,7 @@ def _prepare(folder: Path, chips: Path) -> None:
         transform, crs = scene.transform, scene.crs
     cv2.imwrite(str(folder / "photo.jpg"), np.ascontiguousarray(pixels.transpose(1, 2, 0)))
     with rasterio.open(
-        folder / "s2.tif", "w", driver="GTiff", count=4, height=SIDE, width=SIDE,
+        folder / "uint16.tif", "w", driver="GTiff", count=4, height=SIDE, width=SIDE,
         dtype="uint16", crs=crs, transform=transform,
     ) as file:  # fmt: skip
         file.write(np.concatenate([pixels, pixels[:1]]).astype(np.uint16) * 12)

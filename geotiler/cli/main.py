@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import sys
 from typing import Annotated, Any
@@ -37,7 +38,13 @@ def _version(shown: bool) -> None:
 def _root(
     version: Annotated[
         bool,
-        typer.Option("--version", help="Print the version.", callback=_version, is_eager=True),
+        typer.Option(
+            "--version",
+            help="Print the version.",
+            callback=_version,
+            is_eager=True,
+            allow_from_autoenv=False,  # a container may well set GEOTILER_VERSION
+        ),
     ] = False,
 ) -> None:
     """From a raster of any size to buildings and land use on a map."""
@@ -77,6 +84,11 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of stdout left, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:  # what tasks do not translate is the standard output's
+        if error.errno == errno.ENOSPC:
+            return _say("standard output cannot be written: no space left", 4)
+        _maybe_raise(error)
+        return _say(f"a defect of geotiler: {type(error).__name__}: {error}", 1)
     except Exception as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # the help, as it is
             print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]

@@ -27,8 +27,13 @@ def train(
     # A word with = in it is an override, so that `geotiler train model=linknet` names no task.
     task = words.pop(0) if words and "=" not in words[0] else "buildings"
     from geotiler.cli.console import emit, reporter
+    from geotiler.progress import Notice
     from geotiler.tasks.train import train as run
 
     with reporter(quiet) as report:
-        values = run(task, words, report=report).as_dict()
+        try:
+            values = run(task, words, report=report).as_dict()
+        except SystemExit as stop:  # how Lightning answers Ctrl-C
+            report(Notice(message="the same command with resume=true goes on"))
+            raise KeyboardInterrupt from stop
     emit(values, as_json, f"geotiler train {task}")

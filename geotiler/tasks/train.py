@@ -57,7 +57,7 @@ def _card(config: Config, val_iou: float, steps: int) -> ModelCard:
                 how=f"pooled pixels at {model.gsd_m:g} m, during training, step {steps}",
             ),
         ),
-        training_data=tuple(model.training_data),
+        training_data=tuple(model.training_data) or _training_data(config),
         licence=model.licence,
         credits=tuple(model.credits),
         geotiler_version=__version__,
@@ -89,6 +89,19 @@ def _check(config: Config) -> None:
             raise SpecError(f"{what}, got {got}", hint="overrides look like train.lr=1e-3")
 
 
+def _training_data(config: Config) -> tuple[str, ...]:
+    """What a run learned from, as far as its configuration tells."""
+    rendered = config.data.rendered
+    found = [f"Chips of the folder {Path(config.data.root).name}"]
+    if rendered.share > 0:
+        last = rendered.first_seed + rendered.chips - 1
+        found.append(
+            f"Scenes rendered by geotiler from seeds {rendered.first_seed} to {last} (synthetic), "
+            f"{rendered.share:.0%} of the training crops"
+        )
+    return tuple(found)
+
+
 def _take_from_card(config: Config, card: ModelCard) -> None:
     """What the weights were made with goes on: another normalisation would undo them.
 
@@ -104,7 +117,8 @@ def _take_from_card(config: Config, card: ModelCard) -> None:
     model.library, model.architecture = card.library, card.architecture
     model.arguments = dict(card.arguments)
     model.mean, model.std = list(card.mean), list(card.std)
-    model.training_data = [*card.training_data, *model.training_data]
+    own = model.training_data or _training_data(config)
+    model.training_data = [*card.training_data, *own]
     model.credits = list(dict.fromkeys([*card.credits, *model.credits]))
 
 

@@ -117,6 +117,12 @@ def open_folder(config: DataConfig) -> Folder:
         raise InputError(
             f"{root} has no masks to train on", hint="geotiler tile --labels makes them"
         )
+    classes = [name for key, name in facts.get("classes", {}).items() if key not in ("0", "255")]
+    if len(classes) > 1:
+        raise InputError(
+            f"{root} has {len(classes)} classes ({', '.join(classes[:6])}), training knows one",
+            hint="merge them: geotiler tile --attribute NAME --classes 'a|b|c=1'",
+        )
     if dtype != "uint8":
         raise InputError(
             f"{root} holds {dtype} images, training reads 8-bit ones",
@@ -141,6 +147,8 @@ def _find(folder: Path, name: str) -> Path:
 
 
 def _read_image(path: Path, flags: int) -> NDArray[np.uint8]:
+    # GeoTIFF tags that OpenCV does not know are no news.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
     image = cv2.imread(str(path), flags)
     if image is None:
         raise InputError(f"{path} cannot be read as an image")
