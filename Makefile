@@ -31,6 +31,7 @@ test: $(INSTALLED) ## run the tests; what is skipped, and why, is listed
 	$(BIN)/python -m pytest -q -rs
 
 soak: $(INSTALLED) ## run the long tests: kills at random moments, damaged files, fuzzing
+	-$(BIN)/python -m pip install --quiet -c constraints.txt 'atheris' # Linux only
 	$(BIN)/python -m pytest -q -rs -m soak
 
 lint: $(INSTALLED) ## ruff check, ruff format --check, mypy strict

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, TypeVar
 
 from geotiler.errors import DeviceError, MissingExtraError
@@ -47,10 +49,10 @@ class Cluster:
 
         source = iter(items)
         held: dict[Any, Work] = {}
-        waiting = as_completed([], raise_errors=False)
+        waiting = as_completed([], loop=self._client.loop, raise_errors=False)
 
         def submit(count: int) -> None:
-            for item, _ in zip(source, range(count), strict=False):
+            for item in islice(source, count):
                 future = self._client.submit(function, item, pure=False, retries=_RETRIES)
                 held[future] = item
                 waiting.add(future)
@@ -94,7 +96,7 @@ def opened_cluster(scheduler: str | None, workers: int) -> Iterator[Cluster]:
         with (
             LocalCluster(  # type: ignore[no-untyped-call]
                 n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None,
-                memory_limit=0,
+                memory_limit=0, silence_logs=logging.ERROR,
             ) as local,
             Client(local, set_as_default=False) as client,
         ):  # fmt: skip

@@ -28,9 +28,10 @@ from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
 from geotiler.errors import InputError, OutputError
+from geotiler.io.cache import bounded_cache
 from geotiler.io.journal import JOURNAL
 from geotiler.io.outputs import replacing
-from geotiler.io.raster import bounded_cache, open_scene, quiet_about_georeferencing
+from geotiler.io.raster import open_scene, quiet_about_georeferencing
 from geotiler.io.work_folder import WorkFolder
 
 _GDAL_TYPES = {"uint8": "Byte", "float32": "Float32"}
@@ -38,6 +39,8 @@ _MOSAIC = "mosaic.vrt"
 _OWN_NAMES = re.compile(rf"r\d+-c\d+\.tif(\..*)?|{re.escape(JOURNAL)}(\.new)?|{re.escape(_MOSAIC)}")
 _DIGEST_BYTES = 2**20
 _CHECK_PX = 4_000_000
+_SOMEWHERE = Affine.scale(1, -1)
+"""A place that says nothing, so that nobody warns of a part without one."""
 _DRIVERS = {".tif": "COG", ".tiff": "COG", ".png": "PNG"}
 
 
@@ -104,6 +107,11 @@ def parts_folder(output: Path) -> Path:
     return output.with_name(f"{output.name}.parts")
 
 
+def is_unfinished(output: Path) -> bool:
+    """Whether an earlier run may have left parts of an output to go on from."""
+    return os.path.isdir(parts_folder(output))  # False, too, where no folder can be called so
+
+
 def hold_parts(output: Path) -> WorkFolder:
     """The folder of an output's parts, made if need be, for this process alone.
 
@@ -141,9 +149,10 @@ class Parts:
         # Two processes may compute the same part; each writes a file of its own.
         temporary = self.folder / f"{name}.{uuid.uuid4().hex[:8]}"
         try:
-            with rasterio.Env(), quiet_about_georeferencing(), rasterio.open(
+            with rasterio.Env(), rasterio.open(
                 temporary, "w", driver="GTiff", count=bands, height=height, width=width,
                 dtype=self._layout.dtype, nodata=self._layout.nodata, compress="deflate", zlevel=1,
+                transform=_SOMEWHERE,
                 # Narrow blocks: the finished file's blocks are read from few of them.
                 bigtiff="if_safer", tiled=True, blockxsize=512, blockysize=64,
             ) as part:  # fmt: skip
@@ -215,11 +224,10 @@ class Parts:
             with (
                 rasterio.Env(),
                 bounded_cache(),
-                quiet_about_georeferencing(),
                 replacing(self.output, overwrite) as temporary,
             ):
                 rasterio.shutil.copy(mosaic, temporary, driver=driver, strict=False, **options)
-                with rasterio.open(mosaic) as wanted:
+                with _opened(mosaic) as wanted:
                     _check_stored(temporary, lambda rows: wanted.read(window=_across(wanted, rows)))
         except (CPLE_BaseError, RasterioError, OSError) as error:
             if isinstance(error, OutputError):
@@ -237,7 +245,7 @@ def _check_stored(path: Path, wanted: Callable[[tuple[int, int]], NDArray[np.gen
     On a full disk GDAL may tell of nothing, neither when writing nor when closing, and leave a
     file that is too short.
     """
-    with rasterio.open(path) as stored:
+    with _opened(path) as stored:
         levels = len(stored.overviews(1))
         step = max(1, _CHECK_PX // stored.width)
         for row in range(0, stored.height, step):
@@ -246,9 +254,15 @@ def _check_stored(path: Path, wanted: Callable[[tuple[int, int]], NDArray[np.gen
             if not np.array_equal(found, wanted(rows), equal_nan=found.dtype.kind == "f"):
                 raise OSError(errno.EIO, "the disk has not kept what was written")
     for level in range(levels):
-        with rasterio.open(path, overview_level=level) as smaller:
+        with _opened(path, overview_level=level) as smaller:
             for row in range(0, smaller.height, step):
                 smaller.read(window=_across(smaller, (row, min(row + step, smaller.height))))
+
+
+def _opened(path: Path, **options: int) -> Any:
+    """A raster, with a place or without; filters of warnings are held for this moment only."""
+    with quiet_about_georeferencing():
+        return rasterio.open(path, **options)
 
 
 def _across(raster: Any, rows: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -19,8 +19,8 @@ from rasterio.features import rasterize
 from rasterio.windows import Window as RasterWindow
 
 from geotiler.errors import InputError
+from geotiler.io.cache import CACHE_BYTES
 from geotiler.io.outputs import replacing
-from geotiler.io.raster import CACHE_BYTES
 from geotiler.io.vector import read_features
 from geotiler.specs import Window
 

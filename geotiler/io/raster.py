@@ -7,7 +7,7 @@ import math
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,18 +17,16 @@ import rasterio
 import rasterio.windows
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError  # which reading lets through as it is
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.env import get_gdal_config, set_gdal_config
-from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geotiler.core.geodesy import ground_gsd_m
 from geotiler.errors import InputError, SpecError
+from geotiler.io.cache import bounded_cache
 from geotiler.io.remote import check_sources, gdal_name, is_remote, patient, redacted, shown
 from geotiler.specs import Window
-
-CACHE_BYTES = 32 * 2**20
-"""GDAL's block cache; its own default is a share of the machine's memory."""
 
 STRIP_PX = 4_000_000
 """About how many pixels a strip of `Scene.strips` has."""
@@ -37,6 +35,9 @@ TALLEST_BLOCK_PX = 2048
 """Taller blocks are not read whole: memory must not grow with a scene that is one block."""
 
 CLASSES_TAG = "GEOTILER_CLASSES"
+
+_REFUSALS = (CPLE_BaseError, RasterioError, OSError, ValueError, OverflowError)
+"""What opening and reading raise for files that are damaged, or that lie."""
 
 _WARNINGS_LOCK = threading.RLock()
 
@@ -51,48 +52,6 @@ def quiet_about_georeferencing() -> Iterator[None]:
     with _WARNINGS_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
-
-
-class _CacheBound:
-    """GDAL's block cache kept within CACHE_BYTES while it is asked for, and no longer.
-
-    The cache is one for the whole process, which other code shares: its own bound comes back with
-    the last who asked.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._asked = 0
-        self._before: int | None = None
-
-    def enter(self) -> None:
-        """Ask for the bound."""
-        with self._lock:
-            self._asked += 1
-            if self._asked == 1:
-                self._before = get_gdal_config("GDAL_CACHEMAX")
-                if self._before is None or int(self._before) > CACHE_BYTES:
-                    set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)  # in bytes
-
-    def leave(self) -> None:
-        """Ask for it no longer."""
-        with self._lock:
-            self._asked -= 1
-            if self._asked == 0 and self._before is not None:
-                set_gdal_config("GDAL_CACHEMAX", int(self._before))
-
-
-_CACHE_BOUND = _CacheBound()
-
-
-@contextmanager
-def bounded_cache() -> Iterator[None]:
-    """GDAL's block cache kept within CACHE_BYTES, as it is while a scene is open."""
-    _CACHE_BOUND.enter()
-    try:
-        yield
-    finally:
-        _CACHE_BOUND.leave()
 
 
 def _is_local(path: str) -> bool:
@@ -113,8 +72,6 @@ class Scene:
         self.path = shown(path)
         """For messages: without what is secret in an address."""
         self._dataset = dataset
-        self._is_open = True
-        _CACHE_BOUND.enter()
         self.height: int = dataset.height
         self.width: int = dataset.width
         self.count: int = dataset.count
@@ -130,11 +87,16 @@ class Scene:
         """Everything it is read from: a virtual raster names its sources."""
         self._remote = is_remote(path) or any(is_remote(name) for name in self.files)
         self._flags = dataset.mask_flag_enums
+        self._nodatas = dataset.nodatavals
+        self._colours = dataset.colorinterp
+        self._has_overviews = bool(dataset.overviews(1))
         self._is_alpha = tuple(
             colour == ColorInterp.alpha and (not text or "alpha" in text.lower())
-            for colour, text in zip(dataset.colorinterp, self.descriptions, strict=True)
+            for colour, text in zip(self._colours, self.descriptions, strict=True)
         )
         """GDAL makes the fourth band of eight bits an alpha unasked; a name knows better."""
+        self._cache = ExitStack()
+        self._cache.enter_context(bounded_cache())
 
     def __enter__(self) -> Scene:
         return self
@@ -150,13 +112,7 @@ class Scene:
     def close(self) -> None:
         """Close the file."""
         self._dataset.close()
-        if self._is_open:
-            self._is_open = False
-            _CACHE_BOUND.leave()
-
-    def __del__(self) -> None:
-        if getattr(self, "_is_open", False):
-            self.close()
+        self._cache.close()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -173,12 +129,15 @@ class Scene:
         """Ground sample distance (x, y) at the centre, metres per pixel; None without a CRS."""
         return ground_gsd_m(tuple(self.transform)[:6], self.crs, self.shape)
 
+    def transform_of(self, window: Window) -> Affine:
+        """Pixels of a window to coordinates."""
+        return self.transform @ Affine.translation(window.col, window.row)
+
     @property
     def band_names(self) -> tuple[str | None, ...]:
         """Lower-case name of each band, from its description or its colour; None if it has none."""
         names: list[str | None] = []
-        colours = self._dataset.colorinterp
-        bands = zip(self.descriptions, colours, self._is_alpha, strict=True)
+        bands = zip(self.descriptions, self._colours, self._is_alpha, strict=True)
         for description, colour, is_alpha in bands:
             if is_alpha:
                 names.append("alpha")
@@ -193,11 +152,11 @@ class Scene:
     @property
     def colours(self) -> tuple[str, ...]:
         """What GDAL takes each band for: red, green, blue, alpha, gray, undefined, ..."""
-        return tuple(colour.name for colour in self._dataset.colorinterp)
+        return tuple(colour.name for colour in self._colours)
 
     def has_palette(self, band: int) -> bool:
         """True if a band holds indices into a table of colours."""
-        return bool(self._dataset.colorinterp[band - 1] == ColorInterp.palette)
+        return bool(self._colours[band - 1] == ColorInterp.palette)
 
     @property
     def class_names(self) -> dict[int, str]:
@@ -228,7 +187,7 @@ class Scene:
                 values: NDArray[Any] = self._dataset.read(
                     list(bands) if bands is not None else None, window=_rasterio_window(window)
                 )
-        except (RasterioError, OSError) as error:
+        except _REFUSALS as error:
             raise self._damaged(window, error) from error
         return values
 
@@ -263,7 +222,7 @@ class Scene:
         try:
             with patient(self._remote):
                 masks = self._dataset.read_masks(list(bands), out_shape=(len(bands), *shape))
-        except (RasterioError, OSError) as error:
+        except _REFUSALS as error:
             whole = Window(row=0, col=0, height=self.height, width=self.width)
             raise self._damaged(whole, error) from error
         return np.asarray((masks > 0).all(axis=0))
@@ -271,7 +230,7 @@ class Scene:
     @property
     def is_cheap_to_overlook(self) -> bool:
         """True if `coarse_valid` reads little: the scene is small, or has overviews."""
-        return bool(self._dataset.overviews(1)) or self.height * self.width <= STRIP_PX
+        return self._has_overviews or self.height * self.width <= STRIP_PX
 
     def _valid(
         self, window: Window, bands: Sequence[int], values: NDArray[Any]
@@ -281,7 +240,7 @@ class Scene:
         has_alpha = any(self._is_alpha)
         for band, plane in zip(bands, values, strict=True):
             flags = self._flags[band - 1]
-            nodata = self._dataset.nodatavals[band - 1]
+            nodata = self._nodatas[band - 1]
             if np.issubdtype(plane.dtype, np.floating):
                 valid &= np.isfinite(plane)
             if nodata is not None and not math.isnan(nodata):
@@ -300,7 +259,7 @@ class Scene:
         try:
             with patient(self._remote):
                 mask = self._dataset.read_masks(band, window=_rasterio_window(window))
-        except (RasterioError, OSError) as error:
+        except _REFUSALS as error:
             raise self._damaged(window, error) from error
         stored: NDArray[np.bool_] = mask > 0
         return stored
@@ -386,27 +345,34 @@ def open_scene(path: str, *, allow_remote: bool = False) -> Scene:
         raise InputError(f"{name[:80]} cannot be opened: {reason}") from error
     if not allow_remote:
         check_sources(path)
+    dataset = None
     try:
         with patient(is_remote(path) or allow_remote), quiet_about_georeferencing():
             dataset = rasterio.open(gdal_name(path))
-    except (RasterioIOError, RasterioError, OSError, ValueError) as error:
+            _check_kind(name, dataset)
+            return Scene(path, dataset)
+    except _REFUSALS as error:
+        if dataset is not None:
+            dataset.close()
+        if isinstance(error, InputError):
+            raise
         reason = redacted(" ".join(str(error).split()), path)[:160]
         raise InputError(
             f"{name} cannot be opened as a raster: {reason}",
             hint="geotiler reads what GDAL reads: GeoTIFF, JPEG 2000, VRT, PNG, JPEG, ...",
         ) from error
+
+
+def _check_kind(name: str, dataset: rasterio.DatasetReader) -> None:
+    """Raises: InputError: a raster without bands, without extent, or of complex numbers."""
     if dataset.count == 0 or not dataset.dtypes:
         names = dataset.subdatasets
-        dataset.close()
         listing = "; ".join(names[:12]) or "none"
         raise InputError(
             f"{name} is a container without bands of its own; its rasters: {listing}",
             hint="name one of them as the scene",
         )
     if dataset.transform.determinant == 0:
-        dataset.close()
         raise InputError(f"{name} has pixels without extent: its geotransform is degenerate")
     if any(dtype.startswith("complex") for dtype in dataset.dtypes):
-        dataset.close()
         raise InputError(f"{name} holds complex numbers ({dataset.dtypes[0]}), expected real ones")
-    return Scene(path, dataset)

@@ -10,6 +10,8 @@ import json
 import os
 import platform
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
@@ -103,6 +105,20 @@ class WorkFolder:
             _unlink(self.path / LOCK)
             if remove:
                 _rmdir(self.path)
+
+
+@contextmanager
+def held(target: Path) -> Iterator[None]:
+    """A target that no other run may write while the block lasts.
+
+    Raises:
+        OutputError: another run does, or its folder cannot be written.
+    """
+    folder = WorkFolder(target.absolute().with_name(f".{target.name}.part"), target)
+    try:
+        yield
+    finally:
+        folder.remove()
 
 
 def _unlink(path: Path) -> None:

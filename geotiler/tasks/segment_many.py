@@ -19,6 +19,7 @@ from geotiler.errors import GeotilerError, InputError, OutputError, SpecError
 from geotiler.io.area import OutsideError
 from geotiler.io.identity import shown_name
 from geotiler.io.outputs import check_output
+from geotiler.io.parts import is_unfinished
 from geotiler.models.bundle import Bundle
 from geotiler.models.predictor import Predictor
 from geotiler.models.registry import find_model
@@ -28,7 +29,7 @@ from geotiler.reports import Report
 from geotiler.specs import SegmentSpec
 from geotiler.tasks.segment import SegmentReport, assembled, computed, opened_predictor
 from geotiler.tasks.segment_plan import SegmentPlan, plan_segment
-from geotiler.tasks.segment_work import SegmentWork, is_unfinished, made_from, opened_work
+from geotiler.tasks.segment_work import SegmentWork, made_from, opened_work
 
 _OF_ONE_SCENE = (InputError, OutputError, SpecError)
 """Errors that say something about one scene; others would come again with the next one."""
@@ -134,7 +135,7 @@ class _Run:
         try:
             # An output that is there may be the one that this run would make: the plan tells.
             plan = plan_segment(replace(spec, overwrite=True), self.bundle)
-            if not spec.overwrite and not is_unfinished(spec):
+            if not spec.overwrite and not is_unfinished(spec.output):
                 if all(parts.is_finished() for parts in plan.parts):
                     return self._outcome(spec, "finished")
                 for parts in plan.parts:

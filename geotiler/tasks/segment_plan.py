@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from affine import Affine
 from numpy.typing import NDArray
 
 from geotiler import __version__
@@ -21,7 +20,7 @@ from geotiler.io.area import Area, area_of_bounds, area_of_file
 from geotiler.io.fingerprint import scene_fingerprint
 from geotiler.io.mosaic import mosaic_of
 from geotiler.io.outputs import check_output
-from geotiler.io.parts import Parts, RasterLayout, parts_folder, raster_driver
+from geotiler.io.parts import Parts, RasterLayout, is_unfinished, raster_driver
 from geotiler.io.raster import CLASSES_TAG, Scene, open_scene
 from geotiler.io.remote import is_remote
 from geotiler.io.stac import scene_of_item
@@ -235,7 +234,7 @@ def _check_outputs(spec: SegmentSpec) -> None:
         if _is_same_file(target, spec.scene):
             raise SpecError(f"output {target} is the scene itself", hint="choose another name")
         # Where unfinished work lies, it tells whether an output is its own.
-        check_output(target, spec.overwrite or parts_folder(spec.output).is_dir())
+        check_output(target, spec.overwrite or is_unfinished(spec.output))
         raster_driver(target)
     if len({target.resolve() for target in targets}) < len(targets):
         raise SpecError("mask and probability need different files", hint="--probability p.tif")
@@ -339,7 +338,7 @@ def _mask_layout(
         origin=(window.row, window.col),
         dtype="uint8",
         nodata=MASK_NODATA,
-        transform=scene.transform * Affine.translation(window.col, window.row),
+        transform=scene.transform_of(window),
         crs=scene.crs,
         bands=("class",),
         colours=colours,

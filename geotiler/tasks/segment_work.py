@@ -21,18 +21,12 @@ from geotiler.io.parts import Parts, hold_parts, parts_folder
 from geotiler.io.work_folder import WorkFolder
 from geotiler.models.predictor import Predictor
 from geotiler.progress import Notice, Reporter
-from geotiler.specs import SegmentSpec
 from geotiler.tasks.segment_plan import SegmentPlan, Stretch
 from geotiler.tasks.segment_strips import Strip
 
 _PROBABILITY = "probability_raster"
 _ASSEMBLED = {"assembled": True}
 """Line of a journal whose outputs are whole."""
-
-
-def is_unfinished(spec: SegmentSpec) -> bool:
-    """Whether an earlier run may have left something to go on from."""
-    return parts_folder(spec.output).is_dir()
 
 
 def made_from(plan: SegmentPlan, predictor: Predictor) -> dict[str, Any]:

@@ -13,9 +13,11 @@ import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
+from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.shutil import copy as copy_raster
 
 from geotiler.errors import InputError, SpecError
+from geotiler.io.cache import CACHE_BYTES
 from geotiler.io.raster import Scene, SceneReader, open_scene
 from geotiler.specs import Window
 
@@ -285,3 +287,21 @@ def test_each_thread_has_its_own_handle(tmp_path: Path) -> None:
             np.testing.assert_array_equal(values, image)
             np.testing.assert_array_equal(valid, image[0] != 0)
     reader.close()
+
+
+def test_the_cache_is_bounded_while_scenes_are_open_and_no_longer(tmp_path: Path) -> None:
+    before = get_gdal_config("GDAL_CACHEMAX")
+    try:
+        set_gdal_config("GDAL_CACHEMAX", 200 * 2**20)
+        path = str(_write(tmp_path / "scene.tif"))
+        with open_scene(path) as one:
+            with open_scene(path):
+                assert get_gdal_config("GDAL_CACHEMAX") == CACHE_BYTES
+            one.close()
+            one.close()
+        assert get_gdal_config("GDAL_CACHEMAX") == 200 * 2**20
+        set_gdal_config("GDAL_CACHEMAX", 5 * 2**20)  # a smaller one is the user's wish
+        with open_scene(path):
+            assert get_gdal_config("GDAL_CACHEMAX") == 5 * 2**20
+    finally:
+        set_gdal_config("GDAL_CACHEMAX", before)

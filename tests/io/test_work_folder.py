@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from geotiler.errors import OutputError
-from geotiler.io.work_folder import WorkFolder
+from geotiler.io.work_folder import WorkFolder, held
 
 HOLD = """
 import sys, time
@@ -93,3 +93,12 @@ def test_many_processes_are_never_two_in_it(path: Path) -> None:
         got = pool.map(_once, [path] * 400, chunksize=10)
     assert any(got)
     assert not path.exists()
+
+
+def test_a_target_is_held_for_one(tmp_path: Path) -> None:
+    target = tmp_path / "chips"
+    with held(target), pytest.raises(OutputError, match="another run"), held(target):
+        pass
+    with held(target):
+        pass
+    assert list(tmp_path.iterdir()) == []

@@ -439,7 +439,7 @@ def test_a_network_that_fails_leaves_no_output(
     unfinished = ["mask.tif.parts", "p.tif.parts"]
     assert sorted(path.name for path in spec.output.parent.iterdir()) == unfinished
     spec.output.write_text("old")
-    model.calls = 0
+    model.calls = 6  # fails at once
     with pytest.raises(error):
         segment(replace(spec, overwrite=True))
     assert spec.output.read_text() == "old"
@@ -540,3 +540,19 @@ def test_a_tile_is_fitted_to_what_the_network_asks_for(
     scene = _write(tmp_path / "scene.tif", _image())
     _, report = _run(scene, tile_px=None)
     assert all(side % 64 == 0 for side in report.settings["tile_px"]["value"])
+
+
+@pytest.mark.parametrize("overviews", [[], [8]])
+def test_an_estimate_of_what_is_skipped(
+    use_model: Callable[..., Any], tmp_path: Path, overviews: list[int]
+) -> None:
+    """Of a scene too large to be looked at as a whole, half of which is nodata."""
+    use_model()
+    image = np.ones((3, 2100, 2000), np.uint8)
+    image[:, :1050] = 0
+    path = _write(tmp_path / "scene.tif", image, nodata=0, compress="deflate", blockysize=64)
+    with rasterio.open(path, "r+") as file:
+        file.build_overviews(overviews) if overviews else None
+    plan = estimate(_spec(path))
+    assert plan.windows > 300
+    assert plan.skipped == pytest.approx(plan.windows / 2, rel=0.08)
