@@ -94,14 +94,14 @@ def _bare(address: str) -> str:
 
 @contextmanager
 def patient(remote: bool) -> Iterator[None]:
-    """GDAL's settings for reading a scene from another machine; nothing for a local one.
+    """GDAL's settings for reading a scene, from another machine with patience.
 
-    What the user has set for GDAL stays as it is.
+    What the user has set for GDAL stays as it is. Within, GDAL's warnings go to Python's log, and
+    not past it to standard error.
     """
-    if not remote:
-        yield
-        return
-    options = {key: value for key, value in _OPTIONS.items() if get_gdal_config(key) is None}
+    options = {}
+    if remote:
+        options = {key: value for key, value in _OPTIONS.items() if get_gdal_config(key) is None}
     with rasterio.Env(session=DummySession(), **options):
         yield
 

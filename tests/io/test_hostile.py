@@ -133,6 +133,8 @@ def _read_many(source: Path, first: int, count: int) -> dict[str, int]:
         timeout=120 + 2 * count,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-1500:]
+    said = [line for line in done.stderr.splitlines() if not line.startswith("seed ")]
+    assert said == [], "GDAL writes past us to standard error"
     found: dict[str, int] = eval(done.stdout.splitlines()[-1], {})
     return found
 
@@ -144,7 +146,7 @@ def test_some_damaged_rasters(tmp_path: Path, kind: str) -> None:
     found = _read_many(make(tmp_path / f"good{suffix}"), 0, 150)
     assert found.keys() <= OUTCOMES
     assert found["refused"] > 20
-    assert found["read"] > 5
+    assert found["read"] > 0
 
 
 @pytest.mark.soak
@@ -184,17 +186,25 @@ def _read_window(path: Path, window: Window) -> None:
 
 
 def test_very_many_bands(tmp_path: Path) -> None:
+    """65,535 bands of one pixel, written by hand since GDAL takes minutes."""
+    count = 65_535
     path = tmp_path / "scene.tif"
-    image = np.arange(4, dtype=np.uint8).reshape(1, 2, 2).repeat(65_535, axis=0)
-    with rasterio.open(
-        path, "w", driver="GTiff", count=65_535, height=2, width=2, dtype="uint8",
-        interleave="pixel", photometric="minisblack",
-    ) as out:  # fmt: skip
-        out.write(image)
+    entries = [
+        (256, 4, 1, 1), (257, 4, 1, 1), (258, 3, count, 8), (259, 3, 1, 1), (262, 3, 1, 1),
+        (273, 4, 1, 8 + 2 * count), (277, 3, 1, count), (278, 4, 1, 1), (279, 4, 1, count),
+        (284, 3, 1, 1),
+    ]  # fmt: skip
+    directory = struct.pack("<H", len(entries)) + b"".join(
+        struct.pack("<HHII", *entry) for entry in entries
+    )
+    values = np.arange(count, dtype=np.uint8)
+    depths = struct.pack(f"<{count}H", *[8] * count)
+    place = struct.pack("<I", 8 + 3 * count)
+    path.write_bytes(b"II*\0" + place + depths + values.tobytes() + directory + bytes(4))
     with open_scene(str(path)) as scene:
-        assert scene.count == 65_535
-        part = scene.read(Window(row=0, col=0, height=2, width=2), [1, 65_535])
-        np.testing.assert_array_equal(part, image[:2])
+        assert scene.count == count
+        part = scene.read(Window(row=0, col=0, height=1, width=1), [1, 2, count])
+        assert part.ravel().tolist() == [0, 1, values[-1]]
 
 
 def test_a_bomb_is_read_strip_by_strip(tmp_path: Path) -> None:
