@@ -202,13 +202,10 @@ def _several(
 
 
 def _table(values: dict[str, Any]) -> dict[str, Any]:
-    """A line for each scene in the place of its report."""
-    for scene in values.pop("scenes"):
-        values[scene["scene"]] = (
-            f"failed: {scene['error']}"
-            if scene["error"]
-            else f"{scene['status']}: {scene['output']}"
-        )
+    """A numbered line for each scene in the place of its report."""
+    for number, scene in enumerate(values.pop("scenes"), start=1):
+        what = scene["error"] or scene["output"]
+        values[str(number)] = f"{scene['scene']} {scene['status']}: {what}"
     return values
 
 

@@ -39,7 +39,7 @@ _MOSAIC = "mosaic.vrt"
 _OWN_NAMES = re.compile(rf"r\d+-c\d+\.tif(\..*)?|{re.escape(JOURNAL)}(\.new)?|{re.escape(_MOSAIC)}")
 _DIGEST_BYTES = 2**20
 _CHECK_PX = 4_000_000
-_SOMEWHERE = Affine.scale(1, -1)
+_SOMEWHERE = Affine(1, 0, 1, 0, -1, 1)
 """A place that says nothing, so that nobody warns of a part without one."""
 _DRIVERS = {".tif": "COG", ".tiff": "COG", ".png": "PNG"}
 

@@ -15,7 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from geotiler.engines.cluster import opened_cluster
-from geotiler.errors import DeviceError
+from geotiler.errors import DeviceError, GeotilerError
 from geotiler.io.remote import is_remote
 from geotiler.models.predictor import Predictor, open_predictor
 from geotiler.progress import Reporter, StageAdvanced
@@ -44,7 +44,13 @@ class Task:
 
 def strips_of(task: Task) -> list[Strip]:
     """Finished strips of a task; runs on a worker, which keeps the network for the next one."""
-    return list(finished_strips(task.plan, task.stretch, _predictor(task)))
+    try:
+        return list(finished_strips(task.plan, task.stretch, _predictor(task)))
+    except GeotilerError as error:
+        failure = error
+    # What libraries raised beneath cannot travel, and would keep the error from doing so.
+    failure.__cause__ = failure.__context__ = None
+    raise failure
 
 
 def compute_on_cluster(
