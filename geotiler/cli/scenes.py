@@ -54,9 +54,9 @@ def _matching(name: str) -> list[str]:
     try:
         if not is_pattern or name.startswith(("/vsi", "<")) or Path(name).exists():
             return [name]
-    except OSError:  # too long for a name: whoever opens it says so
+        found = sorted(glob.glob(name, recursive=True))
+    except (OSError, ValueError):  # no name of a file: whoever opens it says so
         return [name]
-    found = sorted(glob.glob(name, recursive=True))
     if not found:
         raise InputError(f"no file matches {name}")
     return found

@@ -82,6 +82,7 @@ TARGETS: dict[str, Callable[[bytes], object]] = {
 }
 
 SEEDS = {
+    "card": (Path(__file__).parents[2] / "weights" / "buildings" / "card.json").read_bytes(),
     "journal": b'{"mask": {"row": 0, "col": 0, "height": 1, "width": 1, "bytes": 1, "sha256": ""},'
     b' "probability": null, "class_px": {"1": 1}, "computed": 1, "skipped": 0,'
     b' "seam_sums": [[0, 0], [0, 0]]}\n',

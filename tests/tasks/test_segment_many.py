@@ -158,7 +158,8 @@ def test_names_patterns_and_lists(
     assert len(named_scenes(["s 2.tif", "*.tif"], None)) == 4
     (tmp_path / "a[1].tif").write_text("")
     assert named_scenes(["a[1].tif"], None) == ["a[1].tif"]  # a file that is called so
-    assert named_scenes(["https://a.b/c?d=*"], None) == ["https://a.b/c?d=*"]
+    for strange in ("https://a.b/c?d=*", "nul\0*.tif"):
+        assert named_scenes([strange], None) == [strange]
     listed = tmp_path / "list.txt"
     listed.write_text("\ufeff# two\n\n s 1.tif \ns [23].tif\n", encoding="utf-8")
     assert named_scenes([], listed) == ["s 1.tif", "s 2.tif", "s 3.tif"]
