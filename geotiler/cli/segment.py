@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,11 +14,13 @@ from geotiler.cli.options import (
     Overwrite,
     Quiet,
     Verbose,
+    flat,
     numbers,
     pair,
     whole_numbers,
 )
-from geotiler.specs import Backend, Scale, SegmentSpec
+from geotiler.cli.options import scale as read_scale
+from geotiler.specs import Backend, SegmentSpec
 
 
 def segment(
@@ -78,7 +80,7 @@ def segment(
         threshold=threshold,
         bands=whole_numbers(bands, "--bands", (0, 65_535)),
         gsd_m=pair(numbers(gsd, "--gsd", (1, 2))),
-        scale=_scale(scale),
+        scale=read_scale(scale),
         auto_scale=scale == "auto",
         backend=backend,
         device=device,
@@ -94,10 +96,10 @@ def segment(
     with reporter(quiet) as report:
         if dry_run:
             values = estimate(spec).as_dict()
-            emit(values if as_json else _flat(values, True), as_json, "geotiler segment would do")
+            emit(values if as_json else flat(values, True), as_json, "geotiler segment would do")
             return
         values = run(spec, report=report).as_dict()
-    emit(values if as_json else _flat(values, verbose), as_json, "geotiler segment")
+    emit(values if as_json else flat(values, verbose), as_json, "geotiler segment")
 
 
 def _tile(text: str) -> tuple[int, int] | None:
@@ -106,20 +108,3 @@ def _tile(text: str) -> tuple[int, int] | None:
     sides = whole_numbers(text, "--tile", (1, 2))
     assert sides is not None
     return sides[0], sides[-1]
-
-
-def _scale(text: str | None) -> Scale | None:
-    if text is None or text == "auto":
-        return None
-    values = numbers(text, "--scale", (2, 2))
-    assert values is not None
-    return Scale(minimum=values[0], maximum=values[1])
-
-
-def _flat(values: dict[str, Any], with_origin: bool) -> dict[str, Any]:
-    """Settings as one line each: the value, and where it came from if asked."""
-    settings = values.pop("settings")
-    if with_origin:
-        for name, setting in settings.items():
-            values[name] = f"{setting['value']} ({setting['origin']})"
-    return values

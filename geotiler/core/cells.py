@@ -169,8 +169,8 @@ class CellsSeen:
         """Look at the next rows (row, col) of the scene's valid mask."""
         across = np.logical_or.reduceat(valid, self._col_starts, axis=1)
         for cell, rows in self._pieces(len(valid)):
-            found = across[rows].any(axis=0)
-            self._seen[cell] = self._seen[cell] | found if cell in self._seen else found
+            before = self._seen.get(cell, np.zeros(len(self._col_starts), bool))
+            self._seen[cell] = np.logical_or.reduce(across[rows], axis=0) | before
         self._row += len(valid)
 
     def take(self, row: int, count: int) -> NDArray[np.bool_]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,7 @@ class ComponentSums:
         totals = np.add.reduceat(values.astype(np.float64), bounds[:-1], axis=1)
         here: list[tuple[int, int, int, _Area]] = []
         above = 0
-        for index, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        for index, (start, stop) in enumerate(pairwise(bounds)):
             class_id = int(line[start])
             while above < len(self._above) and self._above[above][1] <= start:
                 above += 1

@@ -81,8 +81,8 @@ def label_cells(
         counts: filled as the pass goes on.
         advanced: hears how many tiles are dealt with.
     """
-    by_row, by_col = plan.axes
     if plan.is_resampled:
+        by_col = plan.axes[1]
         whole = Columns(
             read=(0, by_col.source_px),
             network=(0, by_col.target_px),
