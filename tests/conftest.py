@@ -100,6 +100,87 @@ def tiny_bundle(
     return open_bundle(folder)
 
 
+EUROSAT_CLASSES = (
+    "AnnualCrop",
+    "Forest",
+    "HerbaceousVegetation",
+    "Highway",
+    "Industrial",
+    "Pasture",
+    "PermanentCrop",
+    "Residential",
+    "River",
+    "SeaLake",
+)
+
+
+def _landuse_card(**changes: Any) -> ModelCard:
+    from geotiler.models.card import ClassInfo, Stretch
+
+    values: dict[str, Any] = {
+        "name": "tiny-landuse",
+        "task": "classification",
+        "library": "geotiler",
+        "architecture": "simple_cnn",
+        "arguments": {"num_classes": 10, "widths": [8, 8, 8]},
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+        "gsd_m": 10.0,
+        "tile_px": 64,
+        "overlap_px": 0,
+        "input_px": 96,
+        "stretch": Stretch(
+            source="Sentinel-2 L1C",
+            source_bands=(4, 3, 2),
+            minimum=0.0,
+            maximum=2750.0,
+            low=1.0,
+            high=255.0,
+        ),
+        "classes": tuple(
+            ClassInfo(id=index, name=name, color=f"#{index * 20:02x}80{255 - index * 20:02x}")
+            for index, name in enumerate(EUROSAT_CLASSES, start=1)
+        ),
+        "activation": "softmax",
+    }
+    return _card(**{**values, **changes})
+
+
+@pytest.fixture(scope="session")
+def make_landuse_card() -> Callable[..., ModelCard]:
+    """A valid card of a classifier with the given values changed."""
+    return _landuse_card
+
+
+@pytest.fixture(scope="session")
+def tiny_landuse(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A classifier's model folder with random weights whose answers differ from tile to tile.
+
+    Written once per session. Copy it before changing it.
+    """
+    import torch
+
+    from geotiler.models.build import build_network
+    from geotiler.models.bundle import open_bundle, write_bundle
+
+    folder: Path = tmp_path_factory.mktemp("weights") / "tiny-landuse"
+    card = _landuse_card()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(7)
+        network = build_network(card.library, card.architecture, card.arguments, card.input_px)
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0  # one pass leaves statistics as training would
+        colours = torch.randn(32, 3, 1, 1)
+        network.train()(colours + 0.3 * torch.randn(32, 3, 64, 64))
+        network.network.classifier[1].weight *= 20.0
+    torch.set_num_threads(threads)
+    write_bundle(folder, card, network.eval())
+    return open_bundle(folder)
+
+
 CHIP_GSD_M = 0.5
 """Ground sample distance of the chips below."""
 

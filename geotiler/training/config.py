@@ -10,6 +10,7 @@ from omegaconf import MISSING
 
 from geotiler.errors import SpecError
 from geotiler.resources import configs_dir
+from geotiler.training.classification_config import ClassifierRunConfig
 
 
 @dataclass
@@ -153,8 +154,10 @@ class Config:
     """Go on from the output folder's last checkpoint."""
 
 
-def compose(task: str, overrides: list[str]) -> Config:
+def compose(task: str, overrides: list[str]) -> Config | ClassifierRunConfig:
     """The configuration of a task with the command line's overrides applied.
+
+    Which of the two schemas it has is said by the `defaults` of the task's file.
 
     Raises:
         SpecError: no such task, or an override that Hydra refuses.
@@ -171,6 +174,7 @@ def compose(task: str, overrides: list[str]) -> Config:
     if task not in tasks:
         raise SpecError(f"no training task {task!r}", hint=f"tasks: {', '.join(tasks)}")
     ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(name="classifier_schema", node=ClassifierRunConfig)
     try:
         with initialize_config_dir(config_dir=str(folder), version_base="1.3"):
             composed = hydra_compose(config_name=task, overrides=overrides)
@@ -181,5 +185,5 @@ def compose(task: str, overrides: list[str]) -> Config:
         raise SpecError(
             f"configuration of {task!r}: {first_line}", hint="overrides look like train.lr=1e-3"
         ) from fault
-    assert isinstance(config, Config)
+    assert isinstance(config, Config | ClassifierRunConfig)
     return config

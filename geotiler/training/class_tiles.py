@@ -1,0 +1,167 @@
+"""Labelled tiles of a folder or a zip archive, in memory: one folder of images per class.
+
+An archive is read where it lies, member by member; nothing is unpacked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from geotiler.errors import InputError
+
+_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+_LARGEST_TILE_BYTES = 4_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassTiles:
+    """Tiles of one split."""
+
+    names: tuple[str, ...]
+    """File names, without folders."""
+    images: NDArray[np.uint8]
+    """(N, 3, H, W) RGB."""
+    labels: NDArray[np.int64]
+    """(N,) index of each tile's class."""
+
+
+class TileSource:
+    """The tiles of a folder or archive by name, unread."""
+
+    def __init__(
+        self, root: Path, members: dict[str, str], labels: dict[str, int], classes: Sequence[str]
+    ) -> None:
+        """Args: members: name → path below the root. labels: name → index of its class."""
+        self.root = root
+        self.classes = tuple(classes)
+        self.labels = labels
+        self._members = members
+
+    @property
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return sorted(self.labels)
+
+    def counts(self) -> dict[str, int]:
+        """Class → how many tiles it has."""
+        found = np.bincount(list(self.labels.values()), minlength=len(self.classes))
+        return {name: int(count) for name, count in zip(self.classes, found, strict=True)}
+
+    def read(self, names: Sequence[str], side_px: int) -> ClassTiles:
+        """The tiles of these names, in their order.
+
+        Raises:
+            InputError: a name that is not there, or a file that is no image of that size.
+        """
+        absent = [name for name in names if name not in self.labels]
+        if absent:
+            raise InputError(
+                f"{len(absent)} of {len(names)} listed tiles are not in {self.root}, "
+                f"the first is {absent[0]!r}",
+                hint="data.root and data.lists must belong to one data set",
+            )
+        images = np.empty((len(names), 3, side_px, side_px), np.uint8)
+        with _opened(self.root) as content:
+            for index, name in enumerate(names):
+                member = self._members[name]
+                images[index] = _decoded(content(member), f"{self.root}: {member}", side_px)
+        labels = np.array([self.labels[name] for name in names], np.int64)
+        return ClassTiles(names=tuple(names), images=images, labels=labels)
+
+
+def open_tiles(root: Path, classes: Sequence[str]) -> TileSource:
+    """What lies in a folder or archive.
+
+    Args:
+        root: a folder, or a .zip file.
+        classes: names of the class folders, at any depth below the root.
+
+    Raises:
+        InputError: nothing there, no archive, a class without tiles, or a name that occurs twice.
+    """
+    if not root.exists():
+        raise InputError(
+            f"no training data at {root}: expected a folder or zip with one folder per class",
+            hint="data.root=FOLDER_OR_ZIP names it",
+        )
+    members: dict[str, str] = {}
+    labels: dict[str, int] = {}
+    indices = {name: index for index, name in enumerate(classes)}
+    for member in _listed(root):
+        path = PurePosixPath(member)
+        label = indices.get(path.parent.name)
+        if label is None or path.suffix.lower() not in _IMAGE_SUFFIXES or path.name[0] == ".":
+            continue
+        if path.name in members:
+            raise InputError(
+                f"{root} holds two tiles of the name {path.name!r}: {members[path.name]} and "
+                f"{member}"
+            )
+        members[path.name], labels[path.name] = member, label
+    found = set(labels.values())
+    missing = [name for name, index in indices.items() if index not in found]
+    if missing:
+        raise InputError(
+            f"{root} has no tiles of {len(missing)} of {len(classes)} classes: "
+            f"{', '.join(missing[:6])}",
+            hint="expected one folder of images per class",
+        )
+    return TileSource(root, members, labels, classes)
+
+
+def _listed(root: Path) -> list[str]:
+    if root.is_dir():
+        return sorted(path.relative_to(root).as_posix() for path in root.rglob("*.*"))
+    try:
+        with zipfile.ZipFile(root) as archive:
+            return sorted(name for name in archive.namelist() if not name.endswith("/"))
+    except (zipfile.BadZipFile, OSError) as error:
+        raise InputError(f"{root} is neither a folder nor a zip archive: {error}") from error
+
+
+@contextlib.contextmanager
+def _opened(root: Path) -> Iterator[Callable[[str], bytes]]:
+    """A function that reads a member of the folder or archive."""
+    if root.is_dir():
+        yield lambda member: _file_bytes(root / member)
+        return
+    with zipfile.ZipFile(root) as archive:
+
+        def read(member: str) -> bytes:
+            if archive.getinfo(member).file_size > _LARGEST_TILE_BYTES:
+                raise InputError(f"{root}: {member} is too large for a tile")
+            try:
+                return archive.read(member)
+            except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError) as error:
+                raise InputError(f"{root}: {member} cannot be read: {error}") from error
+
+        yield read
+
+
+def _file_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _decoded(content: bytes, source: str, side_px: int) -> NDArray[np.uint8]:
+    """RGB (3, H, W)."""
+    buffer = np.frombuffer(content, np.uint8)
+    image = cv2.imdecode(buffer, cv2.IMREAD_COLOR) if len(buffer) else None
+    if image is None:
+        raise InputError(f"{source} is not an image that can be read")
+    if image.shape != (side_px, side_px, 3):
+        raise InputError(
+            f"{source} has {image.shape[1]}×{image.shape[0]} px, expected {side_px}×{side_px}",
+            hint="model.tile_px=N is the size of the tiles",
+        )
+    return np.asarray(image, np.uint8)[..., ::-1].transpose(2, 0, 1)
