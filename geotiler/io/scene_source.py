@@ -20,7 +20,7 @@ from rasterio.errors import RasterioError
 
 from geotiler.core.radiometry import spectral_name
 from geotiler.errors import InputError
-from geotiler.io.raster import Scene, open_scene
+from geotiler.io.raster import Scene, open_scene, quiet_about_georeferencing
 
 _GDAL_TYPES = {
     "uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32",
@@ -81,10 +81,12 @@ def scene_source(inputs: Sequence[str]) -> SceneSource:
     if len(inputs) > 1:
         return _stacked(tuple(inputs))
     path = inputs[0]
-    plain = SceneSource(gdal_name=path, name=path, inputs=(path,))
+    plain = SceneSource(gdal_name=_in_product(path) or path, name=path, inputs=(path,))
     with plain.open() as scene:
         if scene.driver == "SENTINEL2":
-            bands = [_product_band(scene, band) for band in range(1, scene.count + 1)]
+            bands = [
+                _product_band(scene, plain.gdal_name, band) for band in range(1, scene.count + 1)
+            ]
         elif _is_sentinel_2(scene, path):
             bands = [_file_band(scene, path)]
         else:
@@ -92,6 +94,26 @@ def scene_source(inputs: Sequence[str]) -> SceneSource:
         text = _virtual(scene.shape, scene.transform, scene.crs, bands)
     files = () if scene.driver == "SENTINEL2" else (path,)
     return SceneSource(gdal_name=text, name=path, inputs=(path,), band_files=files)
+
+
+def _in_product(path: str) -> str | None:
+    """GDAL's name of the 10 m bands of a product that is named by its folder or its metadata.
+
+    None for anything else, and for old products of several granules in more than one zone.
+    """
+    place = Path(path)
+    try:
+        found = sorted(place.glob("MTD_MSIL*.xml")) if place.is_dir() else [place]
+    except OSError:
+        return None
+    if len(found) != 1 or not found[0].name.startswith("MTD_MSIL"):
+        return None
+    try:
+        with quiet_about_georeferencing(), rasterio.open(found[0]) as product:
+            fine = [name for name in product.subdatasets if ":10m:" in name]
+    except RasterioError:  # told when it is opened as a scene
+        return None
+    return fine[0] if len(fine) == 1 else None
 
 
 def _stacked(inputs: tuple[str, ...]) -> SceneSource:
@@ -154,10 +176,10 @@ def _file_band(scene: Scene, path: str) -> _Band:
     )
 
 
-def _product_band(scene: Scene, band: int) -> _Band:
+def _product_band(scene: Scene, gdal_name: str, band: int) -> _Band:
     special = scene.tags.get("SPECIAL_VALUE_NODATA", "0")
     return _Band(
-        source=scene.path,
+        source=gdal_name,
         index=band,
         dtype=scene.dtypes[band - 1],
         nodata=float(special) if scene.dtypes[band - 1] != "uint8" else None,

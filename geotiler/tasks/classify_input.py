@@ -107,7 +107,7 @@ def _card_scale(card: ModelCard, scene: Scene, bands: tuple[int, ...]) -> Scale:
             f"{scene.path} holds {', '.join(sorted(kinds))} values, which may be anything",
             hint="say what they range over: --scale 0,0.275 for reflectance of Sentinel-2",
         )
-    stretch = getattr(card, "stretch", None)
+    stretch = card.stretch
     if stretch is not None:
         per_step = (stretch.maximum - stretch.minimum) / (stretch.high - stretch.low)
         minimum = stretch.minimum + (card.scale.minimum - stretch.low) * per_step

@@ -225,8 +225,18 @@ def _axes(
                 hint="--insist does it all the same",
             )
         limit = GSD_TOLERANCE + 1e-3  # a hair of rounding is no reason to resample
-        x, y = (1.0 if 1 / limit <= ratio <= limit else ratio for ratio in (x, y))
+        x, y = (1.0 if 1 / limit <= ratio <= limit else _whole(ratio) for ratio in (x, y))
     return Axis.scaled(scene.height, y), Axis.scaled(scene.width, x)
+
+
+def _whole(ratio: float) -> float:
+    """A ratio that is nearly n or 1 / n as exactly that: cells then end on the scene's pixels.
+
+    Pixels of a map are never quite as long on the ground as they say.
+    """
+    count = round(max(ratio, 1 / ratio))
+    exact = float(count) if ratio > 1 else 1 / count
+    return exact if exact / _ROUNDING <= ratio <= exact * _ROUNDING else ratio
 
 
 def _cells(
