@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterator
 
 import numpy as np
@@ -126,3 +127,38 @@ def test_a_scene_without_a_valid_pixel_is_never_shown_to_the_network() -> None:
     assert sum(len(row.known) for row in rows) == 5
     assert not any(row.known.any() for row in rows)
     assert counts == LabelCounts(computed=0, skipped=16)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.25])
+def test_memory_does_not_grow_with_the_height(ratio: float) -> None:
+    width, rows = 3000, 200
+    chunk = np.zeros((1, rows, width), np.uint8), np.ones((rows, width), bool)
+    peaks = []
+    for height in (1000, 6000):
+        shape = (height, width)
+        axes = tuple(Axis.scaled(side, ratio) for side in shape)
+        cells = tuple(CellAxis(length_px=axis.target_px, tile_px=64, stride_px=48) for axis in axes)
+        plan = _plan(shape, 64, 48, axes=axes, cells=cells)
+        chunks = (chunk for _ in range(height // rows))
+        tracemalloc.start()
+        for _ in label_cells(chunks, _mean, plan, LabelCounts()):
+            pass
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.05 * peaks[0]
+
+
+def test_batches_run_on_across_rows_of_tiles() -> None:
+    shape = (130, 190)
+    plan = _plan(shape, 16, 16, batch=8)
+    sizes = []
+
+    def network(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        sizes.append(len(batch))
+        return _mean(batch)
+
+    image = np.ones((1, *shape), np.uint8)
+    for _ in label_cells(_chunks(image, np.ones(shape, bool), 50), network, plan, LabelCounts()):  # type: ignore[arg-type]
+        pass
+    assert sum(sizes) == 9 * 12
+    assert all(size == 8 for size in sizes[:-1])  # though a row has 12 tiles
