@@ -80,6 +80,16 @@ class AugmentConfig:
     """Largest standard deviation of added noise, in 8-bit steps."""
     blur: float = 0.2
     """Probability of a slight blur."""
+    haze: float = 0.0
+    """Probability of a veil of light that takes 5 to 45 % of the contrast."""
+    gamma: float = 0.0
+    """Probability of another gamma and another balance of the bands."""
+    coarse: float = 0.0
+    """Probability that the crop was taken by a coarser sensor."""
+    coarse_factor: float = 3.0
+    """How many times coarser at most."""
+    jpeg: float = 0.0
+    """Probability of JPEG compression, quality 25 to 90."""
 
 
 @dataclass
