@@ -242,6 +242,27 @@ class RenderSpec:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EurosatSpec:
+    """The EuroSAT tiles as a folder to train on."""
+
+    output: Path
+    """Folder to write."""
+    source: Path | None = None
+    """Zip or folder of the data set; None downloads it."""
+    lists: Path | None = None
+    """Folder of the spatial split's lists; None looks beside and in the source."""
+    limit: int | None = None
+    """Only so many tiles of each class and part; None: all."""
+    subset: bool = False
+    """Accept a source that is not complete."""
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises: SpecError: a limit that leaves nothing."""
+        _at_least("limit", self.limit, 1, "try --limit 100")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PreviewSpec:
     """One scene and what was found in it, as a small picture to look at."""
 

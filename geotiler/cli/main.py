@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from geotiler import __version__
-from geotiler.cli import demo, evaluate, models, render, segment, tile, train, vectorize
+from geotiler.cli import data, demo, evaluate, models, render, segment, tile, train, vectorize
 from geotiler.errors import GeotilerError
 
 app = typer.Typer(
@@ -58,6 +58,7 @@ app.command()(train.train)
 app.command()(render.render)
 app.command()(demo.demo)
 app.add_typer(models.app, name="models")
+app.add_typer(data.app, name="data")
 
 
 def run(arguments: list[str] | None = None) -> None:

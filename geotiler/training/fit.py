@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,6 +52,15 @@ class RunSettings(Protocol):
 
     output: str
     resume: bool
+
+
+@contextlib.contextmanager
+def without_expected_warnings() -> Iterator[None]:
+    """No warnings of Lightning that say what is meant to be so."""
+    with warnings.catch_warnings():
+        for text in _EXPECTED:
+            warnings.filterwarnings("ignore", message=text)
+        yield
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,9 +227,7 @@ def fit(
     OmegaConf.save(OmegaConf.structured(config), folder / "config.yaml")
     progress = _Progress(report, config, monitor, folder / "curve.csv")
     trainer, best = _trainer(config, monitor, folder, progress)
-    with warnings.catch_warnings():
-        for text in _EXPECTED:
-            warnings.filterwarnings("ignore", message=text)
+    with without_expected_warnings():
         trainer.fit(
             module,
             datamodule=data,
