@@ -11,7 +11,18 @@ from typing import Annotated, Any
 import typer
 
 from geotiler import __version__
-from geotiler.cli import data, demo, evaluate, models, render, segment, tile, train, vectorize
+from geotiler.cli import (
+    data,
+    demo,
+    evaluate,
+    export,
+    models,
+    render,
+    segment,
+    tile,
+    train,
+    vectorize,
+)
 from geotiler.errors import GeotilerError
 
 app = typer.Typer(
@@ -55,6 +66,7 @@ app.command()(segment.segment)
 app.command()(vectorize.vectorize)
 app.command()(evaluate.evaluate)
 app.command()(train.train)
+app.command()(export.export)
 app.command()(render.render)
 app.command()(demo.demo)
 app.add_typer(models.app, name="models")
