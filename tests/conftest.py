@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -179,6 +180,61 @@ def tiny_landuse(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     torch.set_num_threads(threads)
     write_bundle(folder, card, network.eval())
     return open_bundle(folder)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real imagery; tests that ask for it skip where there is none."""
+    named = os.environ.get("GEOTILER_DATA")
+    root = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not root.is_dir():
+        pytest.skip(f"no real data at {root}: GEOTILER_DATA names its folder")
+    return root
+
+
+@pytest.fixture(scope="session")
+def landuse_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn tiles in the folders and with the lists of EuroSAT: 6, 2 and 2 of each class.
+
+    A class is a colour and a direction of stripes.
+    """
+    import cv2
+    import numpy as np
+
+    root: Path = tmp_path_factory.mktemp("eurosat")
+    random = np.random.default_rng(5)
+    rows, cols = np.mgrid[:64, :64]
+    lists: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for label, name in enumerate(EUROSAT_CLASSES):
+        (root / name).mkdir()
+        colour = np.array([40 + 20 * label, 200 - 15 * label, 60 + 90 * (label % 2)])
+        for index in range(10):
+            phase = random.uniform(0, 6)
+            stripes = 20 * np.sin((rows if label % 3 else cols) / 3 + phase)
+            image = colour + stripes[..., None] + random.normal(0, 8, (64, 64, 3))
+            tile = f"{name}_{index + 1}.jpg"
+            cv2.imwrite(str(root / name / tile), np.clip(image, 0, 255).astype(np.uint8))
+            lists["train" if index < 6 else "val" if index < 8 else "test"].append(tile)
+    for part, names in lists.items():
+        (root / f"eurosat-spatial-{part}.txt").write_text("\n".join(names) + "\n")
+    return root
+
+
+@pytest.fixture
+def small_landuse_run(landuse_tiles: Path, tmp_path: Path) -> list[str]:
+    """Overrides of a classifier's run that takes seconds."""
+    return [
+        f"data.root={landuse_tiles}",
+        "model=simple_cnn",
+        "++model.arguments.widths=[8,16,16]",
+        "train.steps=8",
+        "train.steps_per_epoch=4",
+        "train.batch=16",
+        "train.warmup_steps=1",
+        "train.ema_decay=0.5",
+        "train.precision=32-true",
+        f"output={tmp_path / 'run'}",
+    ]
 
 
 CHIP_GSD_M = 0.5

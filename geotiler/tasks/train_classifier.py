@@ -19,6 +19,7 @@ from geotiler.training.class_splits import write_split
 from geotiler.training.classification import Classification, Scores, head_arguments, score
 from geotiler.training.classification_config import ClassifierRunConfig
 from geotiler.training.classification_data import ClassTileData
+from geotiler.training.eurosat import COUNTS, place_eurosat
 from geotiler.training.fit import Monitor, fit, prepare
 
 _PLACES = 4
@@ -60,11 +61,12 @@ def train_classifier(config: ClassifierRunConfig, report: Reporter) -> Classifie
         network = load_network(bundle)
         _take_from_card(config, bundle.card)
     _card(config, (), {})  # what it would refuse after hours is refused now
+    _fetch_if_absent(config, report)
     data = ClassTileData(config)
     prepare(config)
     module = Classification(config, network)
     folder = Path(config.output)
-    write_split(data.parts, folder / "split")
+    write_split(data.parts, folder / "split", config.data.split)
     result = fit(config, module, data, Monitor(name="val_accuracy", label="validation accuracy"),
                  report)  # fmt: skip
     found = {part: score(module, data, part) for part in ("test", "val")}
@@ -83,6 +85,15 @@ def train_classifier(config: ClassifierRunConfig, report: Reporter) -> Classifie
         test_recall=dict(zip(classes, found["test"].recall, strict=True)),
         seconds=time.perf_counter() - started,
     )
+
+
+def _fetch_if_absent(config: ClassifierRunConfig, report: Reporter) -> None:
+    """Raises: InputError: EuroSAT is wanted, not there, and cannot be downloaded."""
+    root = Path(config.data.root)
+    is_eurosat = config.model.classes.keys() == COUNTS.keys()
+    if config.data.download and is_eurosat and not root.exists() and not root.suffix:
+        report(Notice(message=f"no tiles at {root}: downloading EuroSAT there, 90 MB"))
+        place_eurosat(root)
 
 
 def _card(

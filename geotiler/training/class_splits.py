@@ -11,7 +11,13 @@ from geotiler.errors import InputError, SpecError
 from geotiler.training.classification_config import ClassTilesConfig
 
 PARTS = ("train", "val", "test")
-LIST_NAME = "eurosat-spatial-{part}.txt"
+FRACTIONS = (0.7, 0.15, 0.15)
+"""Of the random split: train, val, test."""
+
+
+def list_name(split: str, part: str) -> str:
+    """File name of the list of one part of a split."""
+    return f"eurosat-{split}-{part}.txt"
 
 
 def split_names(config: ClassTilesConfig, labels: Mapping[str, int]) -> dict[str, list[str]]:
@@ -26,7 +32,8 @@ def split_names(config: ClassTilesConfig, labels: Mapping[str, int]) -> dict[str
         InputError: a list is missing, or names a tile that another list or nobody knows.
     """
     if config.split == "spatial":
-        parts = spatial_split(_lists_folder(config))
+        folder = find_lists(Path(config.root)) if config.lists is None else Path(config.lists)
+        parts = spatial_split(folder or Path(config.root))
     elif config.split == "random":
         parts = random_split(labels, config.fractions, config.split_seed)
     else:
@@ -35,7 +42,7 @@ def split_names(config: ClassTilesConfig, labels: Mapping[str, int]) -> dict[str
             hint="overrides look like data.split=random",
         )
     if config.limit is not None:
-        parts = {part: _first(names, labels, config.limit) for part, names in parts.items()}
+        parts = {part: first_of_each(own, labels, config.limit) for part, own in parts.items()}
     return parts
 
 
@@ -47,7 +54,7 @@ def spatial_split(folder: Path) -> dict[str, list[str]]:
     """
     parts = {}
     for part in PARTS:
-        path = folder / LIST_NAME.format(part=part)
+        path = folder / list_name("spatial", part)
         try:
             lines = path.read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
@@ -70,7 +77,7 @@ def spatial_split(folder: Path) -> dict[str, list[str]]:
 
 
 def random_split(
-    labels: Mapping[str, int], fractions: Sequence[float], seed: int
+    labels: Mapping[str, int], fractions: Sequence[float] = FRACTIONS, seed: int = 0
 ) -> dict[str, list[str]]:
     """Part → names: each class divided by the fractions, shuffled with the seed.
 
@@ -95,23 +102,22 @@ def random_split(
     return parts
 
 
-def write_split(parts: Mapping[str, Sequence[str]], folder: Path) -> None:
-    """Leave the lists in a folder, as `spatial_split` reads them."""
+def write_split(parts: Mapping[str, Sequence[str]], folder: Path, split: str) -> None:
+    """Leave the lists of a split in a folder, one name per line."""
     folder.mkdir(parents=True, exist_ok=True)
     for part, names in parts.items():
         text = "".join(f"{name}\n" for name in names)
-        (folder / LIST_NAME.format(part=part)).write_text(text, encoding="utf-8")
+        (folder / list_name(split, part)).write_text(text, encoding="utf-8")
 
 
-def _lists_folder(config: ClassTilesConfig) -> Path:
-    if config.lists is not None:
-        return Path(config.lists)
-    root = Path(config.root)
-    name = LIST_NAME.format(part="train")
-    return root if (root / name).is_file() else root.parent
+def find_lists(root: Path) -> Path | None:
+    """The folder that holds the spatial lists of a data set: its own, or the one it lies in."""
+    name = list_name("spatial", "train")
+    return next((folder for folder in (root, root.parent) if (folder / name).is_file()), None)
 
 
-def _first(names: Sequence[str], labels: Mapping[str, int], limit: int) -> list[str]:
+def first_of_each(names: Sequence[str], labels: Mapping[str, int], limit: int) -> list[str]:
+    """The first `limit` names of each class, in their order."""
     taken: dict[int, int] = {}
     chosen = []
     for name in names:

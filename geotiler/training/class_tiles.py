@@ -6,6 +6,7 @@ An archive is read where it lies, member by member; nothing is unpacked.
 from __future__ import annotations
 
 import contextlib
+import stat
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -61,20 +62,36 @@ class TileSource:
         Raises:
             InputError: a name that is not there, or a file that is no image of that size.
         """
+        self._check_known(names)
+        images = np.empty((len(names), 3, side_px, side_px), np.uint8)
+        for index, (name, content) in enumerate(self._raw(names)):
+            images[index] = self._decoded(name, content, side_px)
+        labels = np.array([self.labels[name] for name in names], np.int64)
+        return ClassTiles(names=tuple(names), images=images, labels=labels)
+
+    def contents(self, names: Sequence[str], side_px: int) -> Iterator[tuple[str, bytes]]:
+        """Name and bytes of each tile, proven to be an image of that size; else as `read`."""
+        self._check_known(names)
+        for name, content in self._raw(names):
+            self._decoded(name, content, side_px)
+            yield name, content
+
+    def _check_known(self, names: Sequence[str]) -> None:
         absent = [name for name in names if name not in self.labels]
         if absent:
             raise InputError(
                 f"{len(absent)} of {len(names)} listed tiles are not in {self.root}, "
                 f"the first is {absent[0]!r}",
-                hint="data.root and data.lists must belong to one data set",
+                hint="tiles and lists must belong to one data set",
             )
-        images = np.empty((len(names), 3, side_px, side_px), np.uint8)
+
+    def _raw(self, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         with _opened(self.root) as content:
-            for index, name in enumerate(names):
-                member = self._members[name]
-                images[index] = _decoded(content(member), f"{self.root}: {member}", side_px)
-        labels = np.array([self.labels[name] for name in names], np.int64)
-        return ClassTiles(names=tuple(names), images=images, labels=labels)
+            for name in names:
+                yield name, content(self._members[name])
+
+    def _decoded(self, name: str, content: bytes, side_px: int) -> NDArray[np.uint8]:
+        return _decoded(content, f"{self.root}: {self._members[name]}", side_px)
 
 
 def open_tiles(root: Path, classes: Sequence[str]) -> TileSource:
@@ -122,9 +139,23 @@ def _listed(root: Path) -> list[str]:
         return sorted(path.relative_to(root).as_posix() for path in root.rglob("*.*"))
     try:
         with zipfile.ZipFile(root) as archive:
-            return sorted(name for name in archive.namelist() if not name.endswith("/"))
+            members = [info for info in archive.infolist() if not info.is_dir()]
     except (zipfile.BadZipFile, OSError) as error:
         raise InputError(f"{root} is neither a folder nor a zip archive: {error}") from error
+    for info in members:
+        if _leaves(info):
+            raise InputError(
+                f"{root} is refused: its member {info.filename[:80]!r} points outside the archive",
+                hint="fetch the archive anew from a source you trust",
+            )
+    return sorted(info.filename for info in members)
+
+
+def _leaves(info: zipfile.ZipInfo) -> bool:
+    """True for a member that unpacking would write elsewhere, or that is a link."""
+    path = PurePosixPath(info.filename.replace("\\", "/"))
+    link = stat.S_ISLNK(info.external_attr >> 16)
+    return link or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from geotiler.models.build import build_network, tensors_of
 from geotiler.models.classifiers import AtInputSize
 from geotiler.models.vision import torchvision
 from geotiler.training.classification_config import ClassifierRunConfig
+from geotiler.training.fit import without_expected_warnings
 from geotiler.training.framework import pl
 from geotiler.training.segmentation import rate_factor
 
@@ -225,6 +226,7 @@ def score(module: Classification, data: pl.LightningDataModule, part: str) -> Sc
         enable_model_summary=False,
     )
     loaders = data.val_dataloader() if part == "val" else data.test_dataloader()
-    trainer.test(module, dataloaders=loaders, verbose=False)
+    with without_expected_warnings():
+        trainer.test(module, dataloaders=loaders, verbose=False)
     assert module.scores is not None
     return module.scores

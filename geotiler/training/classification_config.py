@@ -14,10 +14,12 @@ class ClassTilesConfig:
 
     root: str = MISSING
     """Folder or zip archive that holds one folder of images per class, at any depth."""
+    download: bool = True
+    """Fetch EuroSAT where the root is not there (only for its own classes)."""
     split: str = "spatial"
     """"spatial": lists of names, neighbours on one side; "random": stratified, flatters."""
     lists: str | None = None
-    """Folder of the lists eurosat-spatial-{train,val,test}.txt; null: beside or in the root."""
+    """Folder of the lists eurosat-spatial-{train,val,test}.txt; null: in or beside the root."""
     fractions: list[float] = field(default_factory=lambda: [0.7, 0.15, 0.15])
     """Of the random split: train, val, test."""
     split_seed: int = 0
@@ -81,7 +83,7 @@ class ClassifierConfig:
     arguments: dict[str, Any] = field(default_factory=dict)
     weights: str | None = None
     """Where the network starts: a safetensors file, "imagenet" (downloads), or null (random)."""
-    image_size: int = 64
+    image_size: int = MISSING
     """Height and width that the network sees; tiles are resized to it inside the network."""
     mean: list[float] = field(default_factory=lambda: [0.485, 0.456, 0.406])
     std: list[float] = field(default_factory=lambda: [0.229, 0.224, 0.225])

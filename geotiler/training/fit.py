@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,6 +52,15 @@ class RunSettings(Protocol):
 
     output: str
     resume: bool
+
+
+@contextlib.contextmanager
+def without_expected_warnings() -> Iterator[None]:
+    """No warnings of Lightning that say what is meant to be so."""
+    with warnings.catch_warnings():
+        for text in _EXPECTED:
+            warnings.filterwarnings("ignore", message=text)
+        yield
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +167,9 @@ def _trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        # An iterator starts anew with every epoch: a loader of its own tells it at which step, or
+        # every epoch would see the crops of the first one.
+        reload_dataloaders_every_n_epochs=1,
         gradient_clip_val=1.0,
     )
     return trainer, best
@@ -213,9 +227,7 @@ def fit(
     OmegaConf.save(OmegaConf.structured(config), folder / "config.yaml")
     progress = _Progress(report, config, monitor, folder / "curve.csv")
     trainer, best = _trainer(config, monitor, folder, progress)
-    with warnings.catch_warnings():
-        for text in _EXPECTED:
-            warnings.filterwarnings("ignore", message=text)
+    with without_expected_warnings():
         trainer.fit(
             module,
             datamodule=data,
