@@ -9,7 +9,7 @@ endif
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format wheel clean
+.PHONY: help install demo test soak lint format wheel clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ demo: $(INSTALLED) ## render an example scene, find its buildings, write demo/
 
 test: $(INSTALLED) ## run the tests; what is skipped, and why, is listed
 	$(BIN)/python -m pytest -q -rs
+
+soak: $(INSTALLED) ## run the long tests: kills at random moments, damaged files, fuzzing
+	$(BIN)/python -m pytest -q -rs -m soak
 
 lint: $(INSTALLED) ## ruff check, ruff format --check, mypy strict
 	$(BIN)/ruff check .

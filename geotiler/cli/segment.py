@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from geotiler.cli.options import (
     AsJson,
     DryRun,
-    Output,
     Overwrite,
     Quiet,
     Verbose,
@@ -20,12 +20,29 @@ from geotiler.cli.options import (
     whole_numbers,
 )
 from geotiler.cli.options import scale as read_scale
-from geotiler.specs import Backend, SegmentSpec
+from geotiler.cli.scenes import made_folder, named_scenes
+from geotiler.errors import SpecError
+from geotiler.specs import Backend, Engine, SegmentSpec
 
 
 def segment(
-    scene: Annotated[str, typer.Argument(help="Raster of any size, anything GDAL opens.")],
-    output: Output,
+    scenes: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SCENE...", help="Rasters of any size, anything GDAL opens; or 'tiles/*.tif'."
+        ),
+    ] = None,
+    *,
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", help="File to write; for several scenes a folder.", show_default=False
+        ),
+    ],
+    list_file: Annotated[
+        Path | None,
+        typer.Option("--from", help="Text file with a scene per line.", show_default=False),
+    ] = None,
     model: Annotated[
         str, typer.Option(help="Shipped model, model folder, or .onnx beside its card.")
     ] = "buildings",
@@ -58,21 +75,72 @@ def segment(
         int | None, typer.Option(help="Threads of the network.", show_default="all cores")
     ] = None,
     probability: Annotated[
-        Path | None, typer.Option(help="Also write the probability raster.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Also write the probability raster; for several scenes a folder.",
+            show_default=False,
+        ),
     ] = None,
     probability_dtype: Annotated[
         str, typer.Option(help="uint8 (round(254 p)) or float32.")
     ] = "uint8",
+    aoi: Annotated[
+        str | None,
+        typer.Option(
+            help="Vector file of polygons: only what they touch is computed.", show_default="all"
+        ),
+    ] = None,
+    bounds: Annotated[
+        str | None,
+        typer.Option(
+            help="LEFT,BOTTOM,RIGHT,TOP in the scene's coordinates, as --aoi.", show_default="all"
+        ),
+    ] = None,
+    mosaic: Annotated[
+        bool,
+        typer.Option("--mosaic", help="Take the scenes, which lie on one grid, for a single one."),
+    ] = False,
+    engine: Annotated[
+        Engine, typer.Option(help="This process, or a cluster of dask workers.")
+    ] = Engine.LOCAL,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Its address, as tcp://host:8786.", show_default="workers started here"),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that dask starts here.", show_default="one per core"),
+    ] = None,
+    asset: Annotated[
+        str | None,
+        typer.Option(help="Asset of a STAC item (.json) to segment.", show_default="the only one"),
+    ] = None,
+    allow_remote: Annotated[
+        bool,
+        typer.Option("--allow-remote", help="Read virtual rasters that point to addresses, too."),
+    ] = False,
+    restart: Annotated[
+        bool,
+        typer.Option("--restart", help="Drop what an interrupted run has left, and begin anew."),
+    ] = False,
+    hash_content: Annotated[
+        bool,
+        typer.Option(
+            "--hash-content",
+            help="Tell a scene by its bytes, not by path and time, when going on with a run.",
+        ),
+    ] = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
-) -> None:
-    """Segment a scene of any size into a mask: a Cloud-Optimized GeoTIFF (or .png)."""
+) -> int:
+    """Segment scenes of any size into masks: Cloud-Optimized GeoTIFFs (or .png)."""
+    paths = named_scenes(scenes or [], list_file)
     spec = SegmentSpec(
-        scene=scene,
-        output=output,
+        scene=paths[0],
+        output=Path(output),
         model=model,
         tile_px=_tile(tile),
         overlap_px=overlap,
@@ -87,8 +155,21 @@ def segment(
         probability=probability,
         probability_dtype=probability_dtype,
         overwrite=overwrite,
+        aoi=aoi,
+        bounds=_bounds(bounds),
+        mosaic=tuple(paths) if mosaic else (),
+        engine=engine,
+        scheduler=scheduler,
+        workers=workers,
+        asset=asset,
+        allow_remote=allow_remote,
+        restart=restart,
+        hash_content=hash_content,
         threads=threads,
     )
+    several = not mosaic and (len(paths) > 1 or list_file is not None or paths != scenes)
+    if several or (not mosaic and output.endswith(("/", os.sep))):
+        return _several(spec, paths, dry_run=dry_run, as_json=as_json, quiet=quiet)
     from geotiler.cli.console import emit, reporter
     from geotiler.tasks.segment import estimate
     from geotiler.tasks.segment import segment as run
@@ -97,9 +178,40 @@ def segment(
         if dry_run:
             values = estimate(spec).as_dict()
             emit(values if as_json else flat(values, True), as_json, "geotiler segment would do")
-            return
+            return 0
         values = run(spec, report=report).as_dict()
     emit(values if as_json else flat(values, verbose), as_json, "geotiler segment")
+    return 0
+
+
+def _several(
+    spec: SegmentSpec, paths: list[str], *, dry_run: bool, as_json: bool, quiet: bool
+) -> int:
+    """Segment scenes into the folder that the specification names as its output."""
+    from geotiler.cli.console import emit, reporter
+    from geotiler.tasks.segment_many import named_outputs, segment_many
+
+    if dry_run:
+        raise SpecError("--dry-run plans one scene at a time", hint="name one scene")
+    specs = named_outputs(spec, paths)
+    for folder in {spec.output, spec.probability} - {None}:
+        made_folder(folder)
+    with reporter(quiet) as report:
+        found = segment_many(specs, report=report)
+    values = found.as_dict()
+    emit(values if as_json else _table(values), as_json, "geotiler segment")
+    return found.exit_code
+
+
+def _table(values: dict[str, Any]) -> dict[str, Any]:
+    """A line for each scene in the place of its report."""
+    for scene in values.pop("scenes"):
+        values[scene["scene"]] = (
+            f"failed: {scene['error']}"
+            if scene["error"]
+            else f"{scene['status']}: {scene['output']}"
+        )
+    return values
 
 
 def _tile(text: str) -> tuple[int, int] | None:
@@ -108,3 +220,8 @@ def _tile(text: str) -> tuple[int, int] | None:
     sides = whole_numbers(text, "--tile", (1, 2))
     assert sides is not None
     return sides[0], sides[-1]
+
+
+def _bounds(text: str | None) -> tuple[float, float, float, float] | None:
+    values = numbers(text, "--bounds", (4, 4))
+    return None if values is None else (values[0], values[1], values[2], values[3])

@@ -30,6 +30,7 @@ def class_layout(
     model: str,
     digest: str,
     settings: Mapping[str, Any],
+    origin: tuple[int, int] = (0, 0),
 ) -> RasterLayout:
     """Layout of a uint8 raster of class ids, nodata 255, with colour table and provenance.
 
@@ -41,6 +42,7 @@ def class_layout(
         model: name and version.
         digest: of the model.
         settings: what the answer depends on; no place, no time.
+        origin: (row, col) of its first pixel in the parts that it is made of.
     """
     names = {str(key): name for key, (name, _) in classes.items()}
     colours: dict[int, tuple[int, int, int]] = {}
@@ -49,6 +51,7 @@ def class_layout(
         colours[key] = (red, green, blue)
     return RasterLayout(
         shape=shape,
+        origin=origin,
         dtype="uint8",
         nodata=MASK_NODATA,
         transform=transform,

@@ -19,12 +19,13 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.env import set_gdal_config
+from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 
 from geotiler.core.geodesy import ground_gsd_m
 from geotiler.core.radiometry import spectral_name
 from geotiler.errors import InputError, SpecError
+from geotiler.io.remote import check_sources, gdal_name, is_remote, patient, redacted, shown
 from geotiler.specs import Window
 
 CACHE_BYTES = 32 * 2**20
@@ -55,19 +56,68 @@ def quiet_about_georeferencing() -> Iterator[None]:
         yield
 
 
+class _CacheBound:
+    """GDAL's block cache kept within CACHE_BYTES while it is asked for, and no longer.
+
+    The cache is one for the whole process, which other code shares: its own bound comes back with
+    the last who asked.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked = 0
+        self._before: int | None = None
+
+    def enter(self) -> None:
+        """Ask for the bound."""
+        with self._lock:
+            self._asked += 1
+            if self._asked == 1:
+                self._before = get_gdal_config("GDAL_CACHEMAX")
+                if self._before is None or int(self._before) > CACHE_BYTES:
+                    set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)  # in bytes
+
+    def leave(self) -> None:
+        """Ask for it no longer."""
+        with self._lock:
+            self._asked -= 1
+            if self._asked == 0 and self._before is not None:
+                set_gdal_config("GDAL_CACHEMAX", int(self._before))
+
+
+_CACHE_BOUND = _CacheBound()
+
+
+@contextmanager
+def bounded_cache() -> Iterator[None]:
+    """GDAL's block cache kept within CACHE_BYTES, as it is while a scene is open."""
+    _CACHE_BOUND.enter()
+    try:
+        yield
+    finally:
+        _CACHE_BOUND.leave()
+
+
 def _is_local(path: str) -> bool:
-    if path.startswith("<"):  # a virtual raster, spelled out
-        return False
-    return "://" not in path and not path.startswith("/vsi") and ":" not in path[2:]
+    return (
+        not path.lstrip().startswith("<")
+        and "://" not in path
+        and not path.startswith("/vsi")
+        and ":" not in path[2:]
+    )
 
 
 class Scene:
     """An open raster. Not for sharing between threads: each thread opens its own."""
 
-    def __init__(self, path: str, dataset: rasterio.DatasetReader) -> None:
+    def __init__(self, path: str, dataset: rasterio.DatasetReader, name: str | None = None) -> None:
         """Use `open_scene`."""
-        self.path = path
+        self._source = path
+        self.path = name or shown(path)
+        """For messages: without what is secret in an address."""
         self._dataset = dataset
+        self._is_open = True
+        _CACHE_BOUND.enter()
         self.height: int = dataset.height
         self.width: int = dataset.width
         self.count: int = dataset.count
@@ -84,6 +134,7 @@ class Scene:
         self.tags: dict[str, str] = dataset.tags()
         self.files: tuple[str, ...] = tuple(dataset.files)
         """Everything it is read from: a virtual raster names its sources."""
+        self._remote = is_remote(path) or any(is_remote(name) for name in self.files)
         self._flags = dataset.mask_flag_enums
         self._is_alpha = tuple(
             colour == ColorInterp.alpha and (not text or "alpha" in text.lower())
@@ -105,6 +156,13 @@ class Scene:
     def close(self) -> None:
         """Close the file."""
         self._dataset.close()
+        if self._is_open:
+            self._is_open = False
+            _CACHE_BOUND.leave()
+
+    def __del__(self) -> None:
+        if getattr(self, "_is_open", False):
+            self.close()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -149,6 +207,11 @@ class Scene:
                 names.append(None)
         return tuple(names)
 
+    @property
+    def colours(self) -> tuple[str, ...]:
+        """What GDAL takes each band for: red, green, blue, alpha, gray, undefined, ..."""
+        return tuple(colour.name for colour in self._dataset.colorinterp)
+
     def has_palette(self, band: int) -> bool:
         """True if a band holds indices into a table of colours."""
         return bool(self._dataset.colorinterp[band - 1] == ColorInterp.palette)
@@ -178,9 +241,10 @@ class Scene:
             InputError: the file is truncated or damaged there.
         """
         try:
-            values: NDArray[Any] = self._dataset.read(
-                list(bands) if bands is not None else None, window=_rasterio_window(window)
-            )
+            with patient(self._remote):
+                values: NDArray[Any] = self._dataset.read(
+                    list(bands) if bands is not None else None, window=_rasterio_window(window)
+                )
         except (RasterioError, OSError) as error:
             raise self._damaged(window, error) from error
         return values
@@ -214,7 +278,10 @@ class Scene:
         """
         shape = tuple(min(length, side_px) for length in self.shape)
         try:
-            values: NDArray[Any] = self._dataset.read(list(bands), out_shape=(len(bands), *shape))
+            with patient(self._remote):
+                values: NDArray[Any] = self._dataset.read(
+                    list(bands), out_shape=(len(bands), *shape)
+                )
         except (RasterioError, OSError) as error:
             whole = Window(row=0, col=0, height=self.height, width=self.width)
             raise self._damaged(whole, error) from error
@@ -230,11 +297,17 @@ class Scene:
         """
         shape = tuple(min(length, side_px) for length in self.shape)
         try:
-            masks = self._dataset.read_masks(list(bands), out_shape=(len(bands), *shape))
+            with patient(self._remote):
+                masks = self._dataset.read_masks(list(bands), out_shape=(len(bands), *shape))
         except (RasterioError, OSError) as error:
             whole = Window(row=0, col=0, height=self.height, width=self.width)
             raise self._damaged(whole, error) from error
         return np.asarray((masks > 0).all(axis=0))
+
+    @property
+    def is_cheap_to_overlook(self) -> bool:
+        """True if `coarse_valid` reads little: the scene is small, or has overviews."""
+        return bool(self._dataset.overviews(1)) or self.height * self.width <= STRIP_PX
 
     def _valid(
         self, window: Window, bands: Sequence[int], values: NDArray[Any]
@@ -261,14 +334,15 @@ class Scene:
 
     def _stored_mask(self, window: Window, band: int) -> NDArray[np.bool_]:
         try:
-            mask = self._dataset.read_masks(band, window=_rasterio_window(window))
+            with patient(self._remote):
+                mask = self._dataset.read_masks(band, window=_rasterio_window(window))
         except (RasterioError, OSError) as error:
             raise self._damaged(window, error) from error
         stored: NDArray[np.bool_] = mask > 0
         return stored
 
     def _damaged(self, window: Window, error: Exception) -> InputError:
-        reason = " ".join(str(error.__cause__ or error).split())[:160]
+        reason = redacted(" ".join(str(error.__cause__ or error).split()), self._source)[:160]
         return InputError(
             f"{self.path} cannot be read at rows {window.row} to {window.row_stop}: {reason}",
             hint="the file may be truncated or damaged",
@@ -303,11 +377,13 @@ class SceneReader:
         *,
         name: str | None = None,
         overview: int | None = None,
+        allow_remote: bool = False,
     ) -> None:
-        """Args: path, name, overview: as `open_scene`. bands: what to read, counted from 1."""
+        """Args: bands: what to read, counted from 1. The others: as `open_scene`."""
         self._path = path
         self._name = name
         self._overview = overview
+        self._allow_remote = allow_remote
         self._bands = tuple(bands)
         self._local = threading.local()
         self._opened: list[Scene] = []
@@ -316,7 +392,12 @@ class SceneReader:
         """Values (band, row, col) and valid mask (row, col); see `Scene.read_with_valid`."""
         scene: Scene | None = getattr(self._local, "scene", None)
         if scene is None:
-            scene = open_scene(self._path, name=self._name, overview=self._overview)
+            scene = open_scene(
+                self._path,
+                name=self._name,
+                overview=self._overview,
+                allow_remote=self._allow_remote,
+            )
             self._local.scene = scene
             self._opened.append(scene)
         return scene.read_with_valid(window, self._bands)
@@ -331,36 +412,46 @@ def _rasterio_window(window: Window) -> rasterio.windows.Window:
     return rasterio.windows.Window(window.col, window.row, window.width, window.height)
 
 
-def open_scene(path: str, *, name: str | None = None, overview: int | None = None) -> Scene:
-    """A raster that GDAL can open, by path or GDAL name.
+def open_scene(
+    path: str,
+    *,
+    name: str | None = None,
+    overview: int | None = None,
+    allow_remote: bool = False,
+) -> Scene:
+    """A raster that GDAL can open, by path, address or GDAL name.
 
     Args:
-        path: path, GDAL name, or the XML of a virtual raster.
+        path: file, https://, s3://, gs:// or az:// address, /vsi path, driver:name, or the XML of
+            a virtual raster.
         name: what messages call it; None: the path.
         overview: open this overview, counted from 0, in place of the full resolution.
+        allow_remote: a local virtual raster may be read from other machines.
 
     Raises:
         InputError: it is missing, not a raster, damaged, or a container whose rasters have names
-            of their own; these are listed.
+            of their own; these are listed. Or a virtual raster that points to other machines.
     """
     path = str(path)
-    name = name or path
+    name = name or shown(path)
     options = {} if overview is None else {"OVERVIEW_LEVEL": overview}
     try:
         if _is_local(path) and not Path(path).exists():
-            raise InputError(f"no such file: {path}")
+            raise InputError(f"no such file: {name}")
         if _is_local(path) and Path(path).is_dir() and not list(Path(path).iterdir()):
-            raise InputError(f"{path} is an empty folder, expected a raster")
-    except OSError as error:  # a name too long, a folder that may not be entered
+            raise InputError(f"{name} is an empty folder, expected a raster")
+    except (OSError, ValueError) as error:  # a name too long, a folder that may not be entered
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path[:80]} cannot be opened: {error.strerror}") from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{name[:80]} cannot be opened: {reason}") from error
+    if not allow_remote:
+        check_sources(path)
     try:
-        with quiet_about_georeferencing():
-            dataset = rasterio.open(path, **options)
-        set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)  # in bytes; of the whole process
+        with patient(is_remote(path) or allow_remote), quiet_about_georeferencing():
+            dataset = rasterio.open(gdal_name(path), **options)
     except (RasterioIOError, RasterioError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = redacted(" ".join(str(error).split()), path)[:160]
         raise InputError(
             f"{name} cannot be opened as a raster: {reason}",
             hint="geotiler reads what GDAL reads: GeoTIFF, JPEG 2000, VRT, PNG, JPEG, ...",
@@ -379,4 +470,4 @@ def open_scene(path: str, *, name: str | None = None, overview: int | None = Non
     if any(dtype.startswith("complex") for dtype in dataset.dtypes):
         dataset.close()
         raise InputError(f"{name} holds complex numbers ({dataset.dtypes[0]}), expected real ones")
-    return Scene(name, dataset)
+    return Scene(path, dataset, name)
