@@ -73,6 +73,11 @@ def coarser(transform: Affine, x: float, y: float) -> Affine:
     return transform @ Affine.scale(x, y)
 
 
+def moved(transform: Affine, row: int, col: int) -> Affine:
+    """Transform of a raster whose first pixel is the pixel (row, col) of another one."""
+    return transform @ Affine.translation(col, row)
+
+
 def style_path(raster: Path) -> Path:
     """Where QGIS looks for the style of a raster."""
     return raster.with_suffix(".qml")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from affine import Affine
 from numpy.typing import NDArray
 
 from geotiler.core.grid import Grid
@@ -16,7 +15,7 @@ from geotiler.core.resample import Axis
 from geotiler.core.sweep import Span, SweepPlan, spanned, swept_columns
 from geotiler.errors import OutputError, SpecError
 from geotiler.io.area import Area, area_of_bounds, area_of_file
-from geotiler.io.class_raster import BACKGROUND, class_layout
+from geotiler.io.class_raster import BACKGROUND, class_layout, moved
 from geotiler.io.fingerprint import scene_fingerprint
 from geotiler.io.mosaic import mosaic_of
 from geotiler.io.outputs import check_output
@@ -332,7 +331,7 @@ def _mask_layout(
         classes,
         shape=window.shape,
         origin=(window.row, window.col),
-        transform=scene.transform * Affine.translation(window.col, window.row),
+        transform=moved(scene.transform, window.row, window.col),
         crs=scene.crs,
         model=f"{card.name} {card.version}",
         digest=bundle.digest,
