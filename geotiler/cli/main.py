@@ -12,7 +12,19 @@ from typing import Annotated, Any
 import typer
 
 from geotiler import __version__
-from geotiler.cli import demo, evaluate, models, render, segment, tile, train, vectorize
+from geotiler.cli import (
+    classify,
+    data,
+    demo,
+    evaluate,
+    export,
+    models,
+    render,
+    segment,
+    tile,
+    train,
+    vectorize,
+)
 from geotiler.errors import GeotilerError
 
 app = typer.Typer(
@@ -54,11 +66,14 @@ def _root(
 app.command()(tile.tile)
 app.command()(segment.segment)
 app.command()(vectorize.vectorize)
+app.command()(classify.classify)
 app.command()(evaluate.evaluate)
 app.command()(train.train)
+app.command()(export.export)
 app.command()(render.render)
 app.command()(demo.demo)
 app.add_typer(models.app, name="models")
+app.add_typer(data.app, name="data")
 
 
 _terminated: list[int] = []

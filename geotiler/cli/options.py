@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from geotiler.errors import SpecError
+from geotiler.specs import Scale
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")]
@@ -50,6 +51,24 @@ def whole_numbers(text: str | None, flag: str, count: tuple[int, int]) -> tuple[
     if not all(value.is_integer() for value in values):
         raise SpecError(f"{flag} takes whole numbers, got {text!r}")
     return tuple(int(value) for value in values)
+
+
+def scale(text: str | None) -> Scale | None:
+    """MIN,MAX of an option; None where it is absent or auto."""
+    if text is None or text == "auto":
+        return None
+    values = numbers(text, "--scale", (2, 2))
+    assert values is not None
+    return Scale(minimum=values[0], maximum=values[1])
+
+
+def flat(values: dict[str, Any], with_origin: bool) -> dict[str, Any]:
+    """A report with its settings as one line each: the value and where it came from, if asked."""
+    settings = values.pop("settings")
+    if with_origin:
+        for name, setting in settings.items():
+            values[name] = f"{setting['value']} ({setting['origin']})"
+    return values
 
 
 def pair(values: tuple[float, ...] | None) -> tuple[float, float] | None:

@@ -14,13 +14,15 @@ from geotiler.cli.options import (
     Overwrite,
     Quiet,
     Verbose,
+    flat,
     numbers,
     pair,
     whole_numbers,
 )
+from geotiler.cli.options import scale as read_scale
 from geotiler.cli.scenes import made_folder, named_scenes
 from geotiler.errors import SpecError
-from geotiler.specs import Backend, Engine, Scale, SegmentSpec
+from geotiler.specs import Backend, Engine, SegmentSpec
 
 
 def segment(
@@ -146,7 +148,7 @@ def segment(
         threshold=threshold,
         bands=whole_numbers(bands, "--bands", (0, 65_535)),
         gsd_m=pair(numbers(gsd, "--gsd", (1, 2))),
-        scale=_scale(scale),
+        scale=read_scale(scale),
         auto_scale=scale == "auto",
         backend=backend,
         device=device,
@@ -175,10 +177,10 @@ def segment(
     with reporter(quiet) as report:
         if dry_run:
             values = estimate(spec).as_dict()
-            emit(values if as_json else _flat(values, True), as_json, "geotiler segment would do")
+            emit(values if as_json else flat(values, True), as_json, "geotiler segment would do")
             return 0
         values = run(spec, report=report).as_dict()
-    emit(values if as_json else _flat(values, verbose), as_json, "geotiler segment")
+    emit(values if as_json else flat(values, verbose), as_json, "geotiler segment")
     return 0
 
 
@@ -217,23 +219,6 @@ def _tile(text: str) -> tuple[int, int] | None:
     return sides[0], sides[-1]
 
 
-def _scale(text: str | None) -> Scale | None:
-    if text is None or text == "auto":
-        return None
-    values = numbers(text, "--scale", (2, 2))
-    assert values is not None
-    return Scale(minimum=values[0], maximum=values[1])
-
-
 def _bounds(text: str | None) -> tuple[float, float, float, float] | None:
     values = numbers(text, "--bounds", (4, 4))
     return None if values is None else (values[0], values[1], values[2], values[3])
-
-
-def _flat(values: dict[str, Any], with_origin: bool) -> dict[str, Any]:
-    """Settings as one line each: the value, and where it came from if asked."""
-    settings = values.pop("settings")
-    if with_origin:
-        for name, setting in settings.items():
-            values[name] = f"{setting['value']} ({setting['origin']})"
-    return values

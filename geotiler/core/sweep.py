@@ -160,7 +160,9 @@ def sweep(
             scene_valid.append(valid[:, answered])
             yield values, valid
 
-    pixels = _at_network_gsd(watched(), plan) if plan.is_resampled else watched()
+    pixels: Iterable[Chunk] = watched()
+    if plan.is_resampled:
+        pixels = at_network_gsd(pixels, plan.axes, plan.rows, plan.columns)
     finished = _blended_rows(pixels, network, plan, counts, advanced)
     if plan.is_resampled:
         finished = _at_scene_gsd(finished, plan)
@@ -177,23 +179,32 @@ def sweep(
 Strip = tuple[int, NDArray[np.float32], NDArray[np.bool_]]
 
 
-def _at_network_gsd(chunks: Iterable[Chunk], plan: SweepPlan) -> Iterator[Chunk]:
-    """Chunks on the network's grid, as soon as the rows they are made of are there."""
-    by_row, by_col = plan.axes
-    source = RowBuffer(plan.rows.read[0])
-    col_first, col_matrix = by_col.matrix(*plan.columns.network)
-    left = col_first - plan.columns.read[0]
-    columns = slice(left, left + col_matrix.shape[1])
+def at_network_gsd(
+    chunks: Iterable[Chunk], axes: tuple[Axis, Axis], rows: Span, columns: Span
+) -> Iterator[Chunk]:
+    """Chunks on the network's grid, as soon as the rows they are made of are there.
+
+    Args:
+        chunks: consecutive rows of the scene, those that are read.
+        axes: (rows, columns) of the whole scene: scene pixels to network pixels.
+        rows: which rows are read, and which come out.
+        columns: which columns.
+    """
+    by_row, by_col = axes
+    source = RowBuffer(rows.read[0])
+    col_first, col_matrix = by_col.matrix(*columns.network)
+    left = col_first - columns.read[0]
+    taken = slice(left, left + col_matrix.shape[1])
     step = _rows_at_once(by_row, *col_matrix.shape)
-    done, end = plan.rows.network
+    done, end = rows.network
     for values, valid in chunks:
         source.append(values, valid)
-        is_all = source.stop >= plan.rows.read[1]
+        is_all = source.stop >= rows.read[1]
         ready = end if is_all else min(end, by_row.ready(source.stop))
         while done < ready:
             stop = min(ready, done + step)
             row_first, row_matrix = by_row.matrix(done, stop)
-            raw, known = source.rows(row_first, row_first + row_matrix.shape[1], columns)
+            raw, known = source.rows(row_first, row_first + row_matrix.shape[1], taken)
             yield resampled(finite_float32(raw), known, row_matrix, col_matrix)
             done = stop
         if done < end:
@@ -306,7 +317,7 @@ def _tiles(
         (raw,) = pixels.rows(*rows, columns)
         yield (
             col,
-            _padded(
+            mirrored(
                 normalise(raw, known, scale=plan.scale, mean=plan.mean, std=plan.std),
                 plan.tile_shape,
             ),
@@ -325,7 +336,7 @@ def _blend_batch(
     return len(tiles)
 
 
-def _padded(tile: NDArray[np.float32], tile_shape: tuple[int, int]) -> NDArray[np.float32]:
+def mirrored(tile: NDArray[np.float32], tile_shape: tuple[int, int]) -> NDArray[np.float32]:
     """A tile of a scene that is smaller than a tile, mirrored at its right and lower edge."""
     below, right = tile_shape[0] - tile.shape[1], tile_shape[1] - tile.shape[2]
     if not below and not right:

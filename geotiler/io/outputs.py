@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from geotiler.errors import OutputError
+from geotiler.errors import OutputError, SpecError
 from geotiler.io.work_folder import WorkFolder
 
 _SIDECARS = (".aux.xml", ".ovr", ".msk")
@@ -48,6 +48,21 @@ def check_output(path: Path, overwrite: bool, needed_bytes: int = 0) -> None:
             f"{parent} has {free_bytes / 1e6:,.0f} MB free",
             hint="choose another -o",
         )
+
+
+def check_not_read(path: Path, sources: Iterable[str]) -> None:
+    """Refuse a target that is one of the files to be read.
+
+    Raises:
+        SpecError: it is.
+    """
+    for source in sources:
+        try:
+            same = path.exists() and path.samefile(source)
+        except OSError:  # the source is no file, or is not there
+            same = False
+        if same:
+            raise SpecError(f"output {path} is read by the scene", hint="choose another name")
 
 
 @contextmanager

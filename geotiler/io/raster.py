@@ -23,6 +23,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geotiler.core.geodesy import ground_gsd_m
+from geotiler.core.radiometry import spectral_name
 from geotiler.errors import InputError, SpecError
 from geotiler.io.cache import bounded_cache
 from geotiler.io.remote import check_sources, gdal_name, is_remote, patient, redacted, shown
@@ -38,6 +39,7 @@ CLASSES_TAG = "GEOTILER_CLASSES"
 
 _REFUSALS = (CPLE_BaseError, RasterioError, OSError, ValueError, OverflowError)
 """What opening and reading raise for files that are damaged, or that lie."""
+_COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
 _WARNINGS_LOCK = threading.RLock()
 
@@ -66,10 +68,10 @@ def _is_local(path: str) -> bool:
 class Scene:
     """An open raster. Not for sharing between threads: each thread opens its own."""
 
-    def __init__(self, path: str, dataset: rasterio.DatasetReader) -> None:
+    def __init__(self, path: str, dataset: rasterio.DatasetReader, name: str | None = None) -> None:
         """Use `open_scene`."""
         self._source = path
-        self.path = shown(path)
+        self.path = name or shown(path)
         """For messages: without what is secret in an address."""
         self._dataset = dataset
         self.height: int = dataset.height
@@ -82,6 +84,9 @@ class Scene:
         self.driver: str = dataset.driver
         self.block_shape: tuple[int, int] = dataset.block_shapes[0]
         self.descriptions: tuple[str | None, ...] = dataset.descriptions
+        self.offsets: tuple[float, ...] = dataset.offsets
+        """Physical value of each band = offset + scale · stored value."""
+        self.scales: tuple[float, ...] = dataset.scales
         self.tags: dict[str, str] = dataset.tags()
         self.files: tuple[str, ...] = tuple(dataset.files)
         """Everything it is read from: a virtual raster names its sources."""
@@ -134,6 +139,15 @@ class Scene:
         return self.transform @ Affine.translation(window.col, window.row)
 
     @property
+    def overviews(self) -> tuple[int, ...]:
+        """By how much each overview of the first band is coarser, finest first."""
+        return tuple(int(factor) for factor in self._dataset.overviews(1))
+
+    def band_tags(self, band: int) -> dict[str, str]:
+        """What is written down about one band."""
+        return dict(self._dataset.tags(band))
+
+    @property
     def band_names(self) -> tuple[str | None, ...]:
         """Lower-case name of each band, from its description or its colour; None if it has none."""
         names: list[str | None] = []
@@ -141,9 +155,11 @@ class Scene:
         for description, colour, is_alpha in bands:
             if is_alpha:
                 names.append("alpha")
+            elif self.driver == "SENTINEL2" and colour in _COLOURS:
+                names.append(colour.name)  # its descriptions are sentences
             elif description:
-                names.append(description.strip().lower())
-            elif colour in (ColorInterp.red, ColorInterp.green, ColorInterp.blue):
+                names.append(spectral_name(description))
+            elif colour in _COLOURS:
                 names.append(colour.name)
             else:
                 names.append(None)
@@ -209,6 +225,25 @@ class Scene:
     def valid_mask(self, window: Window, bands: Sequence[int] | None = None) -> NDArray[np.bool_]:
         """Valid mask (row, col) of a window, True = valid; see `read_with_valid`."""
         return self.read_with_valid(window, bands)[1]
+
+    def coarse(self, bands: Sequence[int], side_px: int) -> NDArray[Any]:
+        """Stored values (band, row, col) of the whole scene at no more than `side_px` per side.
+
+        Nearest pixels, of overviews where there are any; otherwise the whole file is read.
+
+        Raises:
+            InputError: the file is truncated or damaged.
+        """
+        shape = tuple(min(length, side_px) for length in self.shape)
+        try:
+            with patient(self._remote):
+                values: NDArray[Any] = self._dataset.read(
+                    list(bands), out_shape=(len(bands), *shape)
+                )
+        except _REFUSALS as error:
+            whole = Window(row=0, col=0, height=self.height, width=self.width)
+            raise self._damaged(whole, error) from error
+        return values
 
     def coarse_valid(self, bands: Sequence[int], side_px: int = 1024) -> NDArray[np.bool_]:
         """Valid mask of the whole scene at no more than `side_px` per side, for estimates.
@@ -293,9 +328,19 @@ class Scene:
 class SceneReader:
     """Reads windows of one scene from any thread; each thread holds its own handle."""
 
-    def __init__(self, path: str, bands: Sequence[int], *, allow_remote: bool = False) -> None:
-        """Args: path, allow_remote: as `open_scene`. bands: what to read, counted from 1."""
+    def __init__(
+        self,
+        path: str,
+        bands: Sequence[int],
+        *,
+        name: str | None = None,
+        overview: int | None = None,
+        allow_remote: bool = False,
+    ) -> None:
+        """Args: bands: what to read, counted from 1. The others: as `open_scene`."""
         self._path = path
+        self._name = name
+        self._overview = overview
         self._allow_remote = allow_remote
         self._bands = tuple(bands)
         self._local = threading.local()
@@ -305,7 +350,12 @@ class SceneReader:
         """Values (band, row, col) and valid mask (row, col); see `Scene.read_with_valid`."""
         scene: Scene | None = getattr(self._local, "scene", None)
         if scene is None:
-            scene = open_scene(self._path, allow_remote=self._allow_remote)
+            scene = open_scene(
+                self._path,
+                name=self._name,
+                overview=self._overview,
+                allow_remote=self._allow_remote,
+            )
             self._local.scene = scene
             self._opened.append(scene)
         return scene.read_with_valid(window, self._bands)
@@ -320,11 +370,20 @@ def _rasterio_window(window: Window) -> rasterio.windows.Window:
     return rasterio.windows.Window(window.col, window.row, window.width, window.height)
 
 
-def open_scene(path: str, *, allow_remote: bool = False) -> Scene:
+def open_scene(
+    path: str,
+    *,
+    name: str | None = None,
+    overview: int | None = None,
+    allow_remote: bool = False,
+) -> Scene:
     """A raster that GDAL can open, by path, address or GDAL name.
 
     Args:
-        path: file, https://, s3://, gs:// or az:// address, /vsi path, or driver:name.
+        path: file, https://, s3://, gs:// or az:// address, /vsi path, driver:name, or the XML of
+            a virtual raster.
+        name: what messages call it; None: the path.
+        overview: open this overview, counted from 0, in place of the full resolution.
         allow_remote: a local virtual raster may be read from other machines.
 
     Raises:
@@ -332,7 +391,8 @@ def open_scene(path: str, *, allow_remote: bool = False) -> Scene:
             of their own; these are listed. Or a virtual raster that points to other machines.
     """
     path = str(path)
-    name = shown(path)
+    name = name or shown(path)
+    options = {} if overview is None else {"OVERVIEW_LEVEL": overview}
     try:
         if _is_local(path) and not Path(path).exists():
             raise InputError(f"no such file: {name}")
@@ -348,9 +408,9 @@ def open_scene(path: str, *, allow_remote: bool = False) -> Scene:
     dataset = None
     try:
         with patient(is_remote(path) or allow_remote), quiet_about_georeferencing():
-            dataset = rasterio.open(gdal_name(path))
+            dataset = rasterio.open(gdal_name(path), **options)
             _check_kind(name, dataset)
-            return Scene(path, dataset)
+            return Scene(path, dataset, name)
     except _REFUSALS as error:
         if dataset is not None:
             dataset.close()

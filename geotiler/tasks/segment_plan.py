@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,24 +10,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geotiler import __version__
 from geotiler.core.grid import Grid
 from geotiler.core.resample import Axis
 from geotiler.core.sweep import Span, SweepPlan, spanned, swept_columns
 from geotiler.errors import OutputError, SpecError
 from geotiler.io.area import Area, area_of_bounds, area_of_file
+from geotiler.io.class_raster import BACKGROUND, class_layout
 from geotiler.io.fingerprint import scene_fingerprint
 from geotiler.io.mosaic import mosaic_of
 from geotiler.io.outputs import check_output
 from geotiler.io.parts import Parts, RasterLayout, is_unfinished, raster_driver
-from geotiler.io.raster import CLASSES_TAG, Scene, open_scene
+from geotiler.io.raster import Scene, open_scene
 from geotiler.io.remote import is_remote
 from geotiler.io.stac import scene_of_item
 from geotiler.models.bundle import Bundle
 from geotiler.models.registry import find_model
+from geotiler.reports import Setting
 from geotiler.specs import MASK_NODATA, PROBABILITY_STEPS, Scale, SegmentSpec, Window
 from geotiler.tasks.segment_settings import (
-    Setting,
     axes_setting,
     bands_setting,
     grid_setting,
@@ -325,28 +324,16 @@ def _mask_layout(
     bundle: Bundle, scene: Scene, window: Window, settings: dict[str, Setting]
 ) -> RasterLayout:
     card = bundle.card
-    names = {str(item.id): item.name for item in card.classes}
+    classes = {item.id: (item.name, item.color) for item in card.classes}
     if card.activation == "sigmoid":
-        names = {"0": "background", **names}
-    colours = {0: (242, 242, 238)} if "0" in names else {}
-    for item in card.classes:
-        red, green, blue = (int(item.color[i : i + 2], 16) for i in (1, 3, 5))
-        colours[item.id] = (red, green, blue)
-    decided = {key: setting.value for key, setting in settings.items()}
-    return RasterLayout(
+        classes = {0: ("background", BACKGROUND), **classes}
+    return class_layout(
+        classes,
         shape=window.shape,
         origin=(window.row, window.col),
-        dtype="uint8",
-        nodata=MASK_NODATA,
         transform=scene.transform_of(window),
         crs=scene.crs,
-        bands=("class",),
-        colours=colours,
-        tags={
-            CLASSES_TAG: json.dumps(names, sort_keys=True),
-            "GEOTILER_VERSION": __version__,
-            "GEOTILER_MODEL": f"{card.name} {card.version}",
-            "GEOTILER_MODEL_DIGEST": bundle.digest,
-            "GEOTILER_SETTINGS": json.dumps(decided, sort_keys=True),
-        },
+        model=f"{card.name} {card.version}",
+        digest=bundle.digest,
+        settings={key: setting.value for key, setting in settings.items()},
     )

@@ -9,39 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geotiler.core.grid import Grid
-from geotiler.core.radiometry import percentile_scale
-from geotiler.errors import InputError
 from geotiler.io.raster import Scene
-from geotiler.specs import Scale, Window
+from geotiler.specs import Window
 
-_SAMPLE_SIDE, _SAMPLE_PX = 6, 256
 _GLANCES, _GLANCE_PX = 150, 32
-
-
-def measured_scale(scene: Scene, bands: tuple[int, ...]) -> Scale:
-    """2-98 % range of valid pixels in a fixed lattice of windows.
-
-    Raises:
-        InputError: none of them is valid.
-    """
-    found = []
-    side = _SAMPLE_PX
-    for row in np.linspace(0, max(0, scene.height - side), _SAMPLE_SIDE).astype(int):
-        for col in np.linspace(0, max(0, scene.width - side), _SAMPLE_SIDE).astype(int):
-            height, width = min(side, scene.height), min(side, scene.width)
-            window = Window(row=int(row), col=int(col), height=height, width=width)
-            values, valid = scene.read_with_valid(window, bands)
-            found.append(values[:, valid].ravel())
-    sample = np.concatenate(found)
-    if not sample.size:
-        raise InputError(
-            f"{scene.path} shows no valid pixel in a sample of it, so no range can be measured",
-            hint="give the range with --scale MIN,MAX",
-        )
-    if sample.min() == sample.max():  # a flat scene has no contrast to stretch
-        value = float(sample.min())
-        return Scale(minimum=value, maximum=value + 1)
-    return percentile_scale(sample)
 
 
 def about_skipped(scene: Scene, bands: Sequence[int], grid: Grid) -> int:

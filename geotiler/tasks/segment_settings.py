@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
 
 from geotiler.core.grid import Grid, fitted_tile
-from geotiler.core.radiometry import chosen_bands
 from geotiler.core.resample import Axis
-from geotiler.errors import InputError, SpecError
+from geotiler.errors import SpecError
 from geotiler.io.raster import Scene
+from geotiler.io.scene_values import bands_for, measured_scale
 from geotiler.models.bundle import Bundle
+from geotiler.reports import Setting
 from geotiler.specs import Scale, SegmentSpec
-from geotiler.tasks.segment_sample import measured_scale
 
 GSD_TOLERANCE = 1.25
 """A scene's GSD may differ from the model's by this factor before it is resampled: networks are
@@ -22,15 +20,6 @@ trained with zoom augmentation of that size, and resampling costs time and sharp
 COARSEST_RATIO = 4.0
 """Scenes coarser than the model's GSD by more than this are refused: what the model looks for is
 not in them, and the work grows with the square of the factor."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """One setting and where it came from."""
-
-    value: Any
-    origin: str
-    """flag, scene, model card or default."""
 
 
 def bands_setting(
@@ -42,29 +31,7 @@ def bands_setting(
         SpecError: they have to be named, or do not fit.
         InputError: they hold no colours.
     """
-    wanted = bundle.card.bands
-    bands = spec.bands or chosen_bands(scene.band_names, wanted)
-    for band in bands or range(1, scene.count + 1):
-        if band <= scene.count and scene.has_palette(band):
-            raise InputError(
-                f"band {band} of {scene.path} holds indices into a colour table, not colours",
-                hint="expand it first, as gdal_translate -expand rgb does",
-            )
-    if bands is None:
-        names = ", ".join(str(name or "unnamed") for name in scene.band_names[:12])
-        example = ",".join(str(min(i + 1, scene.count)) for i in range(len(wanted)))
-        raise SpecError(
-            f"{scene.path} has {scene.count} bands ({names}), model {bundle.card.name!r} wants "
-            f"{', '.join(wanted)}",
-            hint=f"say which are which, as --bands {example}",
-        )
-    if len(bands) != len(wanted):
-        raise SpecError(
-            f"{len(bands)} bands chosen, model {bundle.card.name!r} wants {len(wanted)}: "
-            f"{', '.join(wanted)}",
-            hint="--bands takes one number for each",
-        )
-    scene.check_bands(bands)
+    bands = bands_for(scene, bundle.card.bands, spec.bands, bundle.card.name)
     settings["bands"] = Setting(value=list(bands), origin="flag" if spec.bands else "scene")
     return bands
 

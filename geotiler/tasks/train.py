@@ -15,6 +15,7 @@ from geotiler.models.registry import find_model
 from geotiler.progress import Notice, Reporter, silent
 from geotiler.reports import Report
 from geotiler.specs import Scale
+from geotiler.training.classification_config import ClassifierRunConfig
 from geotiler.training.config import Config, compose
 
 
@@ -124,7 +125,7 @@ def _take_from_card(config: Config, card: ModelCard) -> None:
 
 def train(
     task: str = "buildings", overrides: Sequence[str] = (), *, report: Reporter = silent
-) -> TrainReport:
+) -> Report:
     """Train a task and write its model folder to `<output>/model`.
 
     Args:
@@ -132,15 +133,28 @@ def train(
         overrides: Hydra overrides such as `train.lr=1e-3`.
         report: hears steps and scores.
 
+    Returns:
+        A `TrainReport`, or a `ClassifierReport` for a task that classifies whole tiles.
+
     Raises:
         SpecError: unknown task, wrong override, a number that no run can have.
         InputError: no data where the configuration says.
         ModelError: encoder weights or `init` do not fit, or no model can be what `model` says.
     """
-    from geotiler.training.fit import fit
+    config = compose(task, list(overrides))
+    if isinstance(config, ClassifierRunConfig):
+        from geotiler.tasks.train_classifier import train_classifier
+
+        return train_classifier(config, report)
+    return _train_segmentation(config, report)
+
+
+def _train_segmentation(config: Config, report: Reporter) -> TrainReport:
+    from geotiler.training.data import ChipData
+    from geotiler.training.fit import Monitor, fit, prepare
+    from geotiler.training.segmentation import Segmentation
 
     started = time.perf_counter()
-    config = compose(task, list(overrides))
     _check(config)
     network = None
     if config.init:
@@ -148,14 +162,17 @@ def train(
         network = load_network(bundle)
         _take_from_card(config, bundle.card)
     _card(config, 0.0, 0)  # what it would refuse after hours is refused now
-    result = fit(config, report, network)
+    prepare(config)
+    module, data = Segmentation(config, network), ChipData(config)
+    monitor = Monitor(name="val_iou", label="validation IoU")
+    result = fit(config, module, data, monitor, report)
     folder = Path(config.output) / "model"
-    card = _card(config, result.val_iou, result.steps)
+    card = _card(config, result.score, result.steps)
     write_bundle(folder, card, result.network, overwrite=True)  # the run's own folder
     report(Notice(message=f"model folder {folder}"))
     return TrainReport(
         model=folder,
         steps=result.steps,
-        val_iou=result.val_iou,
+        val_iou=result.score,
         seconds=time.perf_counter() - started,
     )

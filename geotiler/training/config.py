@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from omegaconf import MISSING
 
 from geotiler.errors import SpecError
 from geotiler.resources import configs_dir
+from geotiler.training.classification_config import ClassifierRunConfig
 
 
 @dataclass
@@ -79,6 +80,16 @@ class AugmentConfig:
     """Largest standard deviation of added noise, in 8-bit steps."""
     blur: float = 0.2
     """Probability of a slight blur."""
+    haze: float = 0.0
+    """Probability of a veil of light that takes 5 to 45 % of the contrast."""
+    gamma: float = 0.0
+    """Probability of another gamma and another balance of the bands."""
+    coarse: float = 0.0
+    """Probability that the crop was taken by a coarser sensor."""
+    coarse_factor: float = 3.0
+    """How many times coarser at most."""
+    jpeg: float = 0.0
+    """Probability of JPEG compression, quality 25 to 90."""
 
 
 @dataclass
@@ -153,8 +164,14 @@ class Config:
     """Go on from the output folder's last checkpoint."""
 
 
-def compose(task: str, overrides: list[str]) -> Config:
+_SCHEMAS: dict[str, type] = {"schema": Config, "classifier_schema": ClassifierRunConfig}
+"""What a task's file may name first in its defaults."""
+
+
+def compose(task: str, overrides: list[str]) -> Config | ClassifierRunConfig:
     """The configuration of a task with the command line's overrides applied.
+
+    Which of the two schemas it has is said by the `defaults` of the task's file.
 
     Raises:
         SpecError: no such task, or an override that Hydra refuses.
@@ -170,7 +187,8 @@ def compose(task: str, overrides: list[str]) -> Config:
     tasks = sorted(path.stem for path in Path(folder).glob("*.yaml"))
     if task not in tasks:
         raise SpecError(f"no training task {task!r}", hint=f"tasks: {', '.join(tasks)}")
-    ConfigStore.instance().store(name="schema", node=Config)
+    for name, node in _SCHEMAS.items():
+        ConfigStore.instance().store(name=name, node=node)
     try:
         with initialize_config_dir(config_dir=str(folder), version_base="1.3"):
             composed = hydra_compose(config_name=task, overrides=overrides)
@@ -179,7 +197,24 @@ def compose(task: str, overrides: list[str]) -> Config:
     except (HydraException, OmegaConfBaseException) as fault:
         first_line = str(fault).strip().splitlines()[0]
         raise SpecError(
-            f"configuration of {task!r}: {first_line}", hint="overrides look like train.lr=1e-3"
+            f"configuration of {task!r}: {first_line}", hint=_hint(folder, task, overrides)
         ) from fault
-    assert isinstance(config, Config)
+    assert isinstance(config, Config | ClassifierRunConfig)
     return config
+
+
+def _hint(folder: Path, task: str, overrides: list[str]) -> str:
+    """What may mend a refused override: where a model was chosen, those that fit the task."""
+    from omegaconf import OmegaConf
+
+    if not any(text.startswith("model=") for text in overrides):
+        return "overrides look like train.lr=1e-3"
+    defaults = OmegaConf.to_container(OmegaConf.load(folder / f"{task}.yaml"))["defaults"]  # type: ignore[index,call-overload]
+    schema = next(_SCHEMAS[name] for name in defaults if name in list(_SCHEMAS))
+    (model,) = (item.default_factory for item in fields(schema) if item.name == "model")
+    known = {item.name for item in fields(model)}  # type: ignore[arg-type]
+    # The task says the name; whatever else has no default is the model's to say.
+    wanted = {item.name for item in fields(model) if item.default == MISSING} - {"name"}  # type: ignore[arg-type]
+    files = sorted((folder / "model").glob("*.yaml"))
+    fitting = [path.stem for path in files if wanted <= OmegaConf.load(path).keys() <= known]
+    return f"models of {task}: {', '.join(fitting)}"

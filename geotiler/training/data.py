@@ -11,13 +11,21 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 
 from geotiler.core.radiometry import normalise
 from geotiler.specs import MASK_NODATA, Scale
-from geotiler.training.augment import Colour, crop_transform, warped_crop
+from geotiler.training.augment import Colour, crop_transform, random_gsd_m, warped_crop
 from geotiler.training.chips import UNLABELLED, Chip, load_split, rendered_chips, resized
 from geotiler.training.config import Config
 from geotiler.training.framework import pl
 
 Sample = tuple[torch.Tensor, torch.Tensor]
 EIGHT_BIT = Scale(minimum=0.0, maximum=255.0)
+_FINEST = 0.75
+"""GSD that is read over GSD that is written, at least: bilinear interpolation does not alias up
+to a third."""
+
+
+def _not_finer(chip: Chip, gsd_m: float) -> Chip:
+    """The chip, averaged to a ground sample distance where it is finer than that."""
+    return resized(chip, gsd_m) if chip.gsd_m < 0.99 * gsd_m else chip
 
 
 def _sample(image: NDArray[np.uint8], labels: NDArray[np.uint8], config: Config) -> Sample:
@@ -56,9 +64,9 @@ class RandomCrops(IterableDataset[Sample]):
 
     def _crop(self, chip: Chip, random: np.random.Generator) -> Sample:
         size = self._config.train.crop_px
-        transform = crop_transform(
-            chip, size, self._config.model.gsd_m, self._config.augment, random
-        )
+        gsd_m = random_gsd_m(self._config.model.gsd_m, self._config.augment, random)
+        chip = _not_finer(chip, _FINEST * gsd_m)
+        transform = crop_transform(chip, size, gsd_m, self._config.augment, random)
         image, labels = warped_crop(chip, size, transform)
         return _sample(self._colour(image, random), labels, self._config)
 
@@ -95,13 +103,8 @@ class ChipData(pl.LightningDataModule):
         """Read all chips into memory and render those that the configuration asks for."""
         data = self._config.data
         if self._crops is None:
-            # Stored at three quarters of the model's GSD: the zoom then reads at most a third
-            # finer than it writes, which bilinear interpolation does without aliasing.
-            stored_gsd_m = 0.75 * self._config.model.gsd_m
-            chips = [
-                resized(chip, stored_gsd_m) if chip.gsd_m < stored_gsd_m else chip
-                for chip in load_split(data, "train")
-            ]
+            finest_m = self._config.model.gsd_m / max(1.0, self._config.augment.scale[1])
+            chips = [_not_finer(chip, _FINEST * finest_m) for chip in load_split(data, "train")]
             rendered = list(rendered_chips(data.rendered)) if data.rendered.share > 0 else []
             self._crops = RandomCrops(chips, rendered, self._config)
             self._validation = WholeChips(load_split(data, "val"), self._config)
