@@ -161,7 +161,7 @@ class SegmentSpec:
                 if not (math.isfinite(value) and value > 0):
                     raise SpecError(
                         f"gsd must be positive metres per pixel, got {value:g}",
-                        hint="try --gsd 0.3",
+                        hint="try --scene-gsd 0.3",
                     )
         if self.probability_dtype not in ("uint8", "float32"):
             raise SpecError(
@@ -312,7 +312,7 @@ class TileSpec:
     gsd_m: tuple[float, float] | None = None
     """Ground sample distance (x, y) to resample to; None keeps the scene's pixels."""
     scene_gsd_m: tuple[float, float] | None = None
-    """Ground sample distance (x, y) of scenes that have no CRS."""
+    """Ground sample distance (x, y) of the scenes; None computes it from transform and CRS."""
     bands: tuple[int, ...] | None = None
     """Bands counted from 1; None: all but alpha."""
     min_valid: float = 0.0

@@ -13,9 +13,13 @@ from geotiler.cli.options import (
     Overwrite,
     Quiet,
     Verbose,
+    bands_option,
+    chosen_bands,
+    metres_per_pixel,
     numbers,
-    pair,
-    whole_numbers,
+    overlap_option,
+    scene_gsd_option,
+    tile_sides,
 )
 from geotiler.errors import SpecError
 from geotiler.specs import ClassRule, SplitBy, TileSpec
@@ -62,23 +66,16 @@ def tile(
     ] = None,
     tile: Annotated[str, typer.Option(help="Side of a chip in pixels, or HEIGHT,WIDTH.")] = "512",
     overlap: Annotated[
-        int | None,
-        typer.Option(
-            help="Pixels that neighbouring chips share.",
-            show_default="64, or an eighth of smaller tiles",
-        ),
+        int | None, overlap_option("chips", "64, or an eighth of smaller tiles")
     ] = None,
     gsd: Annotated[
         str | None,
-        typer.Option(help="Resample to metres per pixel, 0.3 or X,Y.", show_default="as it is"),
+        typer.Option(
+            help="Metres per pixel of the chips, 0.3 or X,Y: resamples.", show_default="as it is"
+        ),
     ] = None,
-    scene_gsd: Annotated[
-        str | None,
-        typer.Option(help="Metres per pixel of scenes without a CRS.", show_default="unknown"),
-    ] = None,
-    bands: Annotated[
-        str | None, typer.Option(help="Bands from 1, as 4,3,2.", show_default="all but alpha")
-    ] = None,
+    scene_gsd: Annotated[str | None, scene_gsd_option("from CRS")] = None,
+    bands: Annotated[str | None, bands_option("all but alpha")] = None,
     min_valid: Annotated[
         float, typer.Option(help="Least share of valid pixels of a chip; 0: one pixel.")
     ] = 0.0,
@@ -115,7 +112,7 @@ def tile(
     verbose: Verbose = False,
 ) -> None:
     """Cut scenes and labels into chips to train on, with splits that share no ground."""
-    sides = whole_numbers(tile, "--tile", (1, 2)) or (512,)
+    sides = tile_sides(tile)
     spec = TileSpec(
         scenes=tuple(scenes),
         output=output or _default_output(scenes),
@@ -123,11 +120,11 @@ def tile(
         attribute=attribute,
         classes=_classes(classes),
         label_extent=label_extent,
-        tile_px=(sides[0], sides[-1]),
+        tile_px=sides,
         overlap_px=min(64, min(sides) // 8) if overlap is None else overlap,
-        gsd_m=pair(numbers(gsd, "--gsd", (1, 2))),
-        scene_gsd_m=pair(numbers(scene_gsd, "--scene-gsd", (1, 2))),
-        bands=whole_numbers(bands, "--bands", (0, 65_535)),
+        gsd_m=metres_per_pixel(gsd, "--gsd"),
+        scene_gsd_m=metres_per_pixel(scene_gsd, "--scene-gsd"),
+        bands=chosen_bands(bands),
         min_valid=min_valid,
         empty_ratio=empty_ratio,
         split=_split(split, bool(labels)),

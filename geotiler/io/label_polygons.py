@@ -7,6 +7,7 @@ a spatial index, so that a window costs what lies in it, whatever the scene and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from geotiler.errors import InputError
-from geotiler.io.label_source import Classes, Frame, placed_points, way_to
+from geotiler.io.label_source import Classes, Frame, described_boxes, placed_points, way_to
 from geotiler.io.vector import attribute_names, read_features
 from geotiler.specs import LARGEST_CLASS, MASK_NODATA, ClassRule, Window
 
@@ -130,9 +131,9 @@ class PolygonFile:
         if self.crs is None or frame.crs is None:
             return None
         there = pyproj.Transformer.from_crs(frame.crs.to_wkt(), self.crs, always_xy=True)
-        boxes = (shapely.total_bounds(self.shapes), there.transform_bounds(*frame.bounds))
-        texts = [" ".join(f"{value:.6g}" for value in box) for box in boxes]
-        return f"the labels lie in {texts[0]}, the scene in {texts[1]} (left bottom right top)"
+        return described_boxes(
+            shapely.total_bounds(self.shapes), there.transform_bounds(*frame.bounds)
+        )
 
     def _remember_useless(self, skip_bad: bool) -> None:
         for index in np.flatnonzero(self._useless).tolist():
@@ -156,14 +157,16 @@ def in_pixels(
 ) -> tuple[Shapes, NDArray[np.bool_]]:
     """Shapes in pixels of a frame, and which of them have a place there.
 
-    Without a CRS of the frame they are in pixels of its scene already.
+    Where neither they nor the frame have a CRS they are in pixels of its scene already.
 
     Raises:
-        InputError: no CRS where the scene has one; `flag` named the file.
+        InputError: only one of the two has a CRS; `flag` named the file.
     """
     points, owner = shapely.get_coordinates(shapes, return_index=True)
     exists = np.ones(len(shapes), bool)
     if frame.crs is None:
+        if crs is not None:
+            raise _without_place(path, crs, frame, flag)
         pixels = points * [axis.ratio for axis in frame.axes[::-1]]
     else:
         if crs is None:
@@ -178,6 +181,16 @@ def in_pixels(
         pixels = placed_points(~frame.transform, placed)
     moved: Shapes = shapely.set_coordinates(shapes.copy(), pixels)
     return moved, exists
+
+
+def _without_place(path: str, crs: pyproj.CRS, frame: Frame, flag: str) -> InputError:
+    hint = f"give {frame.path} a CRS, or {flag} polygons in its pixels"
+    if Path(path).suffix.lower() in (".geojson", ".json"):
+        hint += ': a GeoJSON is longitude and latitude unless it says "crs": null'
+    return InputError(
+        f"{path} is in {crs.name}, and {frame.path} has no CRS: nobody knows where they meet",
+        hint=hint,
+    )
 
 
 class PolygonLabels:

@@ -19,7 +19,7 @@ import pyproj
 import shapely
 
 from geotiler.errors import InputError, OutputError
-from geotiler.io.geojson import PLAIN_DIGITS, GeoJSONWriter, to_lonlat
+from geotiler.io.geojson import GeoJSONWriter, says_no_crs, to_lonlat
 from geotiler.io.outputs import check_output, replacing
 
 Geometries = npt.NDArray[np.object_]
@@ -184,8 +184,7 @@ def _part(batch: FeatureBatch, rows: slice) -> FeatureBatch:
 
 
 def _write_geojson(stream: TextIO, batches: Iterable[FeatureBatch], layer: Layer) -> None:
-    options = {"digits": PLAIN_DIGITS} if layer.crs is None else {}
-    with GeoJSONWriter(stream, **options) as writer:
+    with GeoJSONWriter(stream, lonlat=layer.crs is not None) as writer:
         for batch in batches:
             geometries = batch.geometries
             if layer.crs is not None:
@@ -301,6 +300,8 @@ def read_features(
             geometries = shapely.from_wkb(wkb)
             attributes = dict(zip(meta["fields"].tolist(), values, strict=True))
             crs = None if meta["crs"] is None else pyproj.CRS.from_user_input(meta["crs"])
+            if _is_geojson(path) and says_no_crs(Path(path)):  # GDAL takes it for EPSG:4326
+                crs = None
     except Exception as error:
         reason = " ".join(str(error).split())[:160]
         raise InputError(
@@ -312,6 +313,10 @@ def read_features(
     there = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
     kept = {name: np.asarray(column)[there] for name, column in attributes.items()}
     return Features(geometries[there], kept, crs)
+
+
+def _is_geojson(path: str) -> bool:
+    return DRIVERS.get(Path(path).suffix.lower()) == "GeoJSON" and Path(path).is_file()
 
 
 def attribute_names(path: str) -> list[str]:

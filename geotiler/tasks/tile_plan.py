@@ -141,7 +141,7 @@ def _planned(spec: TileSpec, scene: Scene, prefix: str) -> PlannedScene:
         index for index, name in enumerate(scene.band_names, start=1) if name != "alpha"
     )
     scene.check_bands(bands)
-    gsd_m = scene.gsd_m or spec.scene_gsd_m
+    gsd_m = spec.scene_gsd_m or scene.gsd_m
     if spec.gsd_m is not None and gsd_m is None:
         raise SpecError(
             f"{scene.path} has no CRS, so its ground sample distance is not known",

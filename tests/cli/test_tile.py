@@ -14,7 +14,7 @@ from affine import Affine
 from geotiler.cli.main import main
 
 HOUSE = (
-    '{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": '
+    '{"type": "FeatureCollection", "crs": null, "features": [{"type": "Feature", "properties": '
     '{"class": "building"}, "geometry": {"type": "Polygon", "coordinates": '
     "[[[20, 20], [60, 20], [60, 50], [20, 50], [20, 20]]]}}]}"
 )
