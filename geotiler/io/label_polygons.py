@@ -198,26 +198,40 @@ class PolygonLabels:
 
     def __init__(self, shapes: Shapes, ids: NDArray[np.uint8]) -> None:
         """Args: shapes: in pixels. ids: class of each; later ones lie on top."""
-        self._shapes = shapes
-        self._ids = ids
+        self.shapes = shapes
+        self.ids = ids
         self._tree = shapely.STRtree(shapes)
 
     def read(self, window: Window) -> Classes:
         """See `LabelSource`; what no polygon covers is background."""
+        chosen = self._near(window)
+        return _burned(self.shapes[chosen], self.ids[chosen], window)
+
+    def numbers(self, window: Window) -> NDArray[np.int32]:
+        """Number (row, col) of the polygon on top of each pixel, -1 where there is none."""
+        chosen = self._near(window)
+        return _burned(self.shapes[chosen], (chosen + 1).astype(np.int32), window) - np.int32(1)
+
+    def _near(self, window: Window) -> NDArray[np.intp]:
+        """Positions of the polygons that may cover a pixel of a window, in their order."""
         frame = shapely.box(
             window.col - _ROOM_PX, window.row - _ROOM_PX,
             window.col_stop + _ROOM_PX, window.row_stop + _ROOM_PX,
         )  # fmt: skip
-        chosen = np.sort(self._tree.query(frame))  # in the order of the file
-        if not chosen.size:
-            return np.zeros(window.shape, np.uint8)
-        burned: Classes = rasterio.features.rasterize(
-            zip(self._shapes[chosen], self._ids[chosen].tolist(), strict=True),
-            out_shape=window.shape,
-            transform=Affine.translation(window.col, window.row),
-            dtype=np.uint8,
-        )
-        return burned
+        return np.sort(self._tree.query(frame))
+
+
+def _burned(shapes: Shapes, values: NDArray[Any], window: Window) -> NDArray[Any]:
+    """Values (row, col) of the polygons that contain the pixels' centres; 0 elsewhere."""
+    if not len(shapes):
+        return np.zeros(window.shape, values.dtype)
+    burned: NDArray[Any] = rasterio.features.rasterize(
+        zip(shapes, values.tolist(), strict=True),
+        out_shape=window.shape,
+        transform=Affine.translation(window.col, window.row),
+        dtype=values.dtype,
+    )
+    return burned
 
 
 def found_classes(paths: Sequence[str], attribute: str) -> list[ClassRule]:
