@@ -362,6 +362,10 @@ class TileSpec:
     """Side of a block; None: whole chips, as many as leave enough blocks for the split."""
     seed: int = 0
     """Chooses blocks and empty chips."""
+    scene_splits: tuple[str, ...] = ()
+    """Split of each scene, where lists say it; `split` is not asked then."""
+    black_border: bool = False
+    """Black bands along the edges of 8-bit scenes are nodata that nobody declared."""
     skip_bad: bool = False
     """Leave out, and count, what would be an error: scenes, features, unreadable rows."""
     overwrite: bool = False
@@ -370,6 +374,10 @@ class TileSpec:
         """Raises: SpecError: a value is out of range, or two contradict each other."""
         if not self.scenes:
             raise SpecError("no scene to tile", hint="geotiler tile scene.tif")
+        if self.scene_splits and (
+            len(self.scene_splits) != len(self.scenes) or set(self.scene_splits) - set(SPLITS)
+        ):
+            raise SpecError("scene_splits takes train, val or test for each scene")
         for side in self.tile_px:
             if side < 16:
                 raise SpecError(f"tile_px must be at least 16, got {side}", hint="try --tile 512")

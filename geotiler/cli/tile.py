@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +23,7 @@ from geotiler.cli.options import (
     tile_sides,
 )
 from geotiler.errors import SpecError
+from geotiler.io.plain_folder import PlainFolder, is_plain_folder, read_plain_folder
 from geotiler.specs import ClassRule, SplitBy, TileSpec
 
 DEFAULT_SPLIT = (0.7, 0.15, 0.15)
@@ -29,7 +31,11 @@ DEFAULT_SPLIT = (0.7, 0.15, 0.15)
 
 def tile(
     scenes: Annotated[
-        list[str], typer.Argument(metavar="SCENE...", help="Rasters, anything GDAL opens.")
+        list[str],
+        typer.Argument(
+            metavar="SCENE...",
+            help="Rasters, anything GDAL opens; or a folder with images/, masks/ and split lists.",
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -113,10 +119,11 @@ def tile(
 ) -> None:
     """Cut scenes and labels into chips to train on, with splits that share no ground."""
     sides = tile_sides(tile)
+    inputs = _inputs(scenes, labels, split)
     spec = TileSpec(
-        scenes=tuple(scenes),
+        scenes=inputs.images,
         output=output or _default_output(scenes),
-        labels=tuple(labels or ()),
+        labels=inputs.masks,
         attribute=attribute,
         classes=_classes(classes),
         label_extent=label_extent,
@@ -127,11 +134,13 @@ def tile(
         bands=chosen_bands(bands),
         min_valid=min_valid,
         empty_ratio=empty_ratio,
-        split=_split(split, bool(labels)),
+        split=None if inputs.splits else _split(split, bool(inputs.masks)),
         is_split_asked=split is not None,
         split_by=split_by,
         block_px=block,
         seed=seed,
+        scene_splits=inputs.splits,
+        black_border=is_plain_folder(scenes[0]),
         skip_bad=skip_bad,
         overwrite=overwrite,
     )
@@ -145,6 +154,23 @@ def tile(
             return
         values = run(spec, report=report).as_dict()
     emit(values if as_json or verbose else _short(values), as_json, "geotiler tile")
+
+
+def _inputs(scenes: list[str], labels: list[str] | None, split: str | None) -> PlainFolder:
+    """Scenes, labels and the splits that lists say.
+
+    Raises:
+        SpecError: a folder of images beside other scenes or labels.
+    """
+    if not any(is_plain_folder(path) for path in scenes):
+        return PlainFolder(images=tuple(scenes), masks=tuple(labels or ()), splits=())
+    if len(scenes) > 1 or labels:
+        raise SpecError(
+            "a folder of images brings its own masks and is tiled alone",
+            hint="geotiler tile FOLDER -o chips/",
+        )
+    found = read_plain_folder(scenes[0])
+    return found if split is None else replace(found, splits=())
 
 
 def _default_output(scenes: list[str]) -> Path:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
-from geotiler.core.names import has_name_of
+from geotiler.core.names import bare_name, has_name_of
 from geotiler.errors import GeotilerError, InputError, SpecError
 from geotiler.io.label_polygons import PolygonFile, found_classes
 from geotiler.io.label_rasters import (
@@ -33,6 +34,8 @@ class TileLabels:
     """Names that are known before masks are read."""
     of_scene: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Scene → the label files that it takes, in order."""
+    by_name: dict[str, list[str]] = field(default_factory=dict)
+    """Names of label files, as they are and without their endings → the files."""
     notes: list[str] = field(default_factory=list)
     skip_bad: bool = False
 
@@ -143,7 +146,7 @@ def match_labels(labels: TileLabels, frames: Sequence[Frame], spec: TileSpec) ->
 def _of_scene(labels: TileLabels, frame: Frame, scenes: int) -> tuple[str, ...]:
     """Label files with the scene's name, else those that overlap it."""
     every = [*labels.polygons, *labels.rasters]
-    chosen = [path for path in every if has_name_of(path, frame.path)]
+    chosen = _named_after(labels, frame.path)
     by_name = bool(chosen)
     if not chosen and (frame.crs is not None or scenes == 1):
         chosen = every
@@ -167,6 +170,16 @@ def _of_scene(labels: TileLabels, frame: Frame, scenes: int) -> tuple[str, ...]:
             hint="--labels takes polygons or masks for one scene, not both",
         )
     return tuple(chosen)
+
+
+def _named_after(labels: TileLabels, scene: str) -> list[str]:
+    """Label files with the scene's name."""
+    if not labels.by_name:  # once for all scenes: there may be thousands of both
+        for path in (*labels.polygons, *labels.rasters):
+            for name in {bare_name(path), PurePath(path).stem.casefold()}:
+                labels.by_name.setdefault(name, []).append(path)
+    likely = labels.by_name.get(PurePath(scene).stem.casefold(), [])
+    return [path for path in likely if has_name_of(path, scene)]
 
 
 def _lies_on(labels: TileLabels, path: str, frame: Frame, is_pair: bool) -> bool:
