@@ -161,7 +161,7 @@ class SegmentSpec:
                 if not (math.isfinite(value) and value > 0):
                     raise SpecError(
                         f"gsd must be positive metres per pixel, got {value:g}",
-                        hint="try --gsd 0.3",
+                        hint="try --scene-gsd 0.3",
                     )
         if self.probability_dtype not in ("uint8", "float32"):
             raise SpecError(
@@ -210,13 +210,47 @@ class VectorizeSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateSpec:
-    """One mask against the truth."""
+    """Masks or polygons against the truth."""
 
-    mask: str
-    truth: str
-    """Raster or vector file; vectors in any CRS."""
+    predictions: tuple[str, ...]
+    """Masks of class ids, or polygons in any CRS; a folder stands for the files in it."""
+    truths: tuple[str, ...]
+    """Rasters or polygons in any CRS, or a folder; one is for all predictions, of several each
+    prediction takes that of its name, else the one that overlaps it."""
     classes: tuple[str, ...] | None = None
-    """Class names or ids to score; None: all classes of the mask."""
+    """Class names or ids to score; None: all classes."""
+    attribute: str = "class"
+    """Attribute of polygons that holds a class's name or id."""
+    grid: str | None = None
+    """Raster whose pixels are counted where prediction and truth are both polygons."""
+    boundary_px: int = 3
+    """How far from an outline pixels count for the boundary IoU."""
+    objects: bool = True
+    """Compare objects too, not pixels only."""
+    least_area_m2: float = 10.0
+    """Smaller objects are left out on both sides (square pixels without a CRS)."""
+    probabilities: tuple[str, ...] = ()
+    """Probability rasters of the predictions, or a folder, for a sweep over thresholds."""
+    plot: Path | None = None
+    """PNG of that sweep."""
+    csv: Path | None = None
+    """Table of all scores."""
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises: SpecError: nothing to compare, or a value is out of range."""
+        if not self.predictions or not self.truths:
+            raise SpecError(
+                "evaluate compares predictions with a truth, and one of them is missing",
+                hint="geotiler evaluate mask.tif --truth footprints.geojson",
+            )
+        _at_least("boundary_px", self.boundary_px, 1, "try --boundary 3")
+        _at_least("least_area_m2", self.least_area_m2, 0, "try --min-area 10")
+        if self.plot is not None and not self.probabilities:
+            raise SpecError(
+                "--plot draws a sweep over thresholds, which needs probabilities",
+                hint="--probability p.tif, from geotiler segment --probability p.tif",
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -333,7 +367,7 @@ class TileSpec:
     gsd_m: tuple[float, float] | None = None
     """Ground sample distance (x, y) to resample to; None keeps the scene's pixels."""
     scene_gsd_m: tuple[float, float] | None = None
-    """Ground sample distance (x, y) of scenes that have no CRS."""
+    """Ground sample distance (x, y) of the scenes; None computes it from transform and CRS."""
     bands: tuple[int, ...] | None = None
     """Bands counted from 1; None: all but alpha."""
     min_valid: float = 0.0
@@ -349,6 +383,10 @@ class TileSpec:
     """Side of a block; None: whole chips, as many as leave enough blocks for the split."""
     seed: int = 0
     """Chooses blocks and empty chips."""
+    scene_splits: tuple[str, ...] = ()
+    """Split of each scene, where lists say it; `split` is not asked then."""
+    black_border: bool = False
+    """Black bands along the edges of 8-bit scenes are nodata that nobody declared."""
     skip_bad: bool = False
     """Leave out, and count, what would be an error: scenes, features, unreadable rows."""
     overwrite: bool = False
@@ -357,6 +395,10 @@ class TileSpec:
         """Raises: SpecError: a value is out of range, or two contradict each other."""
         if not self.scenes:
             raise SpecError("no scene to tile", hint="geotiler tile scene.tif")
+        if self.scene_splits and (
+            len(self.scene_splits) != len(self.scenes) or set(self.scene_splits) - set(SPLITS)
+        ):
+            raise SpecError("scene_splits takes train, val or test for each scene")
         for side in self.tile_px:
             if side < 16:
                 raise SpecError(f"tile_px must be at least 16, got {side}", hint="try --tile 512")

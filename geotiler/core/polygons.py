@@ -197,6 +197,29 @@ class PolygonStream:
         """Features that touch the bottom of the raster."""
         yield self._add_block(np.zeros((1, self._width), np.uint8))
 
+    @property
+    def open_bounds_px(self) -> Ints:
+        """(n, 4): left, top, right, bottom so far of each feature that is not complete."""
+        found = np.empty((len(self._open), 4), np.int64)
+        for index, pieces in enumerate(self._open):
+            segments = Segments.concatenate([piece.segments for piece in pieces])
+            ends = np.concatenate([segments.tail, segments.head])
+            found[index] = ends.min(), segments.y.min(), ends.max(), self._row
+        return found
+
+    @property
+    def open_area_px(self) -> Ints:
+        """(n): pixels so far of each feature that is not complete."""
+        pieces = [piece.segments for each in self._open for piece in each]
+        owner = [np.full(len(p.part), i) for i, each in enumerate(self._open) for p in each]
+        area = np.zeros(len(self._open), np.int64)
+        if pieces:
+            segments = Segments.concatenate(pieces)
+            # Rows below each top side, less those below each bottom side: the shoelace formula.
+            width = segments.head.astype(np.int64) - segments.tail
+            np.add.at(area, np.concatenate(owner), width * (self._row - segments.y))
+        return area
+
     def _add_block(self, rows: npt.NDArray[np.uint8]) -> Outlines:
         """Closes the pixel corners above each of `rows`; returns what became complete."""
         grid = np.zeros((len(rows) + 1, self._width + 1), np.uint8)

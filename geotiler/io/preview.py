@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-import pyproj
 import rasterio
 import shapely
-from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioIOError
-from rasterio.features import rasterize
 from rasterio.windows import Window as RasterWindow
 
+from geotiler.core.resample import Axis
 from geotiler.errors import InputError
+from geotiler.io.label_polygons import PolygonLabels, in_pixels, is_polygonal
+from geotiler.io.label_source import frame_of
 from geotiler.io.outputs import replacing
-from geotiler.io.raster import CACHE_BYTES
+from geotiler.io.raster import CACHE_BYTES, open_scene
 from geotiler.io.vector import read_features
 from geotiler.specs import Window
 
@@ -33,9 +32,6 @@ class Reduced:
     """(band, row, col)."""
     valid: NDArray[np.bool_]
     """(row, col), True where every band has data."""
-    transform: Affine
-    """Of the coarser grid."""
-    crs: Any
 
 
 def raster_shape(path: str) -> tuple[int, int]:
@@ -75,31 +71,35 @@ def read_reduced(
             masks = dataset.read_masks(
                 indexes, window=area, out_shape=shape, resampling=Resampling.nearest
             )
-            step = Affine.scale(part.width / shape[1], part.height / shape[0])
-            transform = dataset.transform @ Affine.translation(part.col, part.row) @ step
-            crs = dataset.crs
     except RasterioIOError as error:
         raise InputError(f"cannot read {path}: {error}") from error
     valid = (masks > 0).all(axis=0)
     if np.issubdtype(bands.dtype, np.floating):
         valid &= np.isfinite(bands).all(axis=0)
-    return Reduced(bands=bands, valid=valid, transform=transform, crs=crs)
+    return Reduced(bands=bands, valid=valid)
 
 
-def burned(path: str, like: Reduced) -> NDArray[np.bool_]:
+def burned(path: str, scene_path: str, window: Window, shape: tuple[int, int]) -> NDArray[np.bool_]:
     """True where the polygons of a vector file cover the centre of a pixel.
 
-    Raises: InputError: not a readable vector file.
+    Args:
+        path: vector file in any CRS, or in the scene's pixels.
+        scene_path: raster.
+        window: part of the raster.
+        shape: (height, width) of the picture of that part.
+
+    Raises:
+        InputError: not a readable vector file, or it cannot be brought onto the scene.
     """
+    with open_scene(scene_path) as scene:
+        frame = frame_of(scene, (Axis.scaled(scene.height, 1.0), Axis.scaled(scene.width, 1.0)))
     features = read_features(path)
-    shapes = features.geometries
-    if features.crs is not None and like.crs is not None:
-        there = pyproj.Transformer.from_crs(features.crs, like.crs.to_wkt(), always_xy=True)
-        shapes = shapely.transform(shapes, there.transform, interleaved=False)
-    if len(shapes) == 0:
-        return np.zeros(like.valid.shape, np.bool_)
-    inside = rasterize(shapes, like.valid.shape, transform=like.transform, dtype="uint8")
-    return np.asarray(inside, np.bool_)
+    shapes = features.geometries[is_polygonal(features.geometries)]
+    placed, exists = in_pixels(path, shapes, features.crs, frame, "--truth")
+    step = np.array([shape[1] / window.width, shape[0] / window.height])
+    moved = shapely.transform(placed[exists], lambda p: (p - [window.col, window.row]) * step)
+    labels = PolygonLabels(moved, np.ones(len(moved), np.uint8))
+    return labels.read(Window(row=0, col=0, height=shape[0], width=shape[1])) > 0
 
 
 def write_png(path: Path, image: NDArray[np.uint8], *, overwrite: bool = False) -> None:

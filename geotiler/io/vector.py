@@ -19,7 +19,7 @@ import pyproj
 import shapely
 
 from geotiler.errors import InputError, OutputError
-from geotiler.io.geojson import PLAIN_DIGITS, GeoJSONWriter, to_lonlat
+from geotiler.io.geojson import GeoJSONWriter, says_no_crs, to_lonlat
 from geotiler.io.outputs import check_output, replacing
 
 Geometries = npt.NDArray[np.object_]
@@ -184,8 +184,7 @@ def _part(batch: FeatureBatch, rows: slice) -> FeatureBatch:
 
 
 def _write_geojson(stream: TextIO, batches: Iterable[FeatureBatch], layer: Layer) -> None:
-    options = {"digits": PLAIN_DIGITS} if layer.crs is None else {}
-    with GeoJSONWriter(stream, **options) as writer:
+    with GeoJSONWriter(stream, lonlat=layer.crs is not None) as writer:
         for batch in batches:
             geometries = batch.geometries
             if layer.crs is not None:
@@ -288,8 +287,7 @@ def read_features(
     Raises:
         InputError: missing, not a vector file, or without geometries.
     """
-    if not path.startswith("/vsi") and "://" not in path and not Path(path).exists():
-        raise InputError(f"no such file: {path}")
+    _check_there(path)
     try:
         if path.lower().endswith(".parquet"):
             geometries, attributes, crs = _read_parquet(path, columns)
@@ -301,12 +299,10 @@ def read_features(
             geometries = shapely.from_wkb(wkb)
             attributes = dict(zip(meta["fields"].tolist(), values, strict=True))
             crs = None if meta["crs"] is None else pyproj.CRS.from_user_input(meta["crs"])
+            if _is_geojson(path) and says_no_crs(Path(path)):  # GDAL takes it for EPSG:4326
+                crs = None
     except Exception as error:
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(
-            f"{path} cannot be read as a vector file: {reason}",
-            hint="geotiler reads what GDAL reads, and GeoParquet",
-        ) from error
+        raise _unreadable(path, error) from error
     if keep_empty:
         return Features(geometries, attributes, crs)
     there = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
@@ -314,13 +310,39 @@ def read_features(
     return Features(geometries[there], kept, crs)
 
 
+def _is_geojson(path: str) -> bool:
+    return DRIVERS.get(Path(path).suffix.lower()) == "GeoJSON" and Path(path).is_file()
+
+
+def _check_there(path: str) -> None:
+    """Raises: InputError: there is no such file."""
+    if not path.startswith("/vsi") and "://" not in path and not Path(path).exists():
+        raise InputError(f"no such file: {path}")
+
+
+def _unreadable(path: str, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())[:160]
+    return InputError(
+        f"{path} cannot be read as a vector file: {reason}",
+        hint="geotiler reads what GDAL reads, and GeoParquet",
+    )
+
+
 def attribute_names(path: str) -> list[str]:
-    """Names of the attributes of a vector file that `read_features` reads."""
-    if path.lower().endswith(".parquet"):
-        schema = pa.parquet.read_schema(path)
-        geometry = json.loads(schema.metadata[b"geo"])["primary_column"]
-        return [name for name in schema.names if name != geometry]
-    return [str(name) for name in pyogrio.read_info(path)["fields"]]
+    """Names of the attributes of a vector file that `read_features` reads.
+
+    Raises:
+        InputError: missing, or not a vector file.
+    """
+    _check_there(path)
+    try:
+        if path.lower().endswith(".parquet"):
+            schema = pa.parquet.read_schema(path)
+            geometry = json.loads(schema.metadata[b"geo"])["primary_column"]
+            return [name for name in schema.names if name != geometry]
+        return [str(name) for name in pyogrio.read_info(path)["fields"]]
+    except Exception as error:
+        raise _unreadable(path, error) from error
 
 
 def _read_parquet(

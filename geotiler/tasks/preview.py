@@ -96,7 +96,9 @@ def _layers(spec: PreviewSpec, window: Window, shape: tuple[int, int]) -> _Layer
         known = known & (mask != MASK_NODATA)
         found = (mask != 0) & known
     # Truth where the mask does not know is neither a hit nor a miss.
-    truth = None if spec.truth is None else burned(spec.truth, scene) & known
+    truth = None
+    if spec.truth is not None:
+        truth = burned(spec.truth, spec.scene, window, shape) & known
     return _Layers(scene=scene, found=found, truth=truth)
 
 

@@ -60,7 +60,7 @@ class SegmentPlan:
     axes: tuple[Axis, Axis]
     grid: Grid
     ground_m: tuple[float, float] | None
-    """Size (x, y) of a pixel on the ground, by the CRS if there is one, else by --gsd."""
+    """Size (x, y) of a pixel on the ground, by the CRS if there is one, else by --scene-gsd."""
     threshold: float | None
     mask: RasterLayout
     chunk_rows: int
@@ -306,7 +306,7 @@ def _axes(
             raise SpecError(
                 f"{scene.path} has {max(gsd_m):.3g} m per pixel, model {bundle.card.name!r} was "
                 f"trained at {wanted:g} m: enlarging it {max(x, y):.3g} times shows nothing new",
-                hint=f"--gsd {wanted:g} runs it on the pixels as they are",
+                hint=f"--scene-gsd {wanted:g} runs it on the pixels as they are",
             )
         # A difference within the tolerance is left alone, but a hair of rounding is not a reason
         # to fall outside it.
@@ -317,7 +317,7 @@ def _axes(
         origin = "model card"
         notices.append(
             f"{scene.path} has no CRS: taken at the model's {wanted:g} m per pixel; "
-            "--gsd says otherwise"
+            "--scene-gsd says otherwise"
         )
     value = [round(v, 4) for v in gsd_m] if gsd_m else wanted
     settings["gsd_m"] = Setting(value=value, origin=origin)

@@ -140,7 +140,7 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
     "impossible threshold": ({"threshold": "1.5"}, 2, "--threshold"),
     "empty scale": ({"scale": "5,5"}, 2, "--scale"),
     "half a scale": ({"scale": "5"}, 2, "--scale"),
-    "no size": ({"gsd": "0"}, 2, "--gsd"),
+    "no size": ({"gsd": "0"}, 2, "--scene-gsd"),
     "kind of probability": ({"probability_dtype": "int8"}, 2, "--probability-dtype"),
     "no such device": ({"device": "tpu"}, 2, "--device"),
     "GPU of a CPU backend": ({"device": "cuda", "backend": "onnx"}, 6, "--device cpu"),

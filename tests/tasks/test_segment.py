@@ -277,7 +277,7 @@ def test_photographs(
     target = tmp_path / f"mask{suffix}"
     notices: list[Any] = []
     segment(_spec(photo, output=target), report=notices.append)
-    assert any(isinstance(n, Notice) and "--gsd" in n.message for n in notices)
+    assert any(isinstance(n, Notice) and "--scene-gsd" in n.message for n in notices)
     with rasterio.open(photo) as source, rasterio.open(target) as found:
         np.testing.assert_array_equal(found.read(1), _expected(source.read(1), True))
         assert found.driver == ("PNG" if suffix == ".png" else "GTiff")
