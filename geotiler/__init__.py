@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from geotiler import errors, specs
+    from geotiler.tasks.classify import classify
     from geotiler.tasks.evaluate import evaluate
     from geotiler.tasks.render import render
     from geotiler.tasks.segment import segment
@@ -19,9 +20,19 @@ if TYPE_CHECKING:
     from geotiler.tasks.train import train
     from geotiler.tasks.vectorize import vectorize
 
-__all__ = ["errors", "evaluate", "render", "segment", "specs", "tile", "train", "vectorize"]
+__all__ = [
+    "classify",
+    "errors",
+    "evaluate",
+    "render",
+    "segment",
+    "specs",
+    "tile",
+    "train",
+    "vectorize",
+]
 
-_TASKS = frozenset({"evaluate", "render", "segment", "tile", "train", "vectorize"})
+_TASKS = frozenset({"classify", "evaluate", "render", "segment", "tile", "train", "vectorize"})
 
 
 def __getattr__(name: str) -> Any:

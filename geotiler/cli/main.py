@@ -11,7 +11,18 @@ from typing import Annotated, Any
 import typer
 
 from geotiler import __version__
-from geotiler.cli import data, demo, evaluate, models, render, segment, tile, train, vectorize
+from geotiler.cli import (
+    classify,
+    data,
+    demo,
+    evaluate,
+    models,
+    render,
+    segment,
+    tile,
+    train,
+    vectorize,
+)
 from geotiler.errors import GeotilerError
 
 app = typer.Typer(
@@ -53,6 +64,7 @@ def _root(
 app.command()(tile.tile)
 app.command()(segment.segment)
 app.command()(vectorize.vectorize)
+app.command()(classify.classify)
 app.command()(evaluate.evaluate)
 app.command()(train.train)
 app.command()(render.render)

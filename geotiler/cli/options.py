@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from geotiler.errors import SpecError
+from geotiler.specs import Scale
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")]
@@ -86,3 +87,21 @@ def tile_sides(text: str) -> tuple[int, int]:
     values = whole_numbers(text, "--tile", (1, 2))
     assert values is not None
     return values[0], values[-1]
+
+
+def scale(text: str | None) -> Scale | None:
+    """MIN,MAX of an option; None where it is absent or auto."""
+    if text is None or text == "auto":
+        return None
+    values = numbers(text, "--scale", (2, 2))
+    assert values is not None
+    return Scale(minimum=values[0], maximum=values[1])
+
+
+def flat(values: dict[str, Any], with_origin: bool) -> dict[str, Any]:
+    """A report with its settings as one line each: the value and where it came from, if asked."""
+    settings = values.pop("settings")
+    if with_origin:
+        for name, setting in settings.items():
+            values[name] = f"{setting['value']} ({setting['origin']})"
+    return values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -16,13 +16,14 @@ from geotiler.cli.options import (
     Verbose,
     bands_option,
     chosen_bands,
+    flat,
     metres_per_pixel,
-    numbers,
     overlap_option,
     scene_gsd_option,
     tile_sides,
 )
-from geotiler.specs import Backend, Scale, SegmentSpec
+from geotiler.cli.options import scale as read_scale
+from geotiler.specs import Backend, SegmentSpec
 
 
 def segment(
@@ -75,7 +76,7 @@ def segment(
         threshold=threshold,
         bands=chosen_bands(bands),
         gsd_m=metres_per_pixel(scene_gsd, "--scene-gsd"),
-        scale=_scale(scale),
+        scale=read_scale(scale),
         auto_scale=scale == "auto",
         backend=backend,
         device=device,
@@ -91,24 +92,7 @@ def segment(
     with reporter(quiet) as report:
         if dry_run:
             values = estimate(spec).as_dict()
-            emit(values if as_json else _flat(values, True), as_json, "geotiler segment would do")
+            emit(values if as_json else flat(values, True), as_json, "geotiler segment would do")
             return
         values = run(spec, report=report).as_dict()
-    emit(values if as_json else _flat(values, verbose), as_json, "geotiler segment")
-
-
-def _scale(text: str | None) -> Scale | None:
-    if text is None or text == "auto":
-        return None
-    values = numbers(text, "--scale", (2, 2))
-    assert values is not None
-    return Scale(minimum=values[0], maximum=values[1])
-
-
-def _flat(values: dict[str, Any], with_origin: bool) -> dict[str, Any]:
-    """Settings as one line each: the value, and where it came from if asked."""
-    settings = values.pop("settings")
-    if with_origin:
-        for name, setting in settings.items():
-            values[name] = f"{setting['value']} ({setting['origin']})"
-    return values
+    emit(values if as_json else flat(values, verbose), as_json, "geotiler segment")

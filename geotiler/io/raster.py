@@ -23,6 +23,7 @@ from rasterio.env import set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 
 from geotiler.core.geodesy import ground_gsd_m
+from geotiler.core.radiometry import spectral_name
 from geotiler.errors import InputError, SpecError
 from geotiler.specs import Window
 
@@ -36,6 +37,8 @@ TALLEST_BLOCK_PX = 2048
 """Taller blocks are not read whole: memory must not grow with a scene that is one block."""
 
 CLASSES_TAG = "GEOTILER_CLASSES"
+
+_COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
 _WARNINGS_LOCK = threading.RLock()
 
@@ -53,6 +56,8 @@ def quiet_about_georeferencing() -> Iterator[None]:
 
 
 def _is_local(path: str) -> bool:
+    if path.startswith("<"):  # a virtual raster, spelled out
+        return False
     return "://" not in path and not path.startswith("/vsi") and ":" not in path[2:]
 
 
@@ -73,6 +78,9 @@ class Scene:
         self.driver: str = dataset.driver
         self.block_shape: tuple[int, int] = dataset.block_shapes[0]
         self.descriptions: tuple[str | None, ...] = dataset.descriptions
+        self.offsets: tuple[float, ...] = dataset.offsets
+        """Physical value of each band = offset + scale · stored value."""
+        self.scales: tuple[float, ...] = dataset.scales
         self.tags: dict[str, str] = dataset.tags()
         self.files: tuple[str, ...] = tuple(dataset.files)
         """Everything it is read from: a virtual raster names its sources."""
@@ -114,6 +122,15 @@ class Scene:
         return ground_gsd_m(tuple(self.transform)[:6], self.crs, self.shape)
 
     @property
+    def overviews(self) -> tuple[int, ...]:
+        """By how much each overview of the first band is coarser, finest first."""
+        return tuple(int(factor) for factor in self._dataset.overviews(1))
+
+    def band_tags(self, band: int) -> dict[str, str]:
+        """What is written down about one band."""
+        return dict(self._dataset.tags(band))
+
+    @property
     def band_names(self) -> tuple[str | None, ...]:
         """Lower-case name of each band, from its description or its colour; None if it has none."""
         names: list[str | None] = []
@@ -122,9 +139,11 @@ class Scene:
         for description, colour, is_alpha in bands:
             if is_alpha:
                 names.append("alpha")
+            elif self.driver == "SENTINEL2" and colour in _COLOURS:
+                names.append(colour.name)  # its descriptions are sentences
             elif description:
-                names.append(description.strip().lower())
-            elif colour in (ColorInterp.red, ColorInterp.green, ColorInterp.blue):
+                names.append(spectral_name(description))
+            elif colour in _COLOURS:
                 names.append(colour.name)
             else:
                 names.append(None)
@@ -184,6 +203,22 @@ class Scene:
     def valid_mask(self, window: Window, bands: Sequence[int] | None = None) -> NDArray[np.bool_]:
         """Valid mask (row, col) of a window, True = valid; see `read_with_valid`."""
         return self.read_with_valid(window, bands)[1]
+
+    def coarse(self, bands: Sequence[int], side_px: int) -> NDArray[Any]:
+        """Stored values (band, row, col) of the whole scene at no more than `side_px` per side.
+
+        Nearest pixels, of overviews where there are any; otherwise the whole file is read.
+
+        Raises:
+            InputError: the file is truncated or damaged.
+        """
+        shape = tuple(min(length, side_px) for length in self.shape)
+        try:
+            values: NDArray[Any] = self._dataset.read(list(bands), out_shape=(len(bands), *shape))
+        except (RasterioError, OSError) as error:
+            whole = Window(row=0, col=0, height=self.height, width=self.width)
+            raise self._damaged(whole, error) from error
+        return values
 
     def coarse_valid(self, bands: Sequence[int], side_px: int = 1024) -> NDArray[np.bool_]:
         """Valid mask of the whole scene at no more than `side_px` per side, for estimates.
@@ -261,9 +296,18 @@ class Scene:
 class SceneReader:
     """Reads windows of one scene from any thread; each thread holds its own handle."""
 
-    def __init__(self, path: str, bands: Sequence[int]) -> None:
-        """Args: path: as `open_scene`. bands: what to read, counted from 1."""
+    def __init__(
+        self,
+        path: str,
+        bands: Sequence[int],
+        *,
+        name: str | None = None,
+        overview: int | None = None,
+    ) -> None:
+        """Args: path, name, overview: as `open_scene`. bands: what to read, counted from 1."""
         self._path = path
+        self._name = name
+        self._overview = overview
         self._bands = tuple(bands)
         self._local = threading.local()
         self._opened: list[Scene] = []
@@ -272,7 +316,7 @@ class SceneReader:
         """Values (band, row, col) and valid mask (row, col); see `Scene.read_with_valid`."""
         scene: Scene | None = getattr(self._local, "scene", None)
         if scene is None:
-            scene = open_scene(self._path)
+            scene = open_scene(self._path, name=self._name, overview=self._overview)
             self._local.scene = scene
             self._opened.append(scene)
         return scene.read_with_valid(window, self._bands)
@@ -287,14 +331,21 @@ def _rasterio_window(window: Window) -> rasterio.windows.Window:
     return rasterio.windows.Window(window.col, window.row, window.width, window.height)
 
 
-def open_scene(path: str) -> Scene:
+def open_scene(path: str, *, name: str | None = None, overview: int | None = None) -> Scene:
     """A raster that GDAL can open, by path or GDAL name.
+
+    Args:
+        path: path, GDAL name, or the XML of a virtual raster.
+        name: what messages call it; None: the path.
+        overview: open this overview, counted from 0, in place of the full resolution.
 
     Raises:
         InputError: it is missing, not a raster, damaged, or a container whose rasters have names
             of their own; these are listed.
     """
     path = str(path)
+    name = name or path
+    options = {} if overview is None else {"OVERVIEW_LEVEL": overview}
     try:
         if _is_local(path) and not Path(path).exists():
             raise InputError(f"no such file: {path}")
@@ -306,12 +357,12 @@ def open_scene(path: str) -> Scene:
         raise InputError(f"{path[:80]} cannot be opened: {error.strerror}") from error
     try:
         with quiet_about_georeferencing():
-            dataset = rasterio.open(path)
+            dataset = rasterio.open(path, **options)
         set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)  # in bytes; of the whole process
     except (RasterioIOError, RasterioError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise InputError(
-            f"{path} cannot be opened as a raster: {reason}",
+            f"{name} cannot be opened as a raster: {reason}",
             hint="geotiler reads what GDAL reads: GeoTIFF, JPEG 2000, VRT, PNG, JPEG, ...",
         ) from error
     if dataset.count == 0 or not dataset.dtypes:
@@ -319,13 +370,13 @@ def open_scene(path: str) -> Scene:
         dataset.close()
         listing = "; ".join(names[:12]) or "none"
         raise InputError(
-            f"{path} is a container without bands of its own; its rasters: {listing}",
+            f"{name} is a container without bands of its own; its rasters: {listing}",
             hint="name one of them as the scene",
         )
     if dataset.transform.determinant == 0:
         dataset.close()
-        raise InputError(f"{path} has pixels without extent: its geotransform is degenerate")
+        raise InputError(f"{name} has pixels without extent: its geotransform is degenerate")
     if any(dtype.startswith("complex") for dtype in dataset.dtypes):
         dataset.close()
-        raise InputError(f"{path} holds complex numbers ({dataset.dtypes[0]}), expected real ones")
-    return Scene(path, dataset)
+        raise InputError(f"{name} holds complex numbers ({dataset.dtypes[0]}), expected real ones")
+    return Scene(name, dataset)
