@@ -182,6 +182,19 @@ def check_bands(bands: tuple[int, ...] | None) -> None:
         raise SpecError(f"bands are counted from 1, got {min(bands)}", hint="try --bands 1,2,3")
 
 
+class Regularize(enum.StrEnum):
+    """How outlines are drawn."""
+
+    NONE = "none"
+    """Simplified only."""
+    RIGHT_ANGLES = "right-angles"
+    """Walls along a building's own direction, square to it, and at 45° where they really are."""
+    ANY_ANGLE = "any-angle"
+    """Besides, walls of any other direction."""
+    AUTO = "auto"
+    """Right angles, else circles, else any angle: what fits."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VectorizeSpec:
     """One mask to one set of polygons."""
