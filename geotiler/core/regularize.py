@@ -60,6 +60,8 @@ class Status(enum.IntEnum):
     ANY_ANGLE = 2
     """Some walls have directions of their own."""
     CIRCLE = 3
+    CUT = 4
+    """Any of these, cut back where it would have covered a neighbour."""
 
     @property
     def label(self) -> str:
