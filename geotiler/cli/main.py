@@ -90,13 +90,16 @@ def main(arguments: list[str] | None = None) -> int:
     except GeotilerError as error:
         _maybe_raise(error)
         return _say(str(error), error.exit_code)
+    except SystemExit as error:  # the parser's answer to a reader of stdout that left, as `head`
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        return _left()
     except KeyboardInterrupt:
         return _say("interrupted", 130)
     except MemoryError:
         return _say("not enough memory (try a smaller --tile or --batch 1)", 6)
-    except BrokenPipeError:  # the reader of stdout left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    except BrokenPipeError:
+        return _left()
     except OSError as error:  # what tasks do not translate is the standard output's
         if error.errno == errno.ENOSPC:
             return _say("standard output cannot be written: no space left", 4)
@@ -113,6 +116,12 @@ def main(arguments: list[str] | None = None) -> int:
         _maybe_raise(error)
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return _say(f"a defect of geotiler: {reason} (GEOTILER_TRACEBACK=1 shows where)", 1)
+
+
+def _left() -> int:
+    """Exit code when nobody reads stdout any more; what is still buffered goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
+    return 141
 
 
 def _usage(error: Any) -> str:

@@ -51,7 +51,7 @@ class TracedObjects:
         """Objects that reach the last row given."""
         stream = self._stream
         return Unfinished(
-            bounds=stream.open_bounds_px.astype(np.float64),
+            bounds=stream.open_bounds().astype(np.float64),
             area_px=stream.open_area_px.astype(np.float64),
         )
 

@@ -180,6 +180,7 @@ class PolygonStream:
         self._run_part: Ints = np.empty(0, np.int64)
         self._sides = Sides.none()
         self._open: list[list[_Piece]] = []
+        self._open_bounds: Ints = np.empty((0, 4), np.int64)
 
     def add_strip(self, classes: npt.NDArray[np.uint8]) -> Iterator[Outlines]:
         """Features completed by the next rows; 0 is background, any other value a class.
@@ -198,14 +199,15 @@ class PolygonStream:
         yield self._add_block(np.zeros((1, self._width), np.uint8))
 
     @property
-    def open_bounds_px(self) -> Ints:
-        """(n, 4): left, top, right, bottom so far of each feature that is not complete."""
-        found = np.empty((len(self._open), 4), np.int64)
-        for index, pieces in enumerate(self._open):
-            segments = Segments.concatenate([piece.segments for piece in pieces])
-            ends = np.concatenate([segments.tail, segments.head])
-            found[index] = ends.min(), segments.y.min(), ends.max(), self._row
-        return found
+    def row(self) -> int:
+        """Rows that were given so far; features beyond them are not known."""
+        return self._row
+
+    def open_bounds(self) -> Ints:
+        """(n, 4): left, top, right, bottom that each feature still open has so far."""
+        bounds = self._open_bounds.copy()
+        bounds[:, 3] = self._row
+        return bounds
 
     @property
     def open_area_px(self) -> Ints:
@@ -293,7 +295,27 @@ class PolygonStream:
             if any(map(len, positions)):
                 target.append(piece.select(*positions))
         self._open = still
+        self._open_bounds = self._bounds_of(piece, index, carried, is_open, owners[0])
         return _outlines(pieces, np.concatenate(owner), self._eight)
+
+    def _bounds_of(
+        self, piece: _Piece, index: Ints, carried: Ints, is_open: Bools, owner: Ints
+    ) -> Ints:
+        """(n, 4): left, top, right, bottom of the open components after a block."""
+        count = int(is_open.sum())
+        low = np.full((count, 2), np.iinfo(np.int64).max)
+        high = np.full((count, 2), np.iinfo(np.int64).min)
+        known = is_open[carried]
+        np.minimum.at(low, index[carried[known]], self._open_bounds[known, :2])
+        np.maximum.at(high, index[carried[known]], self._open_bounds[known, 2:])
+        mine = is_open[owner]
+        group = index[owner[mine]]
+        tail, head, y = (
+            each[mine] for each in (piece.segments.tail, piece.segments.head, piece.segments.y)
+        )
+        np.minimum.at(low, group, np.stack([np.minimum(tail, head), y], axis=1).astype(np.int64))
+        np.maximum.at(high, group, np.stack([np.maximum(tail, head), y], axis=1).astype(np.int64))
+        return np.hstack([low, high])
 
 
 def _grouped(index: Ints, is_open: Bools, owner: Ints) -> list[Ints]:
