@@ -261,9 +261,12 @@ class Scene:
 class SceneReader:
     """Reads windows of one scene from any thread; each thread holds its own handle."""
 
-    def __init__(self, path: str, bands: Sequence[int]) -> None:
-        """Args: path: as `open_scene`. bands: what to read, counted from 1."""
+    def __init__(
+        self, path: str, bands: Sequence[int], drivers: Sequence[str] | None = None
+    ) -> None:
+        """Args: path, drivers: as `open_scene`. bands: what to read, counted from 1."""
         self._path = path
+        self._drivers = drivers
         self._bands = tuple(bands)
         self._local = threading.local()
         self._opened: list[Scene] = []
@@ -272,7 +275,7 @@ class SceneReader:
         """Values (band, row, col) and valid mask (row, col); see `Scene.read_with_valid`."""
         scene: Scene | None = getattr(self._local, "scene", None)
         if scene is None:
-            scene = open_scene(self._path)
+            scene = open_scene(self._path, self._drivers)
             self._local.scene = scene
             self._opened.append(scene)
         return scene.read_with_valid(window, self._bands)
@@ -287,8 +290,13 @@ def _rasterio_window(window: Window) -> rasterio.windows.Window:
     return rasterio.windows.Window(window.col, window.row, window.width, window.height)
 
 
-def open_scene(path: str) -> Scene:
+def open_scene(path: str, drivers: Sequence[str] | None = None) -> Scene:
     """A raster that GDAL can open, by path or GDAL name.
+
+    Args:
+        path: what to open.
+        drivers: GDAL drivers that may open it; None: all. Files of strangers should not be given
+            to drivers that follow references to other files, as VRT does.
 
     Raises:
         InputError: it is missing, not a raster, damaged, or a container whose rasters have names
@@ -306,7 +314,7 @@ def open_scene(path: str) -> Scene:
         raise InputError(f"{path[:80]} cannot be opened: {error.strerror}") from error
     try:
         with quiet_about_georeferencing():
-            dataset = rasterio.open(path)
+            dataset = rasterio.open(path, driver=None if drivers is None else list(drivers))
         set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)  # in bytes; of the whole process
     except (RasterioIOError, RasterioError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
