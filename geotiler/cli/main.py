@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from geotiler import __version__
-from geotiler.cli import demo, evaluate, models, render, segment, tile, train, vectorize
+from geotiler.cli import demo, evaluate, models, render, segment, serve, tile, train, vectorize
 from geotiler.errors import GeotilerError
 
 app = typer.Typer(
@@ -57,6 +57,7 @@ app.command()(evaluate.evaluate)
 app.command()(train.train)
 app.command()(render.render)
 app.command()(demo.demo)
+app.command()(serve.serve)
 app.add_typer(models.app, name="models")
 
 

@@ -18,6 +18,7 @@ import rasterio.windows
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.env import set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
@@ -290,6 +291,23 @@ def _rasterio_window(window: Window) -> rasterio.windows.Window:
     return rasterio.windows.Window(window.col, window.row, window.width, window.height)
 
 
+def opened_by(path: str, drivers: Sequence[str] | None) -> rasterio.DatasetReader:
+    """A dataset opened by the first of some GDAL drivers that knows it; None: by any.
+
+    Raises:
+        RasterioIOError: none of them can open it; what is told is why the one that knows it cannot.
+    """
+    if drivers is None:
+        return rasterio.open(path)
+    failures: list[RasterioIOError] = []
+    for driver in drivers:
+        try:
+            return rasterio.open(path, driver=driver)
+        except RasterioIOError as error:
+            failures.append(error)
+    raise next((e for e in failures if "not recognized" not in str(e)), failures[0])
+
+
 def open_scene(path: str, drivers: Sequence[str] | None = None) -> Scene:
     """A raster that GDAL can open, by path or GDAL name.
 
@@ -314,13 +332,14 @@ def open_scene(path: str, drivers: Sequence[str] | None = None) -> Scene:
         raise InputError(f"{path[:80]} cannot be opened: {error.strerror}") from error
     try:
         with quiet_about_georeferencing():
-            dataset = rasterio.open(path, driver=None if drivers is None else list(drivers))
+            dataset = opened_by(path, drivers)
         set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)  # in bytes; of the whole process
     except (RasterioIOError, RasterioError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise InputError(
             f"{path} cannot be opened as a raster: {reason}",
-            hint="geotiler reads what GDAL reads: GeoTIFF, JPEG 2000, VRT, PNG, JPEG, ...",
+            hint="expected a file that GDAL reads with one of its drivers: "
+            + ("GTiff, JP2OpenJPEG, VRT, PNG, JPEG, ..." if drivers is None else ", ".join(drivers)),
         ) from error
     if dataset.count == 0 or not dataset.dtypes:
         names = dataset.subdatasets
@@ -336,4 +355,11 @@ def open_scene(path: str, drivers: Sequence[str] | None = None) -> Scene:
     if any(dtype.startswith("complex") for dtype in dataset.dtypes):
         dataset.close()
         raise InputError(f"{path} holds complex numbers ({dataset.dtypes[0]}), expected real ones")
-    return Scene(path, dataset)
+    try:
+        return Scene(path, dataset)
+    except (CPLE_BaseError, RasterioError) as error:  # its header points beyond its end
+        dataset.close()
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"{path} cannot be read: {reason}", hint="the file may be truncated or damaged"
+        ) from error

@@ -173,9 +173,7 @@ def _check_formats(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> None:
         )
 
 
-def _planned(
-    spec: SegmentSpec, bundle: Bundle, scene: Scene, networks: Networks
-) -> SegmentPlan:
+def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene, networks: Networks) -> SegmentPlan:
     notices: list[str] = []
     settings: dict[str, Setting] = {}
     card = bundle.card
