@@ -17,8 +17,8 @@ import rasterio
 import rasterio.windows
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio.crs import CRS
 from rasterio._err import CPLE_BaseError
+from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.env import set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
@@ -339,7 +339,9 @@ def open_scene(path: str, drivers: Sequence[str] | None = None) -> Scene:
         raise InputError(
             f"{path} cannot be opened as a raster: {reason}",
             hint="expected a file that GDAL reads with one of its drivers: "
-            + ("GTiff, JP2OpenJPEG, VRT, PNG, JPEG, ..." if drivers is None else ", ".join(drivers)),
+            + (
+                "GTiff, JP2OpenJPEG, VRT, PNG, JPEG, ..." if drivers is None else ", ".join(drivers)
+            ),
         ) from error
     if dataset.count == 0 or not dataset.dtypes:
         names = dataset.subdatasets
