@@ -122,6 +122,8 @@ class SegmentSpec:
     """Path or GDAL name of the raster."""
     output: Path
     """Mask to write: .tif (Cloud-Optimized GeoTIFF) or .png."""
+    drivers: tuple[str, ...] | None = None
+    """GDAL drivers that may open the scene; None: all."""
     model: str = "buildings"
     """Name of a shipped model, a model folder, or an ONNX file beside its card.json."""
     tile_px: tuple[int, int] | None = None

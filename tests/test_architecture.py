@@ -23,7 +23,7 @@ BELOW: dict[str, set[str]] = {
     "engines": {"core"},
     "training": {"core", "models"},
     "tasks": {"core", "io", "models", "engines", "training"},
-    "cli": {"core", "io", "models", "engines", "training", "tasks"},
+    "cli": {"core", "io", "models", "engines", "training", "tasks", "service"},
     "service": {"core", "io", "models", "engines", "training", "tasks"},
 }
 """Layer → the layers that it may import, besides itself and the base modules."""
@@ -42,8 +42,9 @@ HOMES: dict[str, set[str]] = {
         "training": "hydra omegaconf lightning torchmetrics",
         "training io": "matplotlib",
         "training models": "mlflow wandb comet_ml",
-        "cli": "typer rich tqdm",
-        "service": "fastapi uvicorn starlette prometheus_client",
+        "cli": "typer rich tqdm pydantic_settings",
+        "service": "fastapi uvicorn starlette prometheus_client sqlalchemy anyio",
+        "service cli": "pydantic",
         # Nowhere: typer brings its own click, rasterio and pyogrio bring GDAL, weights are
         # safetensors and ONNX.
         "": "click osgeo fiona pickle",

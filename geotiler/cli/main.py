@@ -19,6 +19,7 @@ from geotiler.cli import (
     models,
     render,
     segment,
+    serve,
     tile,
     train,
     vectorize,
@@ -69,6 +70,7 @@ app.command()(evaluate.evaluate)
 app.command()(train.train)
 app.command()(render.render)
 app.command()(demo.demo)
+app.command()(serve.serve)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from geotiler.errors import InputError
 from geotiler.io.label_polygons import PolygonLabels, in_pixels, is_polygonal
 from geotiler.io.label_source import frame_of
 from geotiler.io.outputs import replacing
-from geotiler.io.raster import CACHE_BYTES, open_scene
+from geotiler.io.raster import CACHE_BYTES, open_scene, opened_by
 from geotiler.io.vector import read_features
 from geotiler.specs import Window
 
@@ -47,7 +48,12 @@ def raster_shape(path: str) -> tuple[int, int]:
 
 
 def read_reduced(
-    path: str, shape: tuple[int, int], *, window: Window | None = None, categories: bool = False
+    path: str,
+    shape: tuple[int, int],
+    *,
+    window: Window | None = None,
+    categories: bool = False,
+    drivers: Sequence[str] | None = None,
 ) -> Reduced:
     """At most three bands of a raster, or of a window of it, resampled to a shape.
 
@@ -56,13 +62,14 @@ def read_reduced(
         shape: (height, width) to read at; overviews are used where the file has them.
         window: part of the raster; None reads all of it.
         categories: pick the nearest pixel, for class ids, instead of the mean.
+        drivers: GDAL drivers that may open it; None: all.
 
     Raises:
         InputError: the raster cannot be read.
     """
     resampling = Resampling.nearest if categories else Resampling.average
     try:
-        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), rasterio.open(path) as dataset:
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), opened_by(path, drivers) as dataset:
             part = window or Window(row=0, col=0, height=dataset.height, width=dataset.width)
             area = RasterWindow(part.col, part.row, part.width, part.height)
             indexes = list(range(1, min(dataset.count, 3) + 1))

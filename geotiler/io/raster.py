@@ -17,6 +17,7 @@ import rasterio
 import rasterio.windows
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.env import set_gdal_config
@@ -303,11 +304,13 @@ class SceneReader:
         *,
         name: str | None = None,
         overview: int | None = None,
+        drivers: Sequence[str] | None = None,
     ) -> None:
-        """Args: path, name, overview: as `open_scene`. bands: what to read, counted from 1."""
+        """Args: path and the rest: as `open_scene`. bands: what to read, counted from 1."""
         self._path = path
         self._name = name
         self._overview = overview
+        self._drivers = drivers
         self._bands = tuple(bands)
         self._local = threading.local()
         self._opened: list[Scene] = []
@@ -316,7 +319,9 @@ class SceneReader:
         """Values (band, row, col) and valid mask (row, col); see `Scene.read_with_valid`."""
         scene: Scene | None = getattr(self._local, "scene", None)
         if scene is None:
-            scene = open_scene(self._path, name=self._name, overview=self._overview)
+            scene = open_scene(
+                self._path, name=self._name, overview=self._overview, drivers=self._drivers
+            )
             self._local.scene = scene
             self._opened.append(scene)
         return scene.read_with_valid(window, self._bands)
@@ -331,13 +336,38 @@ def _rasterio_window(window: Window) -> rasterio.windows.Window:
     return rasterio.windows.Window(window.col, window.row, window.width, window.height)
 
 
-def open_scene(path: str, *, name: str | None = None, overview: int | None = None) -> Scene:
+def opened_by(path: str, drivers: Sequence[str] | None, **options: Any) -> rasterio.DatasetReader:
+    """A dataset opened by the first of some GDAL drivers that knows it; None: by any.
+
+    Raises:
+        RasterioIOError: none of them can open it; what is told is why the one that knows it cannot.
+    """
+    if drivers is None:
+        return rasterio.open(path, **options)
+    failures: list[RasterioIOError] = []
+    for driver in drivers:
+        try:
+            return rasterio.open(path, driver=driver, **options)
+        except RasterioIOError as error:
+            failures.append(error)
+    raise next((e for e in failures if "not recognized" not in str(e)), failures[0])
+
+
+def open_scene(
+    path: str,
+    *,
+    name: str | None = None,
+    overview: int | None = None,
+    drivers: Sequence[str] | None = None,
+) -> Scene:
     """A raster that GDAL can open, by path or GDAL name.
 
     Args:
         path: path, GDAL name, or the XML of a virtual raster.
         name: what messages call it; None: the path.
         overview: open this overview, counted from 0, in place of the full resolution.
+        drivers: GDAL drivers that may open it; None: all. Files of strangers should not be given
+            to drivers that follow references to other files, as VRT does.
 
     Raises:
         InputError: it is missing, not a raster, damaged, or a container whose rasters have names
@@ -357,13 +387,16 @@ def open_scene(path: str, *, name: str | None = None, overview: int | None = Non
         raise InputError(f"{path[:80]} cannot be opened: {error.strerror}") from error
     try:
         with quiet_about_georeferencing():
-            dataset = rasterio.open(path, **options)
+            dataset = opened_by(path, drivers, **options)
         set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)  # in bytes; of the whole process
     except (RasterioIOError, RasterioError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise InputError(
             f"{name} cannot be opened as a raster: {reason}",
-            hint="geotiler reads what GDAL reads: GeoTIFF, JPEG 2000, VRT, PNG, JPEG, ...",
+            hint="expected a file that GDAL reads with one of its drivers: "
+            + (
+                "GTiff, JP2OpenJPEG, VRT, PNG, JPEG, ..." if drivers is None else ", ".join(drivers)
+            ),
         ) from error
     if dataset.count == 0 or not dataset.dtypes:
         names = dataset.subdatasets
@@ -379,4 +412,11 @@ def open_scene(path: str, *, name: str | None = None, overview: int | None = Non
     if any(dtype.startswith("complex") for dtype in dataset.dtypes):
         dataset.close()
         raise InputError(f"{name} holds complex numbers ({dataset.dtypes[0]}), expected real ones")
-    return Scene(name, dataset)
+    try:
+        return Scene(name, dataset)
+    except (CPLE_BaseError, RasterioError) as error:  # its header points beyond its end
+        dataset.close()
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"{name} cannot be read: {reason}", hint="the file may be truncated or damaged"
+        ) from error

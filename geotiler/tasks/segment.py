@@ -24,7 +24,8 @@ from geotiler.engines.ordered import ordered_map
 from geotiler.io.parts import Parts
 from geotiler.io.raster import SceneReader, open_scene
 from geotiler.machine import peak_memory_bytes
-from geotiler.models.predictor import Predictor, open_predictor
+from geotiler.models.networks import FROM_DISK, Networks
+from geotiler.models.predictor import Predictor
 from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, StageStarted, silent
 from geotiler.reports import Report
 from geotiler.specs import SegmentSpec
@@ -83,21 +84,24 @@ class SegmentEstimate(Report):
     settings: dict[str, Any]
 
 
-def segment(spec: SegmentSpec, *, report: Reporter = silent) -> SegmentReport:
+def segment(
+    spec: SegmentSpec, *, report: Reporter = silent, networks: Networks = FROM_DISK
+) -> SegmentReport:
     """Segment one scene and write its mask.
 
     Args:
         spec: what to do.
         report: hears progress and notices.
+        networks: where models come from; whoever segments many scenes keeps them loaded.
 
     Raises:
         GeotilerError: see `plan_segment`; DeviceError where device or memory are not there. The
             target is absent or whole in every case.
     """
-    plan = plan_segment(spec)
+    plan = plan_segment(spec, networks)
     for notice in plan.notices:
         report(Notice(message=notice, warning=True))
-    predictor = _open_predictor(plan)
+    predictor = _open_predictor(plan, networks)
     backend = predictor.name
     started = time.perf_counter()
     counts = SweepCounts()
@@ -127,7 +131,7 @@ def estimate(spec: SegmentSpec) -> SegmentEstimate:
         GeotilerError: as `segment`, as far as it shows before the pixels are read.
     """
     plan = plan_segment(spec)
-    predictor = _open_predictor(plan)
+    predictor = _open_predictor(plan, FROM_DISK)
     card = plan.bundle.card
     tile = np.zeros((predictor.batch, len(card.bands), *plan.grid.tile_shape), np.float32)
     skipped = _about_skipped(plan)
@@ -157,7 +161,7 @@ def estimate(spec: SegmentSpec) -> SegmentEstimate:
 
 def _about_skipped(plan: SegmentPlan) -> int:
     """Windows without a valid pixel in a coarse view of the scene."""
-    with open_scene(plan.spec.scene) as scene:
+    with open_scene(plan.spec.scene, drivers=plan.spec.drivers) as scene:
         valid = scene.coarse_valid(plan.bands)
     down, right = (
         coarse / network for coarse, network in zip(valid.shape, plan.grid.shape, strict=True)
@@ -171,9 +175,9 @@ def _about_skipped(plan: SegmentPlan) -> int:
     )
 
 
-def _open_predictor(plan: SegmentPlan) -> Predictor:
+def _open_predictor(plan: SegmentPlan, networks: Networks) -> Predictor:
     spec = plan.spec
-    return open_predictor(
+    return networks.predictor(
         plan.bundle,
         backend=spec.backend,
         device=spec.device,
@@ -204,7 +208,7 @@ def _swept(
     report: Reporter,
 ) -> Iterator[FinishedRows]:
     """Finished rows of one panel; reading runs ahead of the network in a thread."""
-    with closing(SceneReader(plan.spec.scene, plan.bands)) as reader:
+    with closing(SceneReader(plan.spec.scene, plan.bands, drivers=plan.spec.drivers)) as reader:
         chunks = ordered_map(reader, plan.chunks(columns), threads=1, ahead=2)
         with closing(chunks):
             yield from sweep(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from geotiler.core.grid import Grid, fitted_tile
+from geotiler.core.grid import Grid
 from geotiler.core.resample import Axis
 from geotiler.core.sweep import Columns, SweepPlan, swept_columns
 from geotiler.errors import OutputError, SpecError
@@ -17,7 +17,7 @@ from geotiler.io.parts import RasterLayout, raster_driver
 from geotiler.io.raster import Scene, open_scene
 from geotiler.io.scene_values import bands_for, measured_scale
 from geotiler.models.bundle import Bundle
-from geotiler.models.registry import find_model
+from geotiler.models.networks import FROM_DISK, Networks
 from geotiler.reports import Setting
 from geotiler.specs import MASK_NODATA, PROBABILITY_STEPS, Scale, SegmentSpec, Window
 
@@ -103,7 +103,7 @@ class SegmentPlan:
         )
 
 
-def plan_segment(spec: SegmentSpec) -> SegmentPlan:
+def plan_segment(spec: SegmentSpec, networks: Networks = FROM_DISK) -> SegmentPlan:
     """The plan of one run, with every check that needs no pixel, cheapest first.
 
     Raises:
@@ -113,15 +113,15 @@ def plan_segment(spec: SegmentSpec) -> SegmentPlan:
         SpecError: a setting does not fit scene or model.
     """
     _check_outputs(spec)
-    with open_scene(spec.scene) as scene:
-        bundle = find_model(spec.model)
+    with open_scene(spec.scene, drivers=spec.drivers) as scene:
+        bundle = networks.bundle(spec.model)
         if bundle.card.task != "segmentation":
             raise SpecError(
                 f"model {bundle.card.name!r} does {bundle.card.task}, expected segmentation",
                 hint="geotiler models list shows what each does",
             )
         _check_formats(spec, bundle, scene)
-        return _planned(spec, bundle, scene)
+        return _planned(spec, bundle, scene, networks)
 
 
 def _check_outputs(spec: SegmentSpec) -> None:
@@ -160,14 +160,14 @@ def _check_formats(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> None:
         )
 
 
-def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> SegmentPlan:
+def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene, networks: Networks) -> SegmentPlan:
     notices: list[str] = []
     settings: dict[str, Setting] = {}
     card = bundle.card
     bands = _bands(spec, bundle, scene, settings)
     scale = _scale(spec, bundle, scene, bands, settings, notices)
     axes = _axes(spec, bundle, scene, settings, notices)
-    grid = _grid(spec, bundle, (axes[0].target_px, axes[1].target_px), settings)
+    grid = _grid(spec, bundle, (axes[0].target_px, axes[1].target_px), settings, networks)
     threshold = _threshold(spec, bundle, settings)
     # Twice the pixels: parts and the finished file exist together for a moment. Masks compress
     # to a few percent, so this is a bound for the worst of them.
@@ -270,12 +270,16 @@ def _axes(
 
 
 def _grid(
-    spec: SegmentSpec, bundle: Bundle, shape: tuple[int, int], settings: dict[str, Setting]
+    spec: SegmentSpec,
+    bundle: Bundle,
+    shape: tuple[int, int],
+    settings: dict[str, Setting],
+    networks: Networks,
 ) -> Grid:
     overlap_px = spec.overlap_px if spec.overlap_px is not None else bundle.card.overlap_px
     # Both the specification's multiple of 32 and what the network asks for.
     multiple_px = math.lcm(32, bundle.card.stride_of_network)
-    tile = spec.tile_px or fitted_tile(shape, overlap_px, multiple_px)
+    tile = spec.tile_px or networks.tile_shape(shape, overlap_px, multiple_px)
     settings["tile_px"] = Setting(value=list(tile), origin="flag" if spec.tile_px else "scene")
     settings["overlap_px"] = Setting(
         value=overlap_px, origin="model card" if spec.overlap_px is None else "flag"

@@ -20,6 +20,7 @@ from rio_cogeo.cogeo import cog_validate
 from geotiler.errors import GeotilerError, InputError, OutputError, SpecError
 from geotiler.models.bundle import Bundle
 from geotiler.models.card import ClassInfo, ModelCard
+from geotiler.models.networks import FROM_DISK
 from geotiler.progress import Notice, StageAdvanced, StageStarted
 from geotiler.specs import Scale, SegmentSpec
 from geotiler.tasks import segment as task
@@ -66,8 +67,8 @@ def use_model(
             model.batch = batch or 1
             return model
 
-        monkeypatch.setattr(segment_plan, "find_model", lambda name: model.bundle)
-        monkeypatch.setattr(task, "open_predictor", opened)
+        monkeypatch.setattr(FROM_DISK, "bundle", lambda name: model.bundle)
+        monkeypatch.setattr(FROM_DISK, "predictor", opened)
         return model
 
     return use
