@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -94,10 +94,10 @@ def segment(
     with reporter(quiet) as report:
         if dry_run:
             values = estimate(spec).as_dict()
-            emit(values if as_json else _flat(values, True), as_json, "geotiler segment would do")
+            emit(values, as_json, "geotiler segment would do", detailed=True)
             return
         values = run(spec, report=report).as_dict()
-    emit(values if as_json else _flat(values, verbose), as_json, "geotiler segment")
+    emit(values, as_json, "geotiler segment")
 
 
 def _tile(text: str) -> tuple[int, int] | None:
@@ -114,12 +114,3 @@ def _scale(text: str | None) -> Scale | None:
     values = numbers(text, "--scale", (2, 2))
     assert values is not None
     return Scale(minimum=values[0], maximum=values[1])
-
-
-def _flat(values: dict[str, Any], with_origin: bool) -> dict[str, Any]:
-    """Settings as one line each: the value, and where it came from if asked."""
-    settings = values.pop("settings")
-    if with_origin:
-        for name, setting in settings.items():
-            values[name] = f"{setting['value']} ({setting['origin']})"
-    return values

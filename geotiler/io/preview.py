@@ -34,20 +34,12 @@ class Reduced:
     valid: NDArray[np.bool_]
     """(row, col), True where every band has data."""
     transform: Affine
-    """Of the coarser grid."""
+    """Of the coarser grid; from its pixels to those of the raster where that has no CRS."""
     crs: Any
-
-
-def raster_shape(path: str) -> tuple[int, int]:
-    """(height, width) of a raster.
-
-    Raises: InputError: not a readable raster.
-    """
-    try:
-        with rasterio.open(path) as dataset:
-            return dataset.height, dataset.width
-    except RasterioIOError as error:
-        raise InputError(f"cannot read {path}: {error}") from error
+    window: Window
+    """The part of the raster."""
+    scene_shape: tuple[int, int]
+    """(height, width) of the whole raster."""
 
 
 def read_reduced(
@@ -76,14 +68,23 @@ def read_reduced(
                 indexes, window=area, out_shape=shape, resampling=Resampling.nearest
             )
             step = Affine.scale(part.width / shape[1], part.height / shape[0])
-            transform = dataset.transform @ Affine.translation(part.col, part.row) @ step
+            base = dataset.transform if dataset.crs else Affine.identity()
+            transform = base @ Affine.translation(part.col, part.row) @ step
             crs = dataset.crs
+            scene_shape = dataset.height, dataset.width
     except RasterioIOError as error:
         raise InputError(f"cannot read {path}: {error}") from error
     valid = (masks > 0).all(axis=0)
     if np.issubdtype(bands.dtype, np.floating):
         valid &= np.isfinite(bands).all(axis=0)
-    return Reduced(bands=bands, valid=valid, transform=transform, crs=crs)
+    return Reduced(
+        bands=bands,
+        valid=valid,
+        transform=transform,
+        crs=crs,
+        window=part,
+        scene_shape=scene_shape,
+    )
 
 
 def burned(path: str, like: Reduced) -> NDArray[np.bool_]:
@@ -100,6 +101,13 @@ def burned(path: str, like: Reduced) -> NDArray[np.bool_]:
         return np.zeros(like.valid.shape, np.bool_)
     inside = rasterize(shapes, like.valid.shape, transform=like.transform, dtype="uint8")
     return np.asarray(inside, np.bool_)
+
+
+def drawn_areas(shapes: NDArray[np.object_], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """(row, col) True where polygons in pixels of the picture cover the centre of a pixel."""
+    if len(shapes) == 0:
+        return np.zeros(shape, np.bool_)
+    return np.asarray(rasterize(shapes, shape, dtype="uint8"), np.bool_)
 
 
 def write_png(path: Path, image: NDArray[np.uint8], *, overwrite: bool = False) -> None:

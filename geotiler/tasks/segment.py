@@ -28,6 +28,7 @@ from geotiler.models.predictor import Predictor, open_predictor
 from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, StageStarted, silent
 from geotiler.reports import Report
 from geotiler.specs import SegmentSpec
+from geotiler.tasks.segment_calibration import calibrated
 from geotiler.tasks.segment_plan import SegmentPlan, plan_segment
 
 
@@ -73,7 +74,7 @@ class SegmentEstimate(Report):
     computed_share: float
     """Pixels of all windows over pixels of the scene at the network's resolution."""
     seconds: float
-    """Windows that are not skipped, times the measured time of one."""
+    """Windows that are not skipped times the measured time of one, and pixels times theirs."""
     memory_bytes: int
     """Peak so far, with the network loaded and run, plus the rows held while sweeping."""
     disk_bytes: int
@@ -81,6 +82,8 @@ class SegmentEstimate(Report):
     backend: str
     model: str
     settings: dict[str, Any]
+    notices: tuple[str, ...]
+    """What a run would warn of."""
 
 
 def segment(spec: SegmentSpec, *, report: Reporter = silent) -> SegmentReport:
@@ -120,26 +123,29 @@ def segment(spec: SegmentSpec, *, report: Reporter = silent) -> SegmentReport:
     return _report(plan, counts, class_px, seconds, backend)
 
 
-def estimate(spec: SegmentSpec) -> SegmentEstimate:
-    """What `segment` would do, after loading the model and timing one window; writes nothing.
+def estimate(spec: SegmentSpec, *, will_write: bool = True) -> SegmentEstimate:
+    """What `segment` would do, after loading the model and two seconds of trying it.
+
+    Writes nothing.
+
+    Args:
+        spec: what would be done.
+        will_write: check the outputs too; False to ask about the scene alone.
 
     Raises:
         GeotilerError: as `segment`, as far as it shows before the pixels are read.
     """
-    plan = plan_segment(spec)
+    plan = plan_segment(spec, will_write=will_write)
     predictor = _open_predictor(plan)
     card = plan.bundle.card
-    tile = np.zeros((predictor.batch, len(card.bands), *plan.grid.tile_shape), np.float32)
     skipped = _about_skipped(plan)
-    predictor(tile)
-    started = time.perf_counter()
-    predictor(tile)
-    seconds = (time.perf_counter() - started) / predictor.batch * (plan.windows - skipped)
+    pace = calibrated(plan, predictor)
+    pixels = plan.shape[0] * plan.shape[1]
+    seconds = (plan.windows - skipped) * pace.window_s + pixels * pace.pixel_s
     width = max(last - first for first, last in (panel.network for panel in plan.panels))
     rows = plan.grid.tile_shape[0] * width
     value_bytes = 4 if any(axis.ratio != 1 for axis in plan.axes) else 1
     held = rows * (4 * len(card.classes) + value_bytes * len(card.bands))
-    pixels = plan.shape[0] * plan.shape[1]
     return SegmentEstimate(
         scene=spec.scene,
         shape=plan.shape,
@@ -152,6 +158,7 @@ def estimate(spec: SegmentSpec) -> SegmentEstimate:
         backend=predictor.name,
         model=f"{card.name} {card.version}",
         settings=_settings(plan),
+        notices=plan.notices,
     )
 
 
