@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,8 +76,9 @@ def read_mask(path: str, like: Reduced) -> MaskLayer:
     """
     with open_scene(path) as opened:
         rule = label_rule(opened)
-        names, same_grid = opened.class_names, opened.shape == like.scene_shape
-    values, valid, table = _read_onto(path, like, as_it_is=same_grid)
+        names, table = opened.class_names, opened.class_colours
+        same_grid = opened.shape == like.scene_shape
+    values, valid = _read_onto(path, like, as_it_is=same_grid)
     ids = rule.apply(values, valid)
     present = [int(each) for each in np.unique(ids) if 0 < each < MASK_NODATA]
     drawn = sorted({*present, *(key for key in names if 0 < key < MASK_NODATA)})
@@ -94,16 +94,15 @@ def read_mask(path: str, like: Reduced) -> MaskLayer:
 
 def _read_onto(
     path: str, like: Reduced, *, as_it_is: bool
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_], dict[int, Colour]]:
-    """Values and valid mask (row, col) on the picture's grid, and the file's colour table."""
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Values and valid mask (row, col) on the picture's grid."""
     shape = like.valid.shape
     try:
         with quiet_about_georeferencing(), rasterio.open(path) as dataset:
-            table = _colour_table(dataset)
             if as_it_is or (dataset.crs is None and like.crs is None):
                 part = _same_part(dataset, like)
                 options = {"window": part, "out_shape": shape, "resampling": Resampling.nearest}
-                return dataset.read(1, **options), dataset.read_masks(1, **options) > 0, table
+                return dataset.read(1, **options), dataset.read_masks(1, **options) > 0
             if dataset.crs is None or like.crs is None:
                 raise InputError(f"only one of {path} and its scene has a CRS", hint=_ELSEWHERE)
             _check_place(path, dataset, like)
@@ -112,7 +111,7 @@ def _read_onto(
                 resampling=Resampling.nearest, nodata=MASK_NODATA,
             ) as warped:  # fmt: skip
                 values = warped.read(1)
-                return values, (warped.read_masks(1) > 0) & (values != MASK_NODATA), table
+                return values, (warped.read_masks(1) > 0) & (values != MASK_NODATA)
     except RasterioError as error:
         raise InputError(f"cannot read {path}: {error}") from error
 
@@ -138,16 +137,6 @@ def _check_place(path: str, dataset: Any, like: Reduced) -> None:
     )
     if apart:
         raise InputError(f"{path} does not touch the scene", hint=_ELSEWHERE)
-
-
-def _colour_table(dataset: Any) -> dict[int, Colour]:
-    with suppress(ValueError):  # rasterio's way to say that there is none
-        return {
-            key: (red, green, blue)
-            for key, (red, green, blue, alpha) in dataset.colormap(1).items()
-            if alpha and (red, green, blue) != (0, 0, 0)
-        }
-    return {}
 
 
 def read_vectors(

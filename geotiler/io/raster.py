@@ -159,6 +159,15 @@ class Scene:
         except (ValueError, AttributeError):
             return {}
 
+    @property
+    def class_colours(self) -> dict[int, tuple[int, int, int]]:
+        """Colours of class ids, from the first band's colour table; empty if there is none."""
+        try:
+            table = self._dataset.colormap(1)
+        except ValueError:  # rasterio's way to say so
+            return {}
+        return {key: colour[:3] for key, colour in table.items() if colour[3] and any(colour[:3])}
+
     def check_bands(self, bands: Sequence[int]) -> None:
         """Raises: SpecError: a band is not in the file."""
         for band in bands:

@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from geotiler.core.qgis_style import Kind, is_own_style
+from geotiler.core.overlay import PALETTE
+from geotiler.core.qgis_style import Kind, StyledClass, is_own_style
+from geotiler.specs import MASK_NODATA
 
 SUFFIX = ".qml"
+
+
+def styled_classes(
+    names: Mapping[int, str], colours: Mapping[int, tuple[int, int, int]]
+) -> tuple[StyledClass, ...]:
+    """How polygons of a mask's classes are shown, by the value of their attribute `class`.
+
+    Args:
+        names: of the mask's class ids; the background has no polygons.
+        colours: of its colour table; a class without one takes one of `core.overlay.PALETTE`.
+    """
+    shown = sorted(key for key in names if 0 < key < MASK_NODATA)
+    return tuple(
+        StyledClass(
+            value=names[key],
+            name=names[key],
+            color="#{:02x}{:02x}{:02x}".format(*colours.get(key, PALETTE[index % len(PALETTE)])),
+        )
+        for index, key in enumerate(shown)
+    )
 
 
 def save_style(qml: str, kind: Kind, target: Path, temporary: Path) -> bool:
