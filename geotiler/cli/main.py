@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from geotiler import __version__
 from geotiler.cli import (
+    completion,
     demo,
     evaluate,
     info,
@@ -88,6 +89,8 @@ for _verb in (
 ):
     app.command()(shared(_verb))
 app.add_typer(models.app, name="models")
+app.command()(completion.completion)
+app.command()(completion.man)
 
 
 def run(arguments: list[str] | None = None) -> None:
@@ -100,6 +103,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     Set GEOTILER_TRACEBACK=1 to see where an error came from.
     """
+    if "_GEOTILER_COMPLETE" in os.environ:  # a shell asks what may follow
+        from typer.completion import completion_init
+
+        completion_init()
     try:
         outcome: Any = app(args=arguments, prog_name="geotiler", standalone_mode=False)
         code = outcome if isinstance(outcome, int) else 0

@@ -315,7 +315,9 @@ def read_features(
             geometries, attributes, crs = _read_parquet(path, columns)
         else:
             wanted = None if columns is None else list(columns)
-            meta, _, wkb, values = pyogrio.raw.read(path, force_2d=True, columns=wanted)
+            meta, _, wkb, values = pyogrio.raw.read(
+                path, layer=0, force_2d=True, columns=wanted
+            )  # a GeoPackage holds its style as a second layer
             if wkb is None:
                 raise ValueError("its first layer has no geometries")
             geometries = shapely.from_wkb(wkb)
@@ -340,7 +342,7 @@ def attribute_names(path: str) -> list[str]:
         schema = pa.parquet.read_schema(path)
         geometry = json.loads(schema.metadata[b"geo"])["primary_column"]
         return [name for name in schema.names if name != geometry]
-    return [str(name) for name in pyogrio.read_info(path)["fields"]]
+    return [str(name) for name in pyogrio.read_info(path, layer=0)["fields"]]
 
 
 def _read_parquet(

@@ -25,11 +25,23 @@ from geotiler.io.parts import Parts
 from geotiler.io.raster import SceneReader, open_scene
 from geotiler.machine import peak_memory_bytes
 from geotiler.models.predictor import Predictor, open_predictor
-from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, StageStarted, silent
+from geotiler.progress import (
+    Notice,
+    Reporter,
+    StageAdvanced,
+    StageExpected,
+    StageFinished,
+    StageStarted,
+    silent,
+)
 from geotiler.reports import Report
 from geotiler.specs import SegmentSpec
 from geotiler.tasks.segment_calibration import calibrated
 from geotiler.tasks.segment_plan import SegmentPlan, plan_segment
+
+ASSEMBLY_PER_STORE = 3.0
+"""Time of making the finished file over that of storing its parts: about what a mask of 20 Mpx
+took, compression and overviews included. Only the time left on a progress bar depends on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +117,18 @@ def segment(spec: SegmentSpec, *, report: Reporter = silent) -> SegmentReport:
     started = time.perf_counter()
     counts = SweepCounts()
     class_px = np.zeros(256, np.int64)
+    storing_s = 0.0
     with _parts(plan) as (mask_parts, probability_parts):
         report(StageStarted(stage="segment", total=plan.windows, unit="window"))
         for columns in plan.panels:
             with closing(_swept(plan, columns, predictor, counts, report)) as swept:
                 for rows in swept:
+                    begin = time.perf_counter()
                     class_px += _store(plan, columns, rows, mask_parts, probability_parts)
+                    storing_s += time.perf_counter() - begin
+                    share = class_px.sum() / (plan.shape[0] * plan.shape[1])
+                    write_s = ASSEMBLY_PER_STORE * storing_s / share
+                    report(StageExpected(stage="write", seconds=write_s))
         report(StageFinished(stage="segment"))
         del predictor  # its memory is free for what follows
         targets = [parts for parts in (mask_parts, probability_parts) if parts is not None]

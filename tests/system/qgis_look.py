@@ -6,17 +6,19 @@ python3 qgis_look.py OUT.png LAYER...      prints JSON; vectors and rasters by w
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
 
 def _seen(path: str, qgis: Any) -> tuple[Any, dict[str, Any]]:
-    raster = qgis.QgsRasterLayer(path, path.rsplit("/", 1)[-1])
+    name = path.rsplit("/", 1)[-1]
     if path.endswith((".tif", ".png")):
+        raster = qgis.QgsRasterLayer(path, name)
         renderer = raster.renderer()
         legend = [(item[0], item[1].name()) for item in renderer.legendSymbologyItems()]
         return raster, {"valid": raster.isValid(), "renderer": renderer.type(), "legend": legend}
-    vector = qgis.QgsVectorLayer(path, path.rsplit("/", 1)[-1], "ogr")
+    vector = qgis.QgsVectorLayer(path, name, "ogr")
     renderer = vector.renderer()
     categories = getattr(renderer, "categories", list)()
     legend = [(one.label(), one.symbol().symbolLayer(0).strokeColor().name()) for one in categories]
@@ -51,8 +53,8 @@ def main(picture: str, paths: list[str]) -> None:
     job.start()
     job.waitForFinished()
     job.renderedImage().save(picture)
-    print(json.dumps(seen))
-    application.exitQgis()
+    print(json.dumps(seen), flush=True)
+    os._exit(0)  # taking Qt down in the order Python chooses crashes
 
 
 if __name__ == "__main__":

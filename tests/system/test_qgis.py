@@ -21,7 +21,9 @@ from affine import Affine
 
 from geotiler.io.parts import Parts, RasterLayout
 from geotiler.io.raster import CLASSES_TAG
-from geotiler.specs import VectorizeSpec
+from geotiler.models.bundle import Bundle
+from geotiler.specs import RenderSpec, VectorizeSpec
+from geotiler.tasks.render import render
 from geotiler.tasks.vectorize import vectorize
 
 HERE = Path(__file__).parent
@@ -128,3 +130,37 @@ def test_polygons_are_coloured_by_class_in_every_format(
     assert layer["features"] == 2
     assert sorted(layer["legend"]) == [["field & wood", _hex(FIELD)], ["lake", _hex(LAKE)]]
     assert (np.abs(drawn.astype(int) - FIELD).max(axis=2) < 12).any()
+
+
+def _processed(scene: Path, bundle: Bundle, folder: Path, **changes: str) -> dict[str, Any]:
+    command = folder / "geotiler"
+    code = "from geotiler.cli.main import run; run()"
+    package = HERE.parents[1]
+    command.write_text(
+        f"#!/bin/sh\nPYTHONPATH='{package}' exec '{sys.executable}' -c '{code}' \"$@\"\n"
+    )
+    command.chmod(0o755)
+    parameters = {
+        "SCENE": str(scene),
+        "MODEL": str(bundle.folder),
+        "MIN_AREA": 10,
+        "COMMAND": str(command),
+        "MASK": str(folder / "mask.tif"),
+        "BUILDINGS": str(folder / "buildings.gpkg"),
+        **changes,
+    }
+    script = HERE.parents[1] / "examples" / "qgis" / "geotiler_segment.py"
+    done = _qgis(HERE / "qgis_processing.py", script, json.dumps(parameters))
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def test_the_processing_script_runs_the_command_line(tmp_path: Path, tiny_bundle: Bundle) -> None:
+    scene = tmp_path / "scene.tif"
+    render(RenderSpec(output=scene, height=160, width=200, seed=5))
+    found = _processed(scene, tiny_bundle, tmp_path)
+    assert Path(found["MASK"]).is_file()
+    assert Path(found["BUILDINGS"]).is_file()
+    told = _processed(scene, tiny_bundle, tmp_path, MODEL="castle")
+    assert "castle" in told["error"]
