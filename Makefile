@@ -9,10 +9,10 @@ endif
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format wheel clean
+.PHONY: help install demo test test-system docs lint format wheel clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## create .venv with the tested versions (instant when nothing changed)
 
@@ -30,6 +30,14 @@ demo: $(INSTALLED) ## render an example scene, find its buildings, write demo/
 test: $(INSTALLED) ## run the tests; what is skipped, and why, is listed
 	$(BIN)/python -m pytest -q -rs
 
+test-system: $(INSTALLED) ## tests with a real QGIS and a browser, from Debian's packages
+	test -n "$(SKIP_APT)" || sudo apt-get install -y --no-install-recommends python3-qgis chromium man-db
+	$(BIN)/python -m pytest -q -rs tests/system
+
+docs: $(INSTALLED) ## build the documentation into site/, strictly
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build --strict
+
 lint: $(INSTALLED) ## ruff check, ruff format --check, mypy strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -43,4 +51,4 @@ wheel: $(INSTALLED) ## build dist/geotiler-*.whl
 	$(BIN)/python -m build --wheel --no-isolation
 
 clean: ## remove what the targets above made, .venv included
-	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) build dist site demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov

@@ -475,23 +475,29 @@ class EurosatSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreviewSpec:
-    """One scene and what was found in it, as a small picture to look at."""
+    """One scene and what was found in it, as a picture or a page to look at."""
 
     scene: str
     output: Path
-    """PNG to write."""
-    mask: str | None = None
-    """Mask on the scene's grid; every class but 0 and nodata is drawn."""
+    """Picture (.png) or self-contained page (.html) to write."""
+    layers: tuple[str, ...] = ()
+    """Masks of class ids and vector files, drawn in this order."""
     truth: str | None = None
-    """True footprints, a vector file in any CRS; colours hits, misses and false alarms."""
-    width_px: int = 1600
-    """Width of the picture; smaller scenes keep theirs."""
+    """What is truly there, raster or vectors; colours hits, misses and false alarms."""
+    width_px: int | None = None
+    """Width of the picture; None: 1600 (2048 in a page). Smaller scenes keep theirs."""
     detail_px: int = 0
-    """Side of a square of scene pixels shown beside the overview; 0 shows none."""
+    """Side of a square of scene pixels shown beside the picture; 0 shows none."""
+    attribution: str | None = None
+    """Whose imagery it is; None: as the scene's tags say."""
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        """Raises: SpecError: a picture too small to show anything."""
+        """Raises: SpecError: a picture too small to show anything, or an unknown format."""
+        if self.output.suffix.lower() not in (".png", ".html"):
+            raise SpecError(
+                f"a preview is a .png or a .html, got {self.output}", hint="-o preview.png"
+            )
         _at_least("width_px", self.width_px, 64, "try --width 1600")
         _at_least("detail_px", self.detail_px, 0, "try --detail 512")
 

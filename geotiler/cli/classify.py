@@ -16,7 +16,6 @@ from geotiler.cli.options import (
     Verbose,
     bands_option,
     chosen_bands,
-    flat,
     metres_per_pixel,
     scene_gsd_option,
 )
@@ -193,7 +192,7 @@ def _map(spec: ClassifySpec, dry_run: bool, as_json: bool, quiet: bool, verbose:
     with reporter(quiet) as report:
         if dry_run:
             values = estimate(spec).as_dict()
-            emit(values if as_json else flat(values, True), as_json, "geotiler classify would do")
+            emit(values, as_json, "geotiler classify would do", detailed=True)
             return
         result = run(spec, report=report, stream=sys.stdout if to_stdout else None)
         if to_stdout:
@@ -201,4 +200,4 @@ def _map(spec: ClassifySpec, dry_run: bool, as_json: bool, quiet: bool, verbose:
             report(Notice(message=f"{result.polygons} polygons in {result.seconds:g} s"))
             return
     values = result.as_dict()
-    emit(values if as_json else flat(values, verbose), as_json, "geotiler classify")
+    emit(values, as_json, "geotiler classify")

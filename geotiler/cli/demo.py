@@ -104,7 +104,7 @@ def _run(
         PreviewSpec(
             scene=str(scene),
             output=picture,
-            mask=str(mask),
+            layers=(str(mask),),
             truth=str(truth),
             width_px=1000,
             detail_px=600,

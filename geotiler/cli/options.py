@@ -96,12 +96,3 @@ def scale(text: str | None) -> Scale | None:
     values = numbers(text, "--scale", (2, 2))
     assert values is not None
     return Scale(minimum=values[0], maximum=values[1])
-
-
-def flat(values: dict[str, Any], with_origin: bool) -> dict[str, Any]:
-    """A report with its settings as one line each: the value and where it came from, if asked."""
-    settings = values.pop("settings")
-    if with_origin:
-        for name, setting in settings.items():
-            values[name] = f"{setting['value']} ({setting['origin']})"
-    return values

@@ -16,7 +16,6 @@ from geotiler.cli.options import (
     Verbose,
     bands_option,
     chosen_bands,
-    flat,
     metres_per_pixel,
     overlap_option,
     scene_gsd_option,
@@ -92,7 +91,7 @@ def segment(
     with reporter(quiet) as report:
         if dry_run:
             values = estimate(spec).as_dict()
-            emit(values if as_json else flat(values, True), as_json, "geotiler segment would do")
+            emit(values, as_json, "geotiler segment would do", detailed=True)
             return
         values = run(spec, report=report).as_dict()
-    emit(values if as_json else flat(values, verbose), as_json, "geotiler segment")
+    emit(values, as_json, "geotiler segment")

@@ -1,7 +1,8 @@
-"""Pictures for looking at: display contrast, coloured masks over a scene, a legend."""
+"""Pictures for looking at: display contrast, coloured masks and outlines over a scene."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import cv2
@@ -17,6 +18,12 @@ FOUND: Final[Colour] = (64, 190, 255)
 MISSED: Final[Colour] = (255, 40, 170)
 FALSE_ALARM: Final[Colour] = (255, 222, 0)
 NODATA: Final[Colour] = (232, 232, 232)
+
+PALETTE: Final[tuple[Colour, ...]] = (
+    (228, 87, 46), (23, 118, 182), (117, 181, 60), (255, 188, 66), (131, 56, 160),
+    (0, 158, 155), (160, 108, 60), (230, 130, 190), (90, 90, 90), (190, 190, 30),
+)  # fmt: skip
+"""For classes that bring no colour of their own."""
 
 _PERCENTILES = (2.0, 98.0)
 _FILL = 0.45  # share of the colour inside an area; its outline is drawn in full
@@ -64,6 +71,24 @@ def painted(image: Image, area: NDArray[np.bool_], colour: Colour) -> Image:
     return result
 
 
+def outlined(
+    image: Image, rings: Sequence[NDArray[np.float64]], colour: Colour, width_px: int = 1
+) -> Image:
+    """The picture with closed lines.
+
+    Args:
+        image: what to draw on; stays as it is.
+        rings: (n, 2) points (x, y) in pixels of the picture, the corner of the first one at 0.
+        colour: of the lines.
+        width_px: of the lines.
+    """
+    result = image.copy()
+    # Fixed-point coordinates with three binary places; pixel centres lie at whole numbers.
+    points = [np.rint((ring - 0.5) * 8).astype(np.int32) for ring in rings if len(ring) > 1]
+    cv2.polylines(result, points, True, colour, width_px, cv2.LINE_AA, shift=3)
+    return result
+
+
 def compared(
     image: Image, found: NDArray[np.bool_] | None, truth: NDArray[np.bool_] | None
 ) -> Image:
@@ -102,28 +127,3 @@ def beside(left: Image, right: Image, gap_px: int = 8) -> Image:
     scaled = cv2.resize(right, (width, height), interpolation=nearest)
     gap = np.full((height, gap_px, 3), 255, np.uint8)
     return np.concatenate([left, gap, scaled.astype(np.uint8)], axis=1)
-
-
-def with_legend(image: Image, entries: list[tuple[Colour, str]]) -> Image:
-    """The picture with a line below that names the colours, as far as they fit."""
-    if not entries:
-        return image
-    strip = np.full((34, image.shape[1], 3), 255, np.uint8)
-    col = 10
-    for colour, label in entries:
-        (width, _), _ = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
-        if col + 22 + width > image.shape[1]:
-            break
-        cv2.rectangle(strip, (col, 10), (col + 14, 24), colour, thickness=-1)
-        cv2.putText(
-            strip,
-            label,
-            (col + 22, 22),
-            cv2.FONT_HERSHEY_SIMPLEX,
-            0.5,
-            (40, 40, 40),
-            1,
-            cv2.LINE_AA,
-        )
-        col += 22 + width + 24
-    return np.concatenate([image, strip], axis=0)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import rasterio
 import shapely
+from affine import Affine
 from numpy.typing import NDArray
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioIOError
+from rasterio.features import rasterize
 from rasterio.windows import Window as RasterWindow
 
 from geotiler.core.resample import Axis
@@ -33,18 +36,13 @@ class Reduced:
     """(band, row, col)."""
     valid: NDArray[np.bool_]
     """(row, col), True where every band has data."""
-
-
-def raster_shape(path: str) -> tuple[int, int]:
-    """(height, width) of a raster.
-
-    Raises: InputError: not a readable raster.
-    """
-    try:
-        with rasterio.open(path) as dataset:
-            return dataset.height, dataset.width
-    except RasterioIOError as error:
-        raise InputError(f"cannot read {path}: {error}") from error
+    transform: Affine
+    """Of the coarser grid; from its pixels to those of the raster where that has no CRS."""
+    crs: Any
+    window: Window
+    """The part of the raster."""
+    scene_shape: tuple[int, int]
+    """(height, width) of the whole raster."""
 
 
 def read_reduced(
@@ -78,12 +76,24 @@ def read_reduced(
             masks = dataset.read_masks(
                 indexes, window=area, out_shape=shape, resampling=Resampling.nearest
             )
+            step = Affine.scale(part.width / shape[1], part.height / shape[0])
+            base = dataset.transform if dataset.crs else Affine.identity()
+            transform = base @ Affine.translation(part.col, part.row) @ step
+            crs = dataset.crs
+            scene_shape = dataset.height, dataset.width
     except RasterioIOError as error:
         raise InputError(f"cannot read {path}: {error}") from error
     valid = (masks > 0).all(axis=0)
     if np.issubdtype(bands.dtype, np.floating):
         valid &= np.isfinite(bands).all(axis=0)
-    return Reduced(bands=bands, valid=valid)
+    return Reduced(
+        bands=bands,
+        valid=valid,
+        transform=transform,
+        crs=crs,
+        window=part,
+        scene_shape=scene_shape,
+    )
 
 
 def burned(path: str, scene_path: str, window: Window, shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -107,6 +117,13 @@ def burned(path: str, scene_path: str, window: Window, shape: tuple[int, int]) -
     moved = shapely.transform(placed[exists], lambda p: (p - [window.col, window.row]) * step)
     labels = PolygonLabels(moved, np.ones(len(moved), np.uint8))
     return labels.read(Window(row=0, col=0, height=shape[0], width=shape[1])) > 0
+
+
+def drawn_areas(shapes: NDArray[np.object_], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """(row, col) True where polygons in pixels of the picture cover the centre of a pixel."""
+    if len(shapes) == 0:
+        return np.zeros(shape, np.bool_)
+    return np.asarray(rasterize(shapes, shape, dtype="uint8"), np.bool_)
 
 
 def write_png(path: Path, image: NDArray[np.uint8], *, overwrite: bool = False) -> None:

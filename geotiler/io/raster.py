@@ -150,6 +150,17 @@ class Scene:
                 names.append(None)
         return tuple(names)
 
+    @property
+    def compression(self) -> str | None:
+        """Name of the compression, as deflate or jpeg; None where pixels are stored plainly."""
+        name = self._dataset.compression
+        return None if name is None else str(name.value).lower()
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """(left, bottom, right, top) in the units of the CRS."""
+        return tuple(self._dataset.bounds)
+
     def has_palette(self, band: int) -> bool:
         """True if a band holds indices into a table of colours."""
         return bool(self._dataset.colorinterp[band - 1] == ColorInterp.palette)
@@ -162,6 +173,15 @@ class Scene:
             return {int(key): str(value) for key, value in names.items()}
         except (ValueError, AttributeError):
             return {}
+
+    @property
+    def class_colours(self) -> dict[int, tuple[int, int, int]]:
+        """Colours of class ids, from the first band's colour table; empty if there is none."""
+        try:
+            table = self._dataset.colormap(1)
+        except ValueError:  # rasterio's way to say so
+            return {}
+        return {key: colour[:3] for key, colour in table.items() if colour[3] and any(colour[:3])}
 
     def check_bands(self, bands: Sequence[int]) -> None:
         """Raises: SpecError: a band is not in the file."""
@@ -236,6 +256,24 @@ class Scene:
             whole = Window(row=0, col=0, height=self.height, width=self.width)
             raise self._damaged(whole, error) from error
         return np.asarray((masks > 0).all(axis=0))
+
+    def sampled_valid(self, bands: Sequence[int], side: int = 8) -> float:
+        """Share of valid pixels in a lattice of `side` × `side` blocks of 64 px.
+
+        For scenes without overviews, where a coarse view would read every pixel.
+
+        Raises:
+            InputError: the file is truncated or damaged there.
+        """
+        height, width = min(64, self.height), min(64, self.width)
+        found = [
+            self.valid_mask(
+                Window(row=int(row), col=int(col), height=height, width=width), bands
+            ).mean()
+            for row in np.linspace(0, self.height - height, side)
+            for col in np.linspace(0, self.width - width, side)
+        ]
+        return float(np.mean(found))
 
     def _valid(
         self, window: Window, bands: Sequence[int], values: NDArray[Any]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -18,9 +19,11 @@ import pyogrio
 import pyproj
 import shapely
 
+from geotiler.core.qgis_style import StyledClass, geopackage_style, vector_qml
 from geotiler.errors import InputError, OutputError
 from geotiler.io.geojson import GeoJSONWriter, says_no_crs, to_lonlat
 from geotiler.io.outputs import check_output, replacing
+from geotiler.io.styles import save_style
 
 Geometries = npt.NDArray[np.object_]
 
@@ -59,6 +62,8 @@ class Layer:
     """Anything pyproj understands, or None: plain coordinates."""
     several_parts: bool = False
     """Features may be MultiPolygons."""
+    styled: tuple[StyledClass, ...] = ()
+    """How QGIS shows values of the attribute `class`; empty: as it likes."""
 
 
 class Features(NamedTuple):
@@ -127,6 +132,8 @@ def write_features(
                 _write_parquet(path, source, layer)
             else:
                 _write_gdal(path, source, layer, driver)
+            if layer.styled:
+                _write_style(Path(target), path, layer, driver)
         except Exception as error:
             if source.failure is not None:  # libraries in between turn it into their own
                 raise source.failure from None
@@ -232,6 +239,19 @@ def _write_gdal(path: Path, batches: Iterable[FeatureBatch], layer: Layer, drive
         )
 
 
+def _write_style(target: Path, path: Path, layer: Layer, driver: str) -> None:
+    """Embed the style in a GeoPackage, put it beside other formats."""
+    qml = vector_qml(layer.styled)
+    if driver != "GPKG":
+        save_style(qml, "vector", target, path)
+        return
+    with closing(sqlite3.connect(path)) as base, base:
+        named = "SELECT table_name, column_name FROM gpkg_geometry_columns"
+        for table, column in base.execute(named).fetchall():
+            for statement, values in geopackage_style(table, column, qml):
+                base.execute(statement, values)
+
+
 @contextmanager
 def _fixed_date() -> Iterator[None]:
     before = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
@@ -293,7 +313,9 @@ def read_features(
             geometries, attributes, crs = _read_parquet(path, columns)
         else:
             wanted = None if columns is None else list(columns)
-            meta, _, wkb, values = pyogrio.raw.read(path, force_2d=True, columns=wanted)
+            meta, _, wkb, values = pyogrio.raw.read(
+                path, layer=0, force_2d=True, columns=wanted
+            )  # a GeoPackage holds its style as a second layer
             if wkb is None:
                 raise ValueError("its first layer has no geometries")
             geometries = shapely.from_wkb(wkb)
@@ -340,7 +362,7 @@ def attribute_names(path: str) -> list[str]:
             schema = pa.parquet.read_schema(path)
             geometry = json.loads(schema.metadata[b"geo"])["primary_column"]
             return [name for name in schema.names if name != geometry]
-        return [str(name) for name in pyogrio.read_info(path)["fields"]]
+        return [str(name) for name in pyogrio.read_info(path, layer=0)["fields"]]
     except Exception as error:
         raise _unreadable(path, error) from error
 

@@ -103,8 +103,14 @@ class SegmentPlan:
         )
 
 
-def plan_segment(spec: SegmentSpec, networks: Networks = FROM_DISK) -> SegmentPlan:
+def plan_segment(
+    spec: SegmentSpec, networks: Networks = FROM_DISK, *, will_write: bool = True
+) -> SegmentPlan:
     """The plan of one run, with every check that needs no pixel, cheapest first.
+
+    Args:
+        spec: what to do.
+        will_write: check the outputs; False where only the scene is asked about.
 
     Raises:
         OutputError: target exists, cannot be written, or the disk is too small.
@@ -112,7 +118,8 @@ def plan_segment(spec: SegmentSpec, networks: Networks = FROM_DISK) -> SegmentPl
         InputError: the scene cannot be read or does not fit the model.
         SpecError: a setting does not fit scene or model.
     """
-    _check_outputs(spec)
+    if will_write:
+        _check_outputs(spec)
     with open_scene(spec.scene, drivers=spec.drivers) as scene:
         bundle = networks.bundle(spec.model)
         if bundle.card.task != "segmentation":
@@ -120,7 +127,9 @@ def plan_segment(spec: SegmentSpec, networks: Networks = FROM_DISK) -> SegmentPl
                 f"model {bundle.card.name!r} does {bundle.card.task}, expected segmentation",
                 hint="geotiler models list shows what each does",
             )
-        _check_formats(spec, bundle, scene)
+        if will_write:
+            _check_formats(spec, bundle, scene)
+            _check_room(spec, bundle, scene)
         return _planned(spec, bundle, scene, networks)
 
 
@@ -160,23 +169,26 @@ def _check_formats(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> None:
         )
 
 
-def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene, networks: Networks) -> SegmentPlan:
-    notices: list[str] = []
-    settings: dict[str, Setting] = {}
-    card = bundle.card
-    bands = _bands(spec, bundle, scene, settings)
-    scale = _scale(spec, bundle, scene, bands, settings, notices)
-    axes = _axes(spec, bundle, scene, settings, notices)
-    grid = _grid(spec, bundle, (axes[0].target_px, axes[1].target_px), settings, networks)
-    threshold = _threshold(spec, bundle, settings)
+def _check_room(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> None:
+    """Raises: OutputError: the disk is too small."""
     # Twice the pixels: parts and the finished file exist together for a moment. Masks compress
     # to a few percent, so this is a bound for the worst of them.
     pixels = scene.height * scene.width
     check_output(spec.output, spec.overwrite, needed_bytes=pixels // 4)
     if spec.probability:
         width = 4 if spec.probability_dtype == "float32" else 1
-        needed = 2 * pixels * len(card.classes) * width
+        needed = 2 * pixels * len(bundle.card.classes) * width
         check_output(spec.probability, spec.overwrite, needed_bytes=needed)
+
+
+def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene, networks: Networks) -> SegmentPlan:
+    notices: list[str] = []
+    settings: dict[str, Setting] = {}
+    bands = _bands(spec, bundle, scene, settings)
+    scale = _scale(spec, bundle, scene, bands, settings, notices)
+    axes = _axes(spec, bundle, scene, settings, notices)
+    grid = _grid(spec, bundle, (axes[0].target_px, axes[1].target_px), settings, networks)
+    threshold = _threshold(spec, bundle, settings)
     return SegmentPlan(
         spec=spec,
         bundle=bundle,

@@ -68,14 +68,17 @@ def test_json_is_all_there_is_on_stdout(
         assert (mask.read(1)[:64, :64] == 255).all()
 
 
-def test_quiet_says_nothing_beside_the_report(
+def test_quiet_says_nothing_but_what_was_asked_for(
     command: Callable[..., list[str]], capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(command("--quiet")) == 0
+    assert tuple(capfd.readouterr()) == ("", "")
+    assert main(command("--quiet", "--overwrite", "--json")) == 0
     captured = capfd.readouterr()
     assert captured.err == ""
-    assert "windows" in captured.out
-    assert "model card" not in captured.out
+    assert json.loads(captured.out)["windows"] == 11
+    assert main(command("--overwrite")) == 0
+    assert "model card" not in capfd.readouterr().out
     assert main(command("--verbose", "--overwrite")) == 0
     assert "model card" in capfd.readouterr().out
 
