@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from geotiler.tasks.vectorize import vectorize
 
 _TASKS = frozenset(
-    [
+    {
         "classify",
         "describe",
         "evaluate",
@@ -33,7 +33,7 @@ _TASKS = frozenset(
         "tile",
         "train",
         "vectorize",
-    ]
+    }
 )
 
 __all__ = [

@@ -19,6 +19,7 @@ from geotiler.cli import (
     data,
     demo,
     evaluate,
+    export,
     info,
     models,
     preview,
@@ -89,10 +90,11 @@ for _verb in (
     evaluate.evaluate,
     preview.preview,
     render.render,
+    export.export,
     demo.demo,
-    serve.serve,
 ):
     app.command()(shared(_verb))
+app.command()(serve.serve)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 app.command()(completion.completion)

@@ -80,5 +80,5 @@ def row_sums(sides: PixelSides, count: int, summed: Floats) -> Floats:
         summed: (side): for vertical sides, sum over the pixels of its row left of it.
     """
     run = sides.inside[:, 1] - sides.outside[:, 1]
-    total: Floats = np.bincount(sides.ring, -run * summed, count)
+    total: Floats = np.bincount(sides.ring, -run * summed, count).astype(np.float64)
     return total
