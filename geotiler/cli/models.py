@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +13,7 @@ from geotiler.cli.options import AsJson
 if TYPE_CHECKING:
     from geotiler.models.bundle import Bundle
 
-app = typer.Typer(help="List, show and check models.", no_args_is_help=True)
+app = typer.Typer(help="List, show, check and promote models.", no_args_is_help=True)
 
 Model = Annotated[
     str, typer.Argument(help="Name of a shipped model, a model folder, or an .onnx file.")
@@ -68,6 +69,39 @@ def check(
         for one in checks
     ]
     print_columns(["model", "backends", "largest difference"], rows)
+
+
+@app.command()
+def promote(
+    run: Annotated[Path, typer.Argument(help="Folder of a run of geotiler train, or of a model.")],
+    weights: Annotated[Path, typer.Option(help="Folder of model folders that a service reads.")],
+    if_better: Annotated[
+        str | None, typer.Option(help="Metric that must be higher, as iou.", show_default="always")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model there.", show_default="card")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="What both cards were measured on.", show_default="shared")
+    ] = None,
+    scores: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            help="Reports of geotiler evaluate --json on held-out data: the new model's, the old "
+            "one's. They are compared instead of the cards.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a model into a weights folder, in one step, if it is better than the one there."""
+    from geotiler.cli.console import emit
+    from geotiler.models.promote import Scores
+    from geotiler.models.promote import promote as promoted
+
+    compared = None if scores is None else Scores(candidate=scores[0], current=scores[1])
+    report = promoted(run, weights, name=name, metric=if_better, data=data, scores=compared)
+    emit(report.as_dict(), as_json, "geotiler models promote")
 
 
 def _summary(bundle: Bundle) -> dict[str, Any]:

@@ -105,6 +105,7 @@ class Jobs:
     def cancel(self, job_id: str) -> None:
         """End a job that is queued or running."""
         if self.store.change(job_id, only_if=(QUEUED,), state=CANCELLED):
+            shutil.rmtree(self.folder_of(job_id), ignore_errors=True)
             return
         with self._lock:
             stop = self._stops.get(job_id)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,3 +79,39 @@ def wait(service: TestClient, href: str) -> dict[str, Any]:
             return job
         pause.wait(0.1)
     raise AssertionError(f"the job does not end: {json.dumps(job)}")
+
+
+@dataclass(frozen=True)
+class Live:
+    """A service on a port of this machine."""
+
+    url: str
+    port: int
+    app: Any
+
+
+@contextmanager
+def live(settings: Any) -> Iterator[Live]:
+    """Serves on a free port until the block ends."""
+    import uvicorn
+
+    from geotiler.service.app import create_app
+
+    app = create_app(settings)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, access_log=False)
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    pause = threading.Event()
+    while not server.started:
+        assert thread.is_alive()
+        pause.wait(0.05)
+    try:
+        yield Live(f"http://127.0.0.1:{port}", port, app)
+    finally:
+        server.should_exit = True
+        thread.join()
