@@ -26,6 +26,9 @@ from geotiler.errors import SpecError
 from geotiler.io.plain_folder import PlainFolder, is_plain_folder, read_plain_folder
 from geotiler.specs import ClassRule, SplitBy, TileSpec
 
+MOST_SCENES = 12
+"""Labels of more scenes than this are not listed one by one."""
+
 DEFAULT_SPLIT = (0.7, 0.15, 0.15)
 
 
@@ -150,7 +153,10 @@ def tile(
 
     with reporter(quiet) as report:
         if dry_run:
-            emit(estimate(spec).as_dict(), as_json, "geotiler tile would do")
+            would = estimate(spec).as_dict()
+            if not (as_json or verbose) and len(would["labels"]) > MOST_SCENES:
+                del would["labels"]
+            emit(would, as_json, "geotiler tile would do")
             return
         values = run(spec, report=report).as_dict()
     emit(values if as_json or verbose else _short(values), as_json, "geotiler tile")

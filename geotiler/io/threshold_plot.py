@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from geotiler.core.thresholds import ThresholdCurve
-from geotiler.io.outputs import replacing
+from geotiler.io.table import write_whole
 
 
 def write_threshold_plot(
@@ -54,5 +54,4 @@ def write_threshold_plot(
     data = io.BytesIO()
     # Without the name of the software: the bytes depend on the scores only.
     canvas.print_png(data, metadata={"Software": None})
-    with replacing(path, overwrite) as temporary:
-        temporary.write_bytes(data.getvalue())
+    write_whole(path, data.getvalue(), overwrite=overwrite)

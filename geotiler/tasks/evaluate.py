@@ -43,7 +43,11 @@ def evaluate(spec: EvaluateSpec, *, report: Reporter = silent) -> EvaluateReport
     """
     started = time.perf_counter()
     comparisons = plan_evaluate(spec)
-    scenes = [_scene(each, spec, report) for each in comparisons]
+    said: dict[str, int] = {}
+    scenes = [_scene(each, spec, said, report) for each in comparisons]
+    for note, count in said.items():
+        if count > 1:
+            report(Notice(message=f"the same of {count - 1} more: {note}"))
     _check_known(scenes, report)
     result = reported(scenes, time.perf_counter() - started)
     if spec.csv is not None:
@@ -66,8 +70,10 @@ def _check_known(scenes: list[SceneCounts], report: Reporter) -> None:
         report(Notice(message=message, warning=True))
 
 
-def _scene(pair: Comparison, spec: EvaluateSpec, report: Reporter) -> SceneCounts:
-    """Everything that is counted in one scene."""
+def _scene(
+    pair: Comparison, spec: EvaluateSpec, said: dict[str, int], report: Reporter
+) -> SceneCounts:
+    """Everything that is counted in one scene; `said` counts notes, which are told once."""
     names = class_names({pair.prediction: PREDICTION, pair.truth: TRUTH}, spec.attribute)
     with ExitStack() as stack:
         grid = stack.enter_context(open_scene(pair.grid))
@@ -78,7 +84,10 @@ def _scene(pair: Comparison, spec: EvaluateSpec, report: Reporter) -> SceneCount
             for path, flag in ((pair.truth, TRUTH), (pair.prediction, PREDICTION))
         ]  # fmt: skip
         for note in (note for side in sides for note in side.notes):
-            report(Notice(message=note))
+            kind = note.replace(pair.prediction, "...").replace(pair.truth, "...")
+            said[kind] = said.get(kind, 0) + 1
+            if said[kind] == 1:
+                report(Notice(message=note))
         run = _Run(spec=spec, pair=pair, grid=grid, truth=sides[0], predicted=sides[1])
         if pair.probability is not None:
             run.probabilities = stack.enter_context(Probabilities(pair.probability, grid))
