@@ -13,6 +13,7 @@ from geotiler.core.answers import image_answer
 from geotiler.core.radiometry import finite_float32, normalise
 from geotiler.core.resample import Axis, resampled
 from geotiler.errors import InputError
+from geotiler.io.raster import Scene
 from geotiler.io.scene_source import SceneSource, scene_source
 from geotiler.models.card import ModelCard
 from geotiler.models.predictor import Predictor
@@ -26,6 +27,9 @@ from geotiler.tasks.classify_input import (
     open_classifier,
     radiometry,
 )
+
+_MANY_TILES = 2.0
+"""Images that cover more than so many tiles along a side are larger than what was learned."""
 
 LARGEST_PX = 4096
 """Longest side of an image; what is larger is a scene, and one label for it says little."""
@@ -96,7 +100,21 @@ def _opened(
                 f"{path} has {scene.height}×{scene.width} px, an image has at most {LARGEST_PX}",
                 hint="-o landuse.geojson or -o landuse.tif classifies it tile by tile",
             )
+        tiles = _tiles_covered(scene, card)
+        if tiles is not None and max(tiles) > _MANY_TILES:
+            decisions.notices.append(
+                f"{path} covers {tiles[0]:.0f}×{tiles[1]:.0f} tiles of the model and gets one "
+                "label; -o landuse.tif maps it tile by tile"
+            )
         return source, radiometry(spec.radiometry, card, source, scene, decisions)
+
+
+def _tiles_covered(scene: Scene, card: ModelCard) -> tuple[float, float] | None:
+    """Height and width of a scene in tiles of the model; None where its place is not known."""
+    if scene.gsd_m is None or card.gsd_m is None:
+        return None
+    tile_m = card.tile_px * card.gsd_m
+    return scene.height * scene.gsd_m[1] / tile_m, scene.width * scene.gsd_m[0] / tile_m
 
 
 def _tile(source: SceneSource, values: Radiometry, card: ModelCard) -> NDArray[np.float32]:

@@ -133,6 +133,15 @@ def test_a_larger_image_is_averaged_to_a_tile(
         assert list(answer.values()) == pytest.approx(list(answers[0].values()), abs=1e-5)
 
 
+def test_one_label_for_a_whole_scene_is_given_with_a_word(
+    scene: Path, tiny_landuse: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["classify", str(scene), "--model", str(tiny_landuse.folder)]) == 0
+    captured = capsys.readouterr()
+    assert "covers 2×3 tiles" in captured.err
+    assert json.loads(captured.out)["predicted_class"]
+
+
 def test_a_map_in_the_place_of_the_labels(
     scene: Path, tiny_landuse: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
