@@ -33,7 +33,7 @@ def opened(request: pytest.FixtureRequest) -> tuple[Bundle, Any, dict[str, Any]]
 def test_every_key_is_there_and_says_what_the_card_says(
     opened: tuple[Bundle, Any, dict[str, Any]],
 ) -> None:
-    bundle, session, found = opened
+    bundle, _, found = opened
     card = bundle.card
     assert found["model_type"] == "Segmentor"
     assert float(found["resolution"]) == pytest.approx(100 * (card.gsd_m or 0))
