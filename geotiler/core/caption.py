@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from geotiler.core.overlay import Colour, Image
+from geotiler.core.overlay import Image
+from geotiler.core.palette import Colour
 
 _LINE_PX = 34
 _FONT, _SIZE, _INK = cv2.FONT_HERSHEY_SIMPLEX, 0.5, (40, 40, 40)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geotiler.core.caption import captioned
-from geotiler.core.overlay import NODATA, Colour, Image, displayable, painted
+from geotiler.core.overlay import NODATA, Image, displayable, painted
+from geotiler.core.palette import Colour
 from geotiler.specs import MASK_NODATA
 
 COLOURS: tuple[Colour, ...] = (

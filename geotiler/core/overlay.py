@@ -9,21 +9,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from geotiler.core.palette import Colour
+
 Image = NDArray[np.uint8]
 """(row, col, 3), red-green-blue."""
-Colour = tuple[int, int, int]
 
 # Told apart by people with red-green blindness too.
 FOUND: Final[Colour] = (64, 190, 255)
 MISSED: Final[Colour] = (255, 40, 170)
 FALSE_ALARM: Final[Colour] = (255, 222, 0)
 NODATA: Final[Colour] = (232, 232, 232)
-
-PALETTE: Final[tuple[Colour, ...]] = (
-    (228, 87, 46), (23, 118, 182), (117, 181, 60), (255, 188, 66), (131, 56, 160),
-    (0, 158, 155), (160, 108, 60), (230, 130, 190), (90, 90, 90), (190, 190, 30),
-)  # fmt: skip
-"""For classes that bring no colour of their own."""
 
 _PERCENTILES = (2.0, 98.0)
 _FILL = 0.45  # share of the colour inside an area; its outline is drawn in full

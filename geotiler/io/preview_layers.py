@@ -20,7 +20,7 @@ from rasterio.warp import transform_bounds
 from rasterio.windows import Window as RasterWindow
 
 from geotiler.core.measure import Ground
-from geotiler.core.overlay import PALETTE, Colour
+from geotiler.core.palette import PALETTE, Colour
 from geotiler.errors import InputError
 from geotiler.io.labels import label_rule
 from geotiler.io.preview import Reduced

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from geotiler.core.overlay import PALETTE
+from geotiler.core.palette import PALETTE
 from geotiler.core.qgis_style import Kind, StyledClass, is_own_style
 from geotiler.specs import MASK_NODATA
 
@@ -19,7 +19,7 @@ def styled_classes(
 
     Args:
         names: of the mask's class ids; the background has no polygons.
-        colours: of its colour table; a class without one takes one of `core.overlay.PALETTE`.
+        colours: of its colour table; a class without one takes one of `core.palette.PALETTE`.
     """
     shown = sorted(key for key in names if 0 < key < MASK_NODATA)
     return tuple(

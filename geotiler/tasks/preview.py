@@ -13,7 +13,6 @@ from geotiler.core.overlay import (
     FALSE_ALARM,
     FOUND,
     MISSED,
-    Colour,
     Image,
     beside,
     busiest,
@@ -22,6 +21,7 @@ from geotiler.core.overlay import (
     outlined,
     painted,
 )
+from geotiler.core.palette import Colour
 from geotiler.io.outputs import check_output
 from geotiler.io.preview import write_png
 from geotiler.io.preview_layers import rings_of

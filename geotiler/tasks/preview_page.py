@@ -10,7 +10,8 @@ import shapely
 
 from geotiler.core.masks import class_counts
 from geotiler.core.metrics import ConfusionMatrix
-from geotiler.core.overlay import FALSE_ALARM, FOUND, MISSED, Colour, displayable
+from geotiler.core.overlay import FALSE_ALARM, FOUND, MISSED, displayable
+from geotiler.core.palette import Colour
 from geotiler.core.sizes import size_histogram
 from geotiler.io.labels import Labels, label_rule
 from geotiler.io.page import jpeg_data, png_data, save_page

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from geotiler.core.overlay import Colour
+from geotiler.core.palette import Colour
 from geotiler.io.preview import Reduced, burned, drawn_areas, read_reduced
 from geotiler.io.preview_layers import MaskLayer, VectorLayer, read_mask, read_vectors
 from geotiler.io.raster import Scene

@@ -129,10 +129,10 @@ def _run(scene: Path, **changes: Any) -> tuple[NDArray[np.uint8], task.SegmentRe
         mask: NDArray[np.uint8] = found.read(1)
     valid, errors, _ = cog_validate(str(spec.output), strict=True)
     assert (valid, errors) == (True, [])
-    with_probability = [spec.probability.name] if spec.probability else []
-    assert sorted(e.name for e in spec.output.parent.iterdir()) == sorted(
-        [spec.output.name, *with_probability]
-    )
+    targets = [spec.output, *([spec.probability] if spec.probability else [])]
+    assert {entry.name for entry in spec.output.parent.iterdir()} == {
+        name for target in targets for name in (target.name, target.with_suffix(".qml").name)
+    }
     assert sum(report.class_px.values()) == mask.size
     assert report.class_px["nodata"] == (mask == 255).sum()
     return mask, report
