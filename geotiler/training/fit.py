@@ -117,6 +117,9 @@ def _trainer(config: Config, folder: Path, progress: _Progress) -> tuple[Any, Mo
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        # An iterator starts anew with every epoch: a loader of its own tells it at which step, or
+        # every epoch would see the crops of the first one.
+        reload_dataloaders_every_n_epochs=1,
         gradient_clip_val=1.0,
     )
     return trainer, best

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from geotiler.specs import RenderSpec, SegmentSpec
 from geotiler.tasks.render import render
 from geotiler.tasks.segment import segment
 from geotiler.tasks.train import train
+from geotiler.training.segmentation import Segmentation
 
 
 def _losses(folder: Path) -> list[str]:
@@ -45,6 +47,21 @@ def test_one_seed_gives_one_loss_and_another_another(small_run: list[str], tmp_p
         train("buildings", [*small_run, f"output={tmp_path / name}", f"train.seed={seed}"])
         losses.append(_losses(tmp_path / name))
     assert losses[0] == losses[1] != losses[2]
+
+
+def test_every_epoch_sees_other_crops(
+    small_run: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    step = Segmentation.training_step
+
+    def recorded(self: Segmentation, batch: Any, index: int) -> Any:
+        seen.append(batch[0].numpy().tobytes())
+        return step(self, batch, index)
+
+    monkeypatch.setattr(Segmentation, "training_step", recorded)
+    train("buildings", small_run)
+    assert len(seen) == len(set(seen)) == 6
 
 
 def test_a_run_is_lengthened_but_never_overwritten(small_run: list[str], tmp_path: Path) -> None:
