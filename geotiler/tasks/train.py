@@ -137,7 +137,9 @@ def train(
         InputError: no data where the configuration says.
         ModelError: encoder weights or `init` do not fit, or no model can be what `model` says.
     """
-    from geotiler.training.fit import fit
+    from geotiler.training.data import ChipData
+    from geotiler.training.fit import Monitor, fit, prepare
+    from geotiler.training.segmentation import Segmentation
 
     started = time.perf_counter()
     config = compose(task, list(overrides))
@@ -148,14 +150,17 @@ def train(
         network = load_network(bundle)
         _take_from_card(config, bundle.card)
     _card(config, 0.0, 0)  # what it would refuse after hours is refused now
-    result = fit(config, report, network)
+    prepare(config)
+    module, data = Segmentation(config, network), ChipData(config)
+    monitor = Monitor(name="val_iou", label="validation IoU")
+    result = fit(config, module, data, monitor, report)
     folder = Path(config.output) / "model"
-    card = _card(config, result.val_iou, result.steps)
+    card = _card(config, result.score, result.steps)
     write_bundle(folder, card, result.network, overwrite=True)  # the run's own folder
     report(Notice(message=f"model folder {folder}"))
     return TrainReport(
         model=folder,
         steps=result.steps,
-        val_iou=result.val_iou,
+        val_iou=result.score,
         seconds=time.perf_counter() - started,
     )

@@ -6,7 +6,7 @@ import csv
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from omegaconf import OmegaConf
@@ -14,14 +14,12 @@ from torch import nn
 
 from geotiler.errors import InputError, OutputError, SpecError
 from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, StageStarted
-from geotiler.training.config import Config
-from geotiler.training.data import ChipData
 from geotiler.training.framework import pl
-from geotiler.training.segmentation import Segmentation
 
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint  # isort: skip
 
 
+_LAST = "last.ckpt"
 _EXPECTED = (
     ".*does not have many workers.*",  # reading is cheap next to the network
     ".*exists and is not empty.*",  # the run's own folder
@@ -31,6 +29,39 @@ _EXPECTED = (
 """Warnings of Lightning that say what is meant to be so."""
 
 
+class TrainSettings(Protocol):
+    """What a run's `train` section says to the trainer, whatever is trained."""
+
+    steps: int
+    steps_per_epoch: int
+    precision: str
+    ema_decay: float
+    select: str
+    seed: int
+    threads: int | None
+
+
+class RunSettings(Protocol):
+    """A configuration that can be fitted."""
+
+    @property
+    def train(self) -> TrainSettings:
+        """Optimisation."""
+
+    output: str
+    resume: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Monitor:
+    """The validation score that chooses among the checkpoints; larger is better."""
+
+    name: str
+    """As the module logs it, "val_iou"."""
+    label: str
+    """In words, "validation IoU"."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FitResult:
     """The chosen network of a run."""
@@ -38,18 +69,22 @@ class FitResult:
     network: nn.Module
     steps: int
     """Optimiser steps that the network has seen."""
-    val_iou: float
-    """Pooled IoU on the validation chips, as Lightning saw it."""
+    score: float
+    """The monitored score of these weights, as Lightning saw it."""
     curve: tuple[dict[str, float], ...]
-    """One row per epoch: step, train_loss, val_iou."""
+    """One row per epoch: step, train_loss, the monitored score, and whatever else begins with
+    val_."""
 
 
 class _Progress(pl.Callback):
     """Turns Lightning's hooks into progress events and a curve on disk."""
 
-    def __init__(self, report: Reporter, config: Config, curve_path: Path) -> None:
+    def __init__(
+        self, report: Reporter, config: RunSettings, monitor: Monitor, curve_path: Path
+    ) -> None:
         self._report = report
         self._config = config
+        self._monitor = monitor
         self._path = curve_path
         self.curve: list[dict[str, float]] = []
         if config.resume and curve_path.is_file():
@@ -69,12 +104,14 @@ class _Progress(pl.Callback):
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         metrics = trainer.callback_metrics
-        if "val_iou" not in metrics:  # a resumed run first ends the epoch it was saved in
+        name = self._monitor.name
+        if name not in metrics:  # a resumed run first ends the epoch it was saved in
             return
+        others = sorted(key for key in metrics if key.startswith("val_") and key != name)
         row = {
             "step": float(trainer.global_step),
             "train_loss": float(metrics.get("train_loss", float("nan"))),
-            "val_iou": float(metrics.get("val_iou", float("nan"))),
+            **{key: float(metrics[key]) for key in (name, *others)},
         }
         self.curve.append(row)
         with self._path.open("w", newline="", encoding="utf-8") as file:
@@ -84,7 +121,7 @@ class _Progress(pl.Callback):
         self._report(
             Notice(
                 message=f"step {row['step']:.0f}: loss {row['train_loss']:.4f}, "
-                f"validation IoU {row['val_iou']:.4f}"
+                f"{self._monitor.label} {row[name]:.4f}"
             )
         )
 
@@ -101,9 +138,11 @@ def best_precision(wanted: str) -> str:
     return "bf16-mixed" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"
 
 
-def _trainer(config: Config, folder: Path, progress: _Progress) -> tuple[Any, ModelCheckpoint]:
+def _trainer(
+    config: RunSettings, monitor: Monitor, folder: Path, progress: _Progress
+) -> tuple[Any, ModelCheckpoint]:
     always: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}
-    best = ModelCheckpoint(filename="best", monitor="val_iou", mode="max", **always)
+    best = ModelCheckpoint(filename="best", monitor=monitor.name, mode="max", **always)
     # Its own callback: `save_last` of the other one is only written when the score improves.
     last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **always)
     train = config.train
@@ -125,21 +164,18 @@ def _trainer(config: Config, folder: Path, progress: _Progress) -> tuple[Any, Mo
     return trainer, best
 
 
-def fit(config: Config, report: Reporter, network: nn.Module | None = None) -> FitResult:
-    """Train, validate every epoch, and return the network that `train.select` asks for.
+def prepare(config: RunSettings) -> None:
+    """Check what a run would stumble over, set the threads and seed every generator.
 
-    Args:
-        config: the run.
-        report: hears one event per step and a notice per epoch.
-        network: weights to start from (fine-tuning); None builds them from the configuration.
+    Comes before the network is built, which is random.
 
     Raises:
-        InputError: data are missing; or nothing is there to resume.
+        InputError: nothing is there to resume.
         OutputError: the output folder holds another run and `resume` is off.
         SpecError: `train.select` is neither best nor last.
     """
     folder = Path(config.output)
-    last = folder / "last.ckpt"
+    last = folder / _LAST
     if config.resume and not last.is_file():
         raise InputError(f"nothing to resume: no {last}", hint="leave resume=true out")
     if not config.resume and last.is_file():
@@ -151,17 +187,41 @@ def fit(config: Config, report: Reporter, network: nn.Module | None = None) -> F
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     pl.seed_everything(config.train.seed, workers=True, verbose=False)
+
+
+def fit(
+    config: RunSettings,
+    module: pl.LightningModule,
+    data: pl.LightningDataModule,
+    monitor: Monitor,
+    report: Reporter,
+) -> FitResult:
+    """Train, validate every epoch, and return the network that `train.select` asks for.
+
+    `prepare` has been called on the configuration before.
+
+    Args:
+        config: the run.
+        module: what is trained; its `network` is the result.
+        data: what it is trained and validated on.
+        monitor: the score that tells the best epoch.
+        report: hears one event per step and a notice per epoch.
+
+    Raises:
+        InputError: data are missing.
+    """
+    folder = Path(config.output)
+    last = folder / _LAST
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.structured(config), folder / "config.yaml")
-    progress = _Progress(report, config, folder / "curve.csv")
-    trainer, best = _trainer(config, folder, progress)
-    module = Segmentation(config, network)
+    progress = _Progress(report, config, monitor, folder / "curve.csv")
+    trainer, best = _trainer(config, monitor, folder, progress)
     with warnings.catch_warnings():
         for text in _EXPECTED:
             warnings.filterwarnings("ignore", message=text)
         trainer.fit(
             module,
-            datamodule=ChipData(config),
+            datamodule=data,
             ckpt_path=str(last) if config.resume else None,
             weights_only=False,  # our own checkpoint: optimiser and configuration objects
         )
@@ -170,10 +230,10 @@ def fit(config: Config, report: Reporter, network: nn.Module | None = None) -> F
     module.load_state_dict(state["state_dict"])  # the averaged weights
     score = float(best.best_model_score or 0.0)
     if config.train.select == "last" and progress.curve:
-        score = progress.curve[-1]["val_iou"]
+        score = progress.curve[-1][monitor.name]
     return FitResult(
         network=module.network.eval(),
         steps=int(state["global_step"]),
-        val_iou=score,
+        score=score,
         curve=tuple(progress.curve),
     )
