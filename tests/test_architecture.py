@@ -41,7 +41,7 @@ HOMES: dict[str, set[str]] = {
         "engines": "dask distributed",
         "training": "hydra omegaconf lightning torchmetrics matplotlib",
         "training models": "mlflow wandb comet_ml",
-        "cli": "typer rich tqdm",
+        "cli": "typer rich tqdm dotenv",
         "service": "fastapi uvicorn starlette prometheus_client",
         # Nowhere: typer brings its own click, rasterio and pyogrio bring GDAL, weights are
         # safetensors and ONNX.
