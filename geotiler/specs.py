@@ -242,6 +242,52 @@ class RenderSpec:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class EurosatSpec:
+    """The EuroSAT tiles as a folder to train on."""
+
+    output: Path
+    """Folder to write."""
+    source: Path | None = None
+    """Zip or folder of the data set; None downloads it."""
+    lists: Path | None = None
+    """Folder of the spatial split's lists; None looks beside and in the source."""
+    limit: int | None = None
+    """Only so many tiles of each class and part; None: all."""
+    subset: bool = False
+    """Accept a source that is not complete."""
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises: SpecError: a limit that leaves nothing."""
+        _at_least("limit", self.limit, 1, "try --limit 100")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportSpec:
+    """A model for other programs."""
+
+    model: str
+    """Name of a shipped model, or a model folder."""
+    output: Path
+    """ONNX file to write."""
+    check: tuple[str, ...] = ()
+    """Images whose tiles graph and network must answer alike; none: a rendered scene."""
+    tolerance: float = 1e-3
+    """Largest allowed difference of a probability; a quarter of a step of an 8-bit one."""
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises: SpecError: a target of another format, or a tolerance that is none."""
+        if self.output.suffix.lower() != ".onnx":
+            raise SpecError(f"output {self.output} is no .onnx file", hint="try -o model.onnx")
+        if not 0 < self.tolerance < 1:
+            raise SpecError(
+                f"tolerance must lie between 0 and 1, got {self.tolerance:g}",
+                hint="try --tolerance 1e-3",
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PreviewSpec:
     """One scene and what was found in it, as a small picture to look at."""
 

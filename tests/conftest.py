@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,6 +99,142 @@ def tiny_bundle(
     card = _card()
     write_bundle(folder, card, make_network(card))
     return open_bundle(folder)
+
+
+EUROSAT_CLASSES = (
+    "AnnualCrop",
+    "Forest",
+    "HerbaceousVegetation",
+    "Highway",
+    "Industrial",
+    "Pasture",
+    "PermanentCrop",
+    "Residential",
+    "River",
+    "SeaLake",
+)
+
+
+def _landuse_card(**changes: Any) -> ModelCard:
+    from geotiler.models.card import ClassInfo, Stretch
+
+    values: dict[str, Any] = {
+        "name": "tiny-landuse",
+        "task": "classification",
+        "library": "geotiler",
+        "architecture": "simple_cnn",
+        "arguments": {"num_classes": 10, "widths": [8, 8, 8]},
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+        "gsd_m": 10.0,
+        "tile_px": 64,
+        "overlap_px": 0,
+        "input_px": 96,
+        "stretch": Stretch(
+            source="Sentinel-2 L1C",
+            source_bands=(4, 3, 2),
+            minimum=0.0,
+            maximum=2750.0,
+            low=1.0,
+            high=255.0,
+        ),
+        "classes": tuple(
+            ClassInfo(id=index, name=name, color=f"#{index * 20:02x}80{255 - index * 20:02x}")
+            for index, name in enumerate(EUROSAT_CLASSES, start=1)
+        ),
+        "activation": "softmax",
+    }
+    return _card(**{**values, **changes})
+
+
+@pytest.fixture(scope="session")
+def make_landuse_card() -> Callable[..., ModelCard]:
+    """A valid card of a classifier with the given values changed."""
+    return _landuse_card
+
+
+@pytest.fixture(scope="session")
+def tiny_landuse(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A classifier's model folder with random weights whose answers differ from tile to tile.
+
+    Written once per session. Copy it before changing it.
+    """
+    import torch
+
+    from geotiler.models.build import build_network
+    from geotiler.models.bundle import open_bundle, write_bundle
+
+    folder: Path = tmp_path_factory.mktemp("weights") / "tiny-landuse"
+    card = _landuse_card()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(7)
+        network = build_network(card.library, card.architecture, card.arguments, card.input_px)
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0  # one pass leaves statistics as training would
+        colours = torch.randn(32, 3, 1, 1)
+        network.train()(colours + 0.3 * torch.randn(32, 3, 64, 64))
+        network.network.classifier[1].weight *= 20.0
+    torch.set_num_threads(threads)
+    write_bundle(folder, card, network.eval())
+    return open_bundle(folder)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real imagery; tests that ask for it skip where there is none."""
+    named = os.environ.get("GEOTILER_DATA")
+    root = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not root.is_dir():
+        pytest.skip(f"no real data at {root}: GEOTILER_DATA names its folder")
+    return root
+
+
+@pytest.fixture(scope="session")
+def landuse_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn tiles in the folders and with the lists of EuroSAT: 6, 2 and 2 of each class.
+
+    A class is a colour and a direction of stripes.
+    """
+    import cv2
+    import numpy as np
+
+    root: Path = tmp_path_factory.mktemp("eurosat")
+    random = np.random.default_rng(5)
+    rows, cols = np.mgrid[:64, :64]
+    lists: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for label, name in enumerate(EUROSAT_CLASSES):
+        (root / name).mkdir()
+        colour = np.array([40 + 20 * label, 200 - 15 * label, 60 + 90 * (label % 2)])
+        for index in range(10):
+            phase = random.uniform(0, 6)
+            stripes = 20 * np.sin((rows if label % 3 else cols) / 3 + phase)
+            image = colour + stripes[..., None] + random.normal(0, 8, (64, 64, 3))
+            tile = f"{name}_{index + 1}.jpg"
+            cv2.imwrite(str(root / name / tile), np.clip(image, 0, 255).astype(np.uint8))
+            lists["train" if index < 6 else "val" if index < 8 else "test"].append(tile)
+    for part, names in lists.items():
+        (root / f"eurosat-spatial-{part}.txt").write_text("\n".join(names) + "\n")
+    return root
+
+
+@pytest.fixture
+def small_landuse_run(landuse_tiles: Path, tmp_path: Path) -> list[str]:
+    """Overrides of a classifier's run that takes seconds."""
+    return [
+        f"data.root={landuse_tiles}",
+        "model=simple_cnn",
+        "++model.arguments.widths=[8,16,16]",
+        "train.steps=8",
+        "train.steps_per_epoch=4",
+        "train.batch=16",
+        "train.scheduler.warmup_steps=1",
+        "train.ema_decay=0.5",
+        "train.precision=32-true",
+        f"output={tmp_path / 'run'}",
+    ]
 
 
 CHIP_GSD_M = 0.5

@@ -11,7 +11,18 @@ from typing import Annotated, Any
 import typer
 
 from geotiler import __version__
-from geotiler.cli import demo, evaluate, models, render, segment, tile, train, vectorize
+from geotiler.cli import (
+    data,
+    demo,
+    evaluate,
+    export,
+    models,
+    render,
+    segment,
+    tile,
+    train,
+    vectorize,
+)
 from geotiler.errors import GeotilerError
 
 app = typer.Typer(
@@ -56,9 +67,11 @@ app.command()(vectorize.vectorize)
 app.command()(evaluate.evaluate)
 # --help shows more than flags there, so that the command has its own.
 app.command(context_settings={"help_option_names": []})(train.train)
+app.command()(export.export)
 app.command()(render.render)
 app.command()(demo.demo)
 app.add_typer(models.app, name="models")
+app.add_typer(data.app, name="data")
 
 
 def run(arguments: list[str] | None = None) -> None:

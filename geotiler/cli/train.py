@@ -119,7 +119,9 @@ def _groups(task: str, overrides: list[str]) -> str:
     from geotiler.training.compose import composed_text, group_options, task_names
 
     lines = ["", f"Tasks: {', '.join(task_names())}", "", "Groups (GROUP=OPTION):"]
-    lines += [f"  {group:<10} {', '.join(options)}" for group, options in group_options().items()]
+    lines += [
+        f"  {group:<10} {', '.join(options)}" for group, options in group_options(task).items()
+    ]
     lines += ["", f"Configuration of {task} (KEY=VALUE):"]
     lines += [f"  {line}" for line in composed_text(task, overrides).splitlines()]
     return "\n".join(lines)

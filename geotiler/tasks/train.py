@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 from geotiler.progress import Reporter, silent
 from geotiler.reports import Report
+from geotiler.training.classification_config import ClassifierRunConfig
 from geotiler.training.compose import compose
 
 
@@ -24,6 +25,9 @@ def train(
         keys: logging services whose key the environment holds; others log into the run's folder.
         report: hears steps and scores.
 
+    Returns:
+        A `TrainReport`, or a `ClassifierReport` for a task that classifies whole tiles.
+
     Raises:
         SpecError: unknown task, wrong override, a number that no run can have.
         InputError: no data where the configuration says.
@@ -33,6 +37,11 @@ def train(
         DeviceError: no such accelerator, or its memory is too small.
         MissingExtraError: the logger's package is not installed.
     """
+    config = compose(task, overrides)
+    if isinstance(config, ClassifierRunConfig):
+        from geotiler.tasks.train_classifier import train_classifier
+
+        return train_classifier(config, keys, report)
     from geotiler.tasks.train_segmentation import train_segmentation
 
-    return train_segmentation(compose(task, overrides), keys, report)
+    return train_segmentation(config, keys, report)

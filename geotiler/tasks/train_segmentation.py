@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -19,7 +18,7 @@ from geotiler.progress import Notice, Reporter
 from geotiler.reports import Report
 from geotiler.specs import Scale
 from geotiler.training.chips import open_folder, read_split
-from geotiler.training.config import Config
+from geotiler.training.config import Config, model_name
 
 if TYPE_CHECKING:
     from geotiler.training.data import ChipData
@@ -79,7 +78,7 @@ def train_segmentation(config: Config, keys: Collection[str], report: Reporter) 
     from geotiler.training.segmentation import Segmentation
 
     started = time.perf_counter()
-    config.model.name = config.model.name or _model_name(Path(config.output).name)
+    config.model.name = config.model.name or model_name(config)
     _check(config)
     loggers.check_logger(config)
     network = _start(config)
@@ -138,11 +137,6 @@ def _check(config: Config) -> None:
             raise SpecError(
                 f"{what}, got {got}", hint="overrides look like train.optimizer.lr=5e-4"
             )
-
-
-def _model_name(run: str) -> str:
-    """A name that a card takes, from that of a run's folder."""
-    return re.sub(r"[^a-z0-9_.-]+", "-", run.lower()).strip("-_.")[:64] or "model"
 
 
 def _start(config: Config) -> Any:

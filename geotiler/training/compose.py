@@ -8,8 +8,11 @@ from typing import Any
 
 from geotiler.errors import SpecError
 from geotiler.resources import configs_dir
+from geotiler.training.classification_config import ClassifierRunConfig
 from geotiler.training.config import Config
 
+_SCHEMAS: dict[str, type] = {"schema": Config, "classifier_schema": ClassifierRunConfig}
+"""What a task's file may name first in its defaults."""
 _FREE = "model.arguments"
 """Section whose keys are the architecture's own."""
 _EXAMPLE = "overrides look like train.optimizer.lr=5e-4 or model=linknet"
@@ -20,18 +23,31 @@ def task_names() -> list[str]:
     return sorted(path.stem for path in configs_dir().glob("*.yaml"))
 
 
-def group_options() -> dict[str, list[str]]:
-    """Group → its options: the folders of configs/ and their files."""
-    folders = sorted(path for path in configs_dir().iterdir() if path.is_dir())
-    return {
-        folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
-        for folder in folders
-        if not folder.name.startswith((".", "_"))
-    }
+def group_options(task: str) -> dict[str, list[str]]:
+    """Group → its options that fit a task: the folders of configs/ and their files.
+
+    Raises:
+        SpecError: no such task.
+    """
+    from omegaconf import OmegaConf
+
+    composed = _composed(task, [])
+    content: Any = OmegaConf.to_container(OmegaConf.load(configs_dir() / f"{task}.yaml"))
+    groups = [next(iter(item)) for item in content["defaults"] if isinstance(item, dict)]
+    options: dict[str, list[str]] = {}
+    for group in groups:
+        options[group] = []
+        for path in sorted((configs_dir() / group).glob("*.yaml")):
+            content = OmegaConf.to_container(OmegaConf.load(path)) or {}
+            if content.keys() - {"defaults"} <= composed[group].keys():
+                options[group].append(path.stem)
+    return options
 
 
-def compose(task: str, overrides: Sequence[str]) -> Config:
+def compose(task: str, overrides: Sequence[str]) -> Config | ClassifierRunConfig:
     """The configuration of a task with the command line's overrides applied.
+
+    Which of the two schemas it has is said by the `defaults` of the task's file.
 
     Raises:
         SpecError: no such task, or an override that fits nothing; names what is nearest to it.
@@ -39,7 +55,7 @@ def compose(task: str, overrides: Sequence[str]) -> Config:
     from omegaconf import OmegaConf
 
     config = OmegaConf.to_object(_composed(task, overrides))
-    assert isinstance(config, Config)
+    assert isinstance(config, Config | ClassifierRunConfig)
     return config
 
 
@@ -64,7 +80,8 @@ def _composed(task: str, overrides: Sequence[str]) -> Any:
             f"no training task {task!r}" + (f", did you mean {near}?" if near else ""),
             hint=f"tasks: {', '.join(task_names())}; {_EXAMPLE}",
         )
-    ConfigStore.instance().store(name="schema", node=Config)
+    for name, node in _SCHEMAS.items():
+        ConfigStore.instance().store(name=name, node=node)
     try:
         with initialize_config_dir(config_dir=str(configs_dir()), version_base="1.3"):
             composed = hydra_compose(config_name=task, overrides=list(overrides))
@@ -83,8 +100,10 @@ def _composed(task: str, overrides: Sequence[str]) -> Any:
 
 def _misspelt(task: str, overrides: Sequence[str]) -> SpecError | None:
     """The first override that names no key, or no option of a group; None: all do."""
-    groups = group_options()
-    known = set(known_keys(_composed(task, []))) if overrides else set()
+    if not overrides:
+        return None
+    groups = group_options(task)
+    known = set(known_keys(_composed(task, [])))
     for text in overrides:
         key, _, value = text.partition("=")
         plain = key.lstrip("+~").partition("@")[0].strip()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
@@ -251,6 +253,12 @@ class RunConfig:
     resume: bool = False
     """Go on from the output folder's last checkpoint: --resume."""
     logger: LoggerConfig = field(default_factory=LoggerConfig)
+
+
+def model_name(config: RunConfig) -> str:
+    """The name of a run's folder, as a card takes it."""
+    run = Path(config.output).name.lower()
+    return re.sub(r"[^a-z0-9_.-]+", "-", run).strip("-_.")[:64] or "model"
 
 
 @dataclass

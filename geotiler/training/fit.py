@@ -30,12 +30,12 @@ from lightning.pytorch.callbacks import (  # isort: skip
 __all__ = [
     "FitResult",
     "Monitor",
-    "RunSettings",
     "best_precision",
     "fit",
     "prepare",
     "run_folder",
     "trainer_for",
+    "without_expected_warnings",
 ]
 
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
@@ -51,6 +51,15 @@ _EXPECTED = (
     ".*`lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`.*",  # 16-mixed skips its first steps
 )
 """Warnings of Lightning and torch that say what is meant to be so."""
+
+
+@contextlib.contextmanager
+def without_expected_warnings() -> Iterator[None]:
+    """No warnings of Lightning that say what is meant to be so."""
+    with warnings.catch_warnings():
+        for text in _EXPECTED:
+            warnings.filterwarnings("ignore", message=text)
+        yield
 
 
 class RunSettings(Protocol):
@@ -192,9 +201,7 @@ def fit(
         OmegaConf.save(OmegaConf.structured(config), folder / "config.yaml")
         curve = Curve(folder / "metrics.csv", monitor, resume=config.resume)
         trainer = _trainer(config, monitor, curve, report, loggers)
-        with warnings.catch_warnings(), _device_errors():
-            for text in _EXPECTED:
-                warnings.filterwarnings("ignore", message=text)
+        with without_expected_warnings(), _device_errors():
             trainer.fit(
                 module,
                 datamodule=data,

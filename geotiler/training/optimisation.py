@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -52,9 +53,11 @@ def parameter_groups(network: nn.Module, config: OptimizerConfig) -> list[dict[s
     ]
 
 
-def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+def make_optimizer(
+    groups: Sequence[Mapping[str, Any]], config: OptimizerConfig
+) -> torch.optim.Optimizer:
     """The optimiser that a configuration names. Raises: SpecError: it names another one."""
-    groups = parameter_groups(network, config)
+    groups = [dict(group) for group in groups]
     if config.name == "adamw":
         return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
     if config.name == "adam":
@@ -69,14 +72,23 @@ def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.O
 
 
 def optimiser_and_rate(
-    network: nn.Module, optimizer: OptimizerConfig, scheduler: SchedulerConfig, steps: int
+    groups: Sequence[Mapping[str, Any]],
+    optimizer: OptimizerConfig,
+    scheduler: SchedulerConfig,
+    steps: int,
 ) -> dict[str, Any]:
     """What Lightning's `configure_optimizers` answers: an optimiser and a rate for every step.
+
+    Args:
+        groups: parameters with their peak rate, and whatever else the optimiser takes per group.
+        optimizer: which one.
+        scheduler: the rate's shape.
+        steps: of the whole run.
 
     Raises:
         SpecError: one of them is unknown.
     """
-    made = make_optimizer(network, optimizer)
+    made = make_optimizer(groups, optimizer)
     decay = decay_steps(scheduler, steps)
 
     def factor(step: int) -> float:

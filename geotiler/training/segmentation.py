@@ -17,7 +17,7 @@ from geotiler.models.vision import segmentation_models
 from geotiler.training.config import Config, ModelConfig
 from geotiler.training.framework import pl
 from geotiler.training.losses import SegmentationLoss
-from geotiler.training.optimisation import optimiser_and_rate
+from geotiler.training.optimisation import optimiser_and_rate, parameter_groups
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 
@@ -148,4 +148,5 @@ class Segmentation(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """The configured optimiser, slower in the encoder, and its rate."""
         train = self._config.train
-        return optimiser_and_rate(self.network, train.optimizer, train.scheduler, train.steps)
+        groups = parameter_groups(self.network, train.optimizer)
+        return optimiser_and_rate(groups, train.optimizer, train.scheduler, train.steps)
