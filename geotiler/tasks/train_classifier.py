@@ -20,6 +20,7 @@ from geotiler.training.class_splits import write_split
 from geotiler.training.classification import Classification, Scores, head_arguments, score
 from geotiler.training.classification_config import ClassifierRunConfig
 from geotiler.training.classification_data import ClassTileData
+from geotiler.training.classification_plots import plot_run
 from geotiler.training.config import model_name
 from geotiler.training.eurosat import COUNTS, place_eurosat
 from geotiler.training.fit import Monitor, fit, prepare, run_folder
@@ -80,10 +81,12 @@ def train_classifier(
         accuracies = {f"final_{part}_accuracy": scores.accuracy for part, scores in found.items()}
         loggers.log_scores(told, accuracies, result.steps)
     card = _card(config, _metrics(config, found, result.steps), found)
+    classes = sorted(config.model.classes)
+    title = f"test part of the {config.data.split} split"
+    plot_run(folder / "plots", result.curve, found["test"].confusion, classes, title)
     module.network.eval()
     write_bundle(folder / "model", card, module.network, overwrite=True)  # the run's own folder
     report(Notice(message=f"model folder {folder / 'model'}"))
-    classes = sorted(config.model.classes)
     return ClassifierReport(
         model=folder / "model",
         steps=result.steps,

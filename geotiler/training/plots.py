@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from geotiler.training.scores import Sample, SplitScores
+if TYPE_CHECKING:
+    from geotiler.training.scores import Sample, SplitScores
 
 _TRUTH, _FOUND = "#00c2ff", "#e4572e"
-_DPI = 110
+DPI = 110
 
 
 def plot_curve(
@@ -35,7 +36,7 @@ def plot_curve(
     axes.set(xlabel="step", ylabel=label)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def plot_precision_recall(path: Path, splits: Mapping[str, SplitScores]) -> None:
@@ -48,7 +49,7 @@ def plot_precision_recall(path: Path, splits: Mapping[str, SplitScores]) -> None
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), aspect="equal")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, loc="lower left")
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)
 
 
 def plot_samples(path: Path, samples: Sequence[Sample]) -> None:
@@ -67,4 +68,4 @@ def plot_samples(path: Path, samples: Sequence[Sample]) -> None:
             if 0 < inside.mean() < 1:
                 cell.contour(inside, levels=[0.5], colors=colour, linewidths=1.0)
     figure.suptitle("truth blue, found red", fontsize=9)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)

@@ -62,6 +62,9 @@ def test_a_run_leaves_a_model_that_answers_as_reported(
         pixels = normalise(tile, valid, scale=card.scale, mean=card.mean, std=card.std)
         confusion[names.index(label), int(predictor(pixels[None]).argmax())] += 1
     np.testing.assert_array_equal(confusion, card.confusion)
+    plots = {path.name for path in (tmp_path / "run" / "plots").iterdir()}
+    assert plots == {"loss_curves.png", "val_acc.png", "confusion_matrix.png"}
+    assert all(cv2.imread(str(tmp_path / "run" / "plots" / name)).std() > 5 for name in plots)
     accuracy = np.trace(confusion) / confusion.sum()
     assert report.test_accuracy == pytest.approx(accuracy)
     assert card.metrics[0].value == pytest.approx(accuracy, abs=1e-4)
