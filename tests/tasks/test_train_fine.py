@@ -16,8 +16,6 @@ from geotiler.models.registry import find_model
 from geotiler.specs import SegmentSpec, Window
 from geotiler.tasks.segment import segment
 from geotiler.tasks.train import train
-from geotiler.training.chips import Chip, rendered_chips
-from geotiler.training.config import RenderedConfig
 
 GSD_M = 0.5
 
@@ -53,20 +51,26 @@ def _iou(scene: Path, truth: np.ndarray, model: str, mask: Path) -> float:
 
 @pytest.mark.slow
 def test_twenty_chips_of_a_new_place_improve_the_score_on_others_of_it(tmp_path: Path) -> None:
-    rendered = RenderedConfig(chips=22, chip_px=160, gsd_m=[GSD_M], first_seed=4000)
-    chips: list[Chip] = list(rendered_chips(rendered))
-    names = [chip.name for chip in chips]
-    root = _write(
-        tmp_path / "chips",
-        [(c.name, _elsewhere(c.image), np.uint8(255) * (c.labels == 1)) for c in chips],
-        {"train": names[:20], "val": names[20:]},
-    )
-    scene, side = tmp_path / "other.png", 512  # of a seed that no chip has
-    image, truth, _ = SyntheticScene(seed=31, height=side, width=side, gsd_m=GSD_M).render(
-        Window(row=0, col=0, height=side, width=side)
-    )
-    cv2.imwrite(str(scene), _elsewhere(image.transpose(1, 2, 0))[..., ::-1])
-    before = _iou(scene, truth.astype(np.uint8), "buildings", tmp_path / "before.png")
+    """A rendered town in another look: its west in chips, its east to be scored."""
+    side, rows, cols = 160, 5, 6
+    image, footprints, _ = SyntheticScene(
+        seed=31, height=rows * side, width=cols * side, gsd_m=GSD_M
+    ).render(Window(row=0, col=0, height=rows * side, width=cols * side))
+    place, truth = _elsewhere(image.transpose(1, 2, 0)), footprints.astype(np.uint8)
+    west = 4 * side
+    chips = [
+        (f"c{row}_{col}", place[row : row + side, col : col + side],
+         255 * truth[row : row + side, col : col + side])
+        for row in range(0, rows * side, side) for col in range(0, west, side)
+    ]  # fmt: skip
+    names = [name for name, *_ in chips]
+    assert len(names) == 20
+    val = names[6::9]
+    train_names = [name for name in names if name not in val]
+    root = _write(tmp_path / "chips", chips, {"train": train_names, "val": val})
+    scene, east = tmp_path / "east.png", truth[:, west:]
+    cv2.imwrite(str(scene), place[:, west:, ::-1])
+    before = _iou(scene, east, "buildings", tmp_path / "before.png")
     report = train(
         "buildings",
         [
@@ -77,7 +81,7 @@ def test_twenty_chips_of_a_new_place_improve_the_score_on_others_of_it(tmp_path:
             f"output={tmp_path / 'fine'}",
         ],
     )  # fmt: skip
-    after = _iou(scene, truth.astype(np.uint8), str(report.model), tmp_path / "after.png")
+    after = _iou(scene, east, str(report.model), tmp_path / "after.png")
     assert after > before + 0.1
 
 
