@@ -42,7 +42,7 @@ HOMES: dict[str, set[str]] = {
         "training": "hydra omegaconf lightning torchmetrics",
         "training io": "matplotlib",
         "training models": "mlflow wandb comet_ml",
-        "cli": "typer rich tqdm pydantic_settings",
+        "cli": "typer rich tqdm dotenv pydantic_settings",
         "service": "fastapi uvicorn starlette prometheus_client sqlalchemy anyio",
         "service cli": "pydantic",
         # Nowhere: typer brings its own click, rasterio and pyogrio bring GDAL, weights are

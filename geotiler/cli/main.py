@@ -83,7 +83,6 @@ def _root(
 for _verb in (
     info.info,
     tile.tile,
-    train.train,
     segment.segment,
     vectorize.vectorize,
     classify.classify,
@@ -94,6 +93,8 @@ for _verb in (
     demo.demo,
 ):
     app.command()(shared(_verb))
+# --help shows more than flags there, so that the command has its own.
+app.command(context_settings={"help_option_names": []})(shared(train.train))
 app.command()(serve.serve)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")

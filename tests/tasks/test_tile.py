@@ -541,7 +541,7 @@ def test_the_description_repeats_the_run_and_tells_nothing_of_the_machine(
 
 def test_training_reads_it_as_it_is(tmp_path: Path, labels: Path) -> None:
     from geotiler.training.chips import UNLABELLED, load_split
-    from geotiler.training.config import compose
+    from geotiler.training.compose import compose
 
     valid = np.ones((300, 260), bool)
     valid[:40] = False
