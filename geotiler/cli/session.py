@@ -59,6 +59,7 @@ current = Session()
 def shared(command: Callable[..., None]) -> Callable[..., None]:
     """The command with `--config` and `--progress`, remembered in `current` while it runs."""
     signature = inspect.signature(command, eval_str=True)
+    takes_context = "context" in signature.parameters
 
     @functools.wraps(command)
     def run(
@@ -79,10 +80,14 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
             },
             origins=_origins(context, config),
         )
+        if takes_context:
+            rest["context"] = context
         command(*arguments, **rest)
 
     kind = inspect.Parameter.KEYWORD_ONLY
-    own = [item.replace(kind=kind) for item in signature.parameters.values()]
+    own = [
+        item.replace(kind=kind) for name, item in signature.parameters.items() if name != "context"
+    ]
     added = [
         inspect.Parameter("context", kind, annotation=typer.Context),
         inspect.Parameter("config", kind, annotation=_Config, default=None),
