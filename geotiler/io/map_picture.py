@@ -83,7 +83,7 @@ def write_mask_picture(path: str, target: Path) -> MapPicture:
 
 
 def _shape(path: str, drivers: Sequence[str] | None) -> tuple[int, int]:
-    with open_scene(path, drivers) as scene:
+    with open_scene(path, drivers=drivers) as scene:
         return scene.shape
 
 

@@ -168,7 +168,9 @@ def _network_of(card: ModelCard) -> nn.Module:
 
     from geotiler.models import build
 
-    network = build.build_network(card.library, card.architecture, card.arguments).eval()
+    network = build.build_network(
+        card.library, card.architecture, card.arguments, card.input_px
+    ).eval()
     side = card.stride_of_network * 4  # some decoders pool three times more
     probe = torch.zeros(1, len(card.bands), side, side)
     expected = (1, card.channels, side, side)[: 4 if card.task == "segmentation" else 2]

@@ -114,7 +114,7 @@ class Workbench:
             InputError: it is no raster of an allowed format.
             Problem: it has more pixels than the service takes.
         """
-        with open_scene(scene, self.settings.drivers) as opened:
+        with open_scene(scene, drivers=self.settings.drivers) as opened:
             facts = SceneFacts(shape=opened.shape, bands=opened.count)
         if facts.pixels > self.settings.scene_px:
             raise Problem(
