@@ -65,7 +65,7 @@ async def predict(
     async with state.slots.admission(), _in_time(state.settings.time_s):
         with scratch_folder(state.folder / "requests") as folder:
             (upload,) = await received(request, folder, most_files=1, name=query.name)
-            facts = await anyio.to_thread.run_sync(_facts, state, upload)
+            facts = await anyio.to_thread.run_sync(_facts, state, upload, limiter=state.readers)
             prefers_job = "respond-async" in request.headers.get("prefer", "").lower()
             if prefers_job or facts > state.settings.predict_px:
                 job = await anyio.to_thread.run_sync(
