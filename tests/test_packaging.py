@@ -338,5 +338,5 @@ def test_an_installed_wheel_opens_its_model_and_lists_it(unpacked: Path, tmp_pat
 
 @pytest.mark.slow
 def test_an_installed_wheel_composes_its_configuration(unpacked: Path, tmp_path: Path) -> None:
-    code = "from geotiler.training.config import compose; print(compose('buildings', []).task)"
+    code = "from geotiler.training.compose import compose; print(compose('buildings', []).task)"
     assert _outside(code, unpacked, tmp_path).splitlines()[-1] == "buildings"

@@ -24,9 +24,11 @@ from rasterio._err import CPLE_BaseError  # which copying lets through as it is
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
+from geotiler.core.qgis_style import StyledClass, ramp_qml, raster_qml
 from geotiler.errors import OutputError
 from geotiler.io.outputs import replacing
-from geotiler.io.raster import quiet_about_georeferencing
+from geotiler.io.raster import CLASSES_TAG, quiet_about_georeferencing
+from geotiler.io.styles import save_style
 
 _GDAL_TYPES = {"uint8": "Byte", "float32": "Float32"}
 _PART_NAME = re.compile(r"r\d+-c\d+\.tif")
@@ -150,6 +152,7 @@ class Parts:
             mosaic.write_text(_mosaic(self._layout, self._placed), encoding="utf-8")
             with quiet_about_georeferencing(), replacing(self._output, overwrite) as temporary:
                 rasterio.shutil.copy(mosaic, temporary, driver=driver, strict=False, **options)
+                save_style(_style(self._layout), "raster", self._output, temporary)
         except (CPLE_BaseError, RasterioError, OSError) as error:
             if isinstance(error, OutputError):
                 raise
@@ -159,6 +162,23 @@ class Parts:
     def discard(self) -> None:
         """Remove the folder and everything in it."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _style(layout: RasterLayout) -> str:
+    """How QGIS draws it: named classes, or a ramp of probability."""
+    if not layout.categorical:
+        return ramp_qml(0.0, 1.0)
+    names = json.loads(layout.tags.get(CLASSES_TAG, "{}"))
+    return raster_qml(
+        [
+            StyledClass(
+                value=value,
+                name=names.get(str(value), str(value)),
+                color="#{:02x}{:02x}{:02x}".format(*colour),
+            )
+            for value, colour in sorted(layout.colours.items())
+        ]
+    )
 
 
 def _text(parent: ElementTree.Element, tag: str, text: str, **attributes: str) -> None:

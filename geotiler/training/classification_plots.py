@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-_DPI = 110
+from geotiler.training.plots import DPI, plot_curve
 
 
 def plot_run(
@@ -29,25 +29,10 @@ def plot_run(
     """
     folder.mkdir(parents=True, exist_ok=True)
     losses = {"train_loss": "training (smoothed labels, varied tiles)", "val_loss": "validation"}
-    _plot_curve(folder / "loss_curves.png", rows, losses, "cross entropy")
+    plot_curve(folder / "loss_curves.png", rows, losses, "cross entropy")
     scores = {"val_accuracy": "accuracy", "val_macro_f1": "macro F1"}
-    _plot_curve(folder / "val_acc.png", rows, scores, "validation tiles")
+    plot_curve(folder / "val_acc.png", rows, scores, "validation tiles")
     _plot_confusion(folder / "confusion_matrix.png", np.asarray(confusion), classes, title)
-
-
-def _plot_curve(
-    path: Path, rows: Sequence[Mapping[str, float]], names: Mapping[str, str], label: str
-) -> None:
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    steps = [row["step"] for row in rows]
-    for column, name in names.items():
-        values = [row.get(column, float("nan")) for row in rows]
-        axes.plot(steps, values, marker="o", markersize=3, label=name)
-    axes.set(xlabel="step", ylabel=label)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    figure.savefig(path, dpi=_DPI)
 
 
 def _plot_confusion(path: Path, counts: np.ndarray, classes: Sequence[str], title: str) -> None:
@@ -65,4 +50,4 @@ def _plot_confusion(path: Path, counts: np.ndarray, classes: Sequence[str], titl
     axes.set_xticks(places, classes, rotation=45, ha="right")
     axes.set_yticks(places, classes)
     axes.set(xlabel="predicted", ylabel="true", title=title)
-    figure.savefig(path, dpi=_DPI)
+    figure.savefig(path, dpi=DPI)

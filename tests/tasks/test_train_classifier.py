@@ -22,7 +22,7 @@ def _listed(path: Path) -> list[str]:
 
 
 def _losses(folder: Path) -> list[str]:
-    with (folder / "curve.csv").open(newline="") as file:
+    with (folder / "metrics.csv").open(newline="") as file:
         return [row["train_loss"] for row in csv.DictReader(file)]
 
 
@@ -30,7 +30,12 @@ def test_a_run_leaves_a_model_that_answers_as_reported(
     small_landuse_run: list[str], landuse_tiles: Path, tmp_path: Path
 ) -> None:
     """The graph, fed by hand as the card says, finds the accuracy and the confusion of the card."""
-    more = ["train.steps=60", "train.steps_per_epoch=30", "train.lr=0.01", "model.image_size=80"]
+    more = [
+        "train.steps=60",
+        "train.steps_per_epoch=30",
+        "train.optimizer.lr=0.01",
+        "model.image_size=80",
+    ]
     report = train("landuse", [*small_landuse_run, *more])
     bundle = open_bundle(report.model)
     card = bundle.card
@@ -70,7 +75,12 @@ def test_the_seed_decides_and_every_epoch_looks_anew(
     small_landuse_run: list[str], tmp_path: Path
 ) -> None:
     """With a rate of nothing the loss tells what was looked at."""
-    still = ["train.lr=1e-12", "train.batch=60", "train.steps=2", "train.steps_per_epoch=1"]
+    still = [
+        "train.optimizer.lr=1e-12",
+        "train.batch=60",
+        "train.steps=2",
+        "train.steps_per_epoch=1",
+    ]
     losses = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         output = f"output={tmp_path / name}"
@@ -99,7 +109,7 @@ def test_a_run_goes_on_and_another_starts_from_it(
     [
         ("model.image_size=32", SpecError, "image_size"),
         ("train.batch=1", SpecError, "batch"),
-        ("augment.crop_scale=0", SpecError, "crop_scale"),
+        ("transforms.crop_scale=0", SpecError, "crop_scale"),
         ("data.split=sideways", SpecError, "spatial or random"),
         ("data.lists=nowhere", InputError, "nowhere"),
         ("data.root=nowhere.zip", InputError, "nowhere"),

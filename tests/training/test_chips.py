@@ -11,7 +11,8 @@ import pytest
 from geotiler.errors import InputError
 from geotiler.specs import MASK_NODATA
 from geotiler.training.chips import UNLABELLED, load_split, open_folder, read_chip
-from geotiler.training.config import DataConfig, compose
+from geotiler.training.compose import compose
+from geotiler.training.config import DataConfig
 from geotiler.training.data import _sample
 
 
