@@ -18,7 +18,8 @@ from .conftest import Live, live
 
 OPERATIONS = [
     "POST /predict", "POST /classify", "POST /batch", "GET /jobs", "GET /jobs/{job_id}",
-    "DELETE /jobs/{job_id}", "GET /jobs/{job_id}/scenes/{scene}/{file}", "GET /healthz", "GET /readyz", "GET /metrics",
+    "DELETE /jobs/{job_id}", "GET /jobs/{job_id}/scenes/{scene}/{file}", "GET /healthz",
+    "GET /readyz", "GET /metrics",
     "GET /models", "POST /models/reload",
 ]  # fmt: skip
 
