@@ -16,6 +16,7 @@ from geotiler.errors import InputError
 from geotiler.io.raster import Scene
 from geotiler.io.scene_source import SceneSource, scene_source
 from geotiler.models.card import ModelCard
+from geotiler.models.networks import Networks
 from geotiler.models.predictor import Predictor
 from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, StageStarted, silent
 from geotiler.reports import Report
@@ -47,24 +48,31 @@ class ImageLabel(Report):
     """class and probability of the likeliest, first the likeliest."""
 
 
-def classify_images(spec: ClassifyImagesSpec, *, report: Reporter = silent) -> Iterator[ImageLabel]:
+def classify_images(
+    spec: ClassifyImagesSpec, *, report: Reporter = silent, networks: Networks | None = None
+) -> Iterator[ImageLabel]:
     """The labels of images, in their order, as they become known.
 
     All images are opened, and the model is loaded, before the first one is labelled. An image is
     resized to the model's tile, whatever its ground sample distance.
+
+    Args:
+        spec: what to do.
+        report: hears progress and notices.
+        networks: where a service keeps its models; None reads them from disk.
 
     Raises:
         InputError: not an image, damaged, a wrong number of bands, or nothing valid in it.
         SpecError: the model is no classifier, or values whose range only the user knows.
         GeotilerError: model or device cannot be used.
     """
-    bundle = find_classifier(spec.model)
+    bundle = find_classifier(spec.model, networks)
     card = bundle.card
     decisions = Decisions()
     images = [_opened(path, spec, card, decisions) for path in spec.images]
     for notice in dict.fromkeys(decisions.notices):
         report(Notice(message=notice, warning=True))
-    predictor = open_classifier(bundle, spec.run)
+    predictor = open_classifier(bundle, spec.run, networks)
     names = [item.name for item in card.classes]
     return _labels(images, predictor, card, names, spec.topk, report)
 
@@ -93,7 +101,7 @@ def _opened(
     path: str, spec: ClassifyImagesSpec, card: ModelCard, decisions: Decisions
 ) -> tuple[SceneSource, Radiometry]:
     """An image that can be read, and how."""
-    source = scene_source([path])
+    source = scene_source([path], spec.drivers)
     with source.open() as scene:
         if max(scene.shape) > LARGEST_PX:
             raise InputError(
