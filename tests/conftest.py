@@ -288,3 +288,70 @@ def small_run(chip_folder: Path, tmp_path: Path) -> list[str]:
         "train.precision=32-true",
         f"output={tmp_path / 'run'}",
     ]
+
+
+@pytest.fixture(scope="session")
+def make_product() -> Callable[..., Path]:
+    """Writes a Sentinel-2 product as ESA lays it out, small: metadata and three bands as JPEG 2000.
+
+    Arguments: folder; values (row, col, band) uint16 of B04, B03, B02; level "L1C" or "L2A";
+    offset in the metadata, None for products from before 2022. Returns the product's metadata.
+    """
+    import numpy as np
+    import rasterio
+    from affine import Affine
+
+    def make(folder: Path, values: Any, *, level: str = "L2A", offset: int | None = -1000) -> Path:
+        date, tile = "20230601T100601", "T33UUP"
+        root = folder / f"S2A_MSI{level}_{date}_N0509_R022_{tile}_20230601T120000.SAFE"
+        granule = f"GRANULE/{level}_{tile}_A000000_{date}"
+        inner, suffix = ("/R10m", "_10m") if level == "L2A" else ("", "")
+        images = f"{granule}/IMG_DATA{inner}"
+        (root / images).mkdir(parents=True)
+        names = {band: f"{images}/{tile}_{date}_{band}{suffix}" for band in ("B02", "B03", "B04")}
+        height, width = values.shape[:2]
+        for index, band in enumerate(("B04", "B03", "B02")):
+            with rasterio.open(
+                root / f"{names[band]}.jp2", "w", driver="JP2OpenJPEG", width=width,
+                height=height, count=1, dtype="uint16", crs="EPSG:32633", QUALITY="100",
+                transform=Affine(10, 0, 300_000, 0, -10, 5_400_000), REVERSIBLE="YES",
+                BLOCKXSIZE="128", BLOCKYSIZE="128",
+            ) as file:  # fmt: skip
+                file.write(np.ascontiguousarray(values[:, :, index]), 1)
+        kind, word = ("2A", "BOA") if level == "L2A" else ("1C", "RADIO")
+        offsets = "".join(
+            f'<{word}_ADD_OFFSET band_id="{band}">{offset}</{word}_ADD_OFFSET>'
+            for band in range(13 if offset is not None else 0)
+        )
+        # Products of level 1C name their bands by a prefix that ends in B and two digits.
+        listed = "".join(f"<IMAGE_FILE>{name}</IMAGE_FILE>" for name in names.values())
+        holder = {"BOA": "BOA_ADD_OFFSET_VALUES_LIST", "RADIO": "Radiometric_Offset_List"}[word]
+        (root / f"MTD_MSI{level}.xml").write_text(
+            f'<n1:Level-{kind}_User_Product xmlns:n1="https://example.org/'
+            f'User_Product_Level-{kind}.xsd">'
+            f"<n1:General_Info><Product_Info><PRODUCT_URI>{root.name}</PRODUCT_URI>"
+            "<Product_Organisation><Granule_List>"
+            f'<Granule granuleIdentifier="x">{listed}</Granule>'
+            "</Granule_List></Product_Organisation><Query_Options>"
+            "<PRODUCT_FORMAT>SAFE_COMPACT</PRODUCT_FORMAT></Query_Options></Product_Info>"
+            "<Product_Image_Characteristics><Special_Values>"
+            "<SPECIAL_VALUE_TEXT>NODATA</SPECIAL_VALUE_TEXT>"
+            "<SPECIAL_VALUE_INDEX>0</SPECIAL_VALUE_INDEX></Special_Values>"
+            f"<{holder}>{offsets}</{holder}></Product_Image_Characteristics>"
+            f"</n1:General_Info></n1:Level-{kind}_User_Product>"
+        )
+        places = "".join(
+            f'<Size resolution="{size}"><NROWS>{height * 10 // size}</NROWS>'
+            f"<NCOLS>{width * 10 // size}</NCOLS></Size>"
+            f'<Geoposition resolution="{size}"><ULX>300000</ULX><ULY>5400000</ULY>'
+            f"<XDIM>{size}</XDIM><YDIM>-{size}</YDIM></Geoposition>"
+            for size in (10, 20, 60)
+        )
+        (root / granule / "MTD_TL.xml").write_text(
+            f'<n1:Level-{kind}_Tile_ID xmlns:n1="https://example.org/{kind}"><n1:Geometric_Info>'
+            "<Tile_Geocoding><HORIZONTAL_CS_CODE>EPSG:32633</HORIZONTAL_CS_CODE>"
+            f"{places}</Tile_Geocoding></n1:Geometric_Info></n1:Level-{kind}_Tile_ID>"
+        )
+        return root / f"MTD_MSI{level}.xml"
+
+    return make

@@ -30,7 +30,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in the output folder.")
     ] = False,
-    config: Annotated[
+    show_config: Annotated[
         bool,
         typer.Option(
             "--cfg",
@@ -58,7 +58,7 @@ def train(
         print(context.get_help())
         print(_groups(task, overrides))
         return
-    if config:
+    if show_config:
         from geotiler.training.compose import composed_text
 
         print(composed_text(task, overrides), end="")

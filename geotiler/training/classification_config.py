@@ -45,18 +45,18 @@ class LookConfig:
     """Probability of a random crop that is resized to the tile."""
     crop_scale: float = 0.7
     """Smallest side of such a crop, as a fraction of the tile."""
-    brightness: float = 0.4
+    brightness: float = 0.35
     """Largest natural logarithm of the common factor of all channels."""
-    gain: float = 0.12
+    gain: float = 0.08
     """Standard deviation of the logarithm of each channel's own factor."""
-    contrast: float = 0.4
+    contrast: float = 0.3
     """Largest natural logarithm of the factor around the tile's mean."""
-    gamma: float = 0.35
+    gamma: float = 0.3
     """Largest natural logarithm of the exponent."""
-    saturation: float = 0.5
+    saturation: float = 0.4
     """Largest natural logarithm of the factor around grey."""
-    veil: float = 0.25
-    """Probability of more or less atmospheric light, blue most: what L2A products lack."""
+    veil: float = 0.3
+    """Probability of less atmospheric light, blue most: what L2A products lack."""
     haze: float = 0.15
     """Probability of a blend towards white or bluish grey."""
     haze_strength: float = 0.5
