@@ -26,11 +26,13 @@ UNITS = ("_px", "_m2", "_m")
 
 OTHER_WORDS = {
     "class": "classes",
-    "detail": "detail_px",
-    "width": "width_px",
-    "min_area": "min_area_m2",
-    "min_hole": "min_hole_m2",
+    "truth": "truths",
+    "probability": "probabilities",
+    "min_area": "least_area_m2",
+    "pixels_only": "objects",
+    "scene_gsd": "gsd_m",
 }
+"""Where the field is not called as the flag, with or without a unit."""
 
 ONLY_ON_THE_COMMAND_LINE = {
     "json", "quiet", "verbose", "dry_run", "config", "progress", "help",
@@ -39,6 +41,7 @@ ONLY_ON_THE_COMMAND_LINE = {
 READ_FROM_TEXT = {
     ("segment", "tile"), ("tile", "tile"), ("tile", "overlap"), ("tile", "output"),
     ("tile", "split"), ("tile", "classes"), ("tile", "labels"), ("evaluate", "class"),
+    ("evaluate", "pixels_only"),
 }  # fmt: skip
 """Flags whose text is turned into a value, or that have a default of their own words."""
 
@@ -54,7 +57,7 @@ def _options(verb: str) -> dict[str, Any]:
 
 def _field(spec: type, flag: str) -> dataclasses.Field[Any] | None:
     fields = {one.name: one for one in dataclasses.fields(spec)}
-    names = [flag, OTHER_WORDS.get(flag, flag), *(flag + unit for unit in UNITS)]
+    names = [flag, *(flag + unit for unit in UNITS), OTHER_WORDS.get(flag, flag)]
     return next((fields[name] for name in names if name in fields), None)
 
 
