@@ -16,9 +16,8 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 try:
     from hatchling.builders.hooks.plugin.interface import BuildHookInterface
@@ -29,8 +28,7 @@ VENDOR = Path("geotiler", "service", "page", "vendor")
 REQUIRED = "GEOTILER_BUILD_REQUIRES_MAP"
 
 
-@dataclass(frozen=True)
-class Library:
+class Library(NamedTuple):  # hatchling loads this file in a way that dataclasses cannot stand
     """A package of npm, and the files of it that pages load."""
 
     package: str
