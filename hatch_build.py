@@ -28,7 +28,7 @@ VENDOR = Path("geotiler", "service", "page", "vendor")
 REQUIRED = "GEOTILER_BUILD_REQUIRES_MAP"
 
 
-class Library(NamedTuple):  # hatchling loads this file in a way that dataclasses cannot stand
+class Library(NamedTuple):  # hatchling does not register this module, as dataclasses would need
     """A package of npm, and the files of it that pages load."""
 
     package: str

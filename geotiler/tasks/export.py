@@ -96,11 +96,10 @@ def _image_tiles(images: Sequence[str], card: ModelCard) -> Iterator[NDArray[np.
                 raise InputError(
                     f"{image} does not hold 8-bit values", hint="--check takes images of 8 bits"
                 )
-            side = card.tile_px
+            side = _side(card, scene.shape)
             if min(scene.shape) < side:
                 raise InputError(
-                    f"{image} has {scene.height}×{scene.width} px, a tile of {card.name} has "
-                    f"{side}×{side}",
+                    f"{image} has {scene.height}×{scene.width} px, {card.name} needs {side}×{side}",
                     hint="--check takes images of at least one tile",
                 )
             rows, cols = (starts(length, side, side) for length in scene.shape)
@@ -111,6 +110,14 @@ def _image_tiles(images: Sequence[str], card: ModelCard) -> Iterator[NDArray[np.
                 window = Window(row=row, col=col, height=side, width=side)
                 raw, valid = scene.read_with_valid(window, bands)
                 yield normalise(raw, valid, scale=card.scale, mean=card.mean, std=card.std)
+
+
+def _side(card: ModelCard, shape: tuple[int, int]) -> int:
+    """Side of a tile: the card's, or less for a network that takes any and a small image."""
+    stride = card.stride_of_network
+    if card.task == "classification":
+        return card.tile_px
+    return min(card.tile_px, max(stride, min(shape) // stride * stride))
 
 
 def _rendered_tiles(card: ModelCard) -> Iterator[NDArray[np.float32]]:

@@ -60,6 +60,8 @@ def train_classifier(
     """
     started = time.perf_counter()
     config.model.name = config.model.name or model_name(config)
+    if config.train.lr is not None:
+        config.train.optimizer.lr = config.train.lr
     _check(config)
     loggers.check_logger(config)
     network = None

@@ -115,6 +115,8 @@ class ClassifierTrainConfig(FitConfig):
     steps_per_epoch: int = 250
     ema_decay: float = 0.998
     batch: int = 64
+    lr: float | None = None
+    """Instead of `optimizer.lr`."""
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(lr=1e-3, encoder_lr_factor=0.5, weight_decay=0.02)
     )
