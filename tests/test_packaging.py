@@ -307,6 +307,11 @@ def test_the_wheel_is_small_and_holds_what_it_needs(wheel: Path) -> None:
                 assert f"geotiler/{path.relative_to(ROOT).as_posix()}" in names
     assert "geotiler/weights/buildings/card.json" in names
     assert "geotiler/configs/buildings.yaml" in names
+    assert "geotiler/service/page/index.html" in names
+    page = ROOT / "geotiler" / "service" / "page"
+    for path in page.rglob("*"):  # with the libraries of the pages, where npm could fetch them
+        if path.is_file():
+            assert path.relative_to(ROOT).as_posix() in names
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"geotiler"}
     assert not [name for name in names if name.endswith((".pt", ".pth", ".pkl", ".ckpt"))]

@@ -387,7 +387,8 @@ def opened_by(path: str, drivers: Sequence[str] | None, **options: Any) -> raste
         try:
             return rasterio.open(path, driver=driver, **options)
         except RasterioIOError as error:
-            failures.append(error)
+            # Without its traceback, which would hold this frame, and everything it is called for.
+            failures.append(error.with_traceback(None))
     raise next((e for e in failures if "not recognized" not in str(e)), failures[0])
 
 
