@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +13,14 @@ from numpy.typing import NDArray
 from geotiler.core.answers import image_answer
 from geotiler.core.radiometry import finite_float32, normalise
 from geotiler.core.resample import Axis, resampled
-from geotiler.errors import InputError
+from geotiler.errors import InputError, SpecError
 from geotiler.io.raster import Scene
 from geotiler.io.scene_source import SceneSource, scene_source
 from geotiler.models.card import ModelCard
 from geotiler.models.predictor import Predictor
 from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, StageStarted, silent
 from geotiler.reports import Report
-from geotiler.specs import ClassifyImagesSpec, Window
+from geotiler.specs import BackendSpec, ClassifyImagesSpec, Scale, Window
 from geotiler.tasks.classify_input import (
     Decisions,
     Radiometry,
@@ -58,15 +59,51 @@ def classify_images(spec: ClassifyImagesSpec, *, report: Reporter = silent) -> I
         SpecError: the model is no classifier, or values whose range only the user knows.
         GeotilerError: model or device cannot be used.
     """
-    bundle = find_classifier(spec.model)
-    card = bundle.card
-    decisions = Decisions()
-    images = [_opened(path, spec, card, decisions) for path in spec.images]
-    for notice in dict.fromkeys(decisions.notices):
-        report(Notice(message=notice, warning=True))
-    predictor = open_classifier(bundle, spec.run)
-    names = [item.name for item in card.classes]
-    return _labels(images, predictor, card, names, spec.topk, report)
+    return ImageClassifier(spec.model, spec.run).labels(spec, report=report)
+
+
+class ImageClassifier:
+    """A classifier that stays open for many questions."""
+
+    def __init__(self, model: str, run: BackendSpec) -> None:
+        """Raises: ModelError: unknown or damaged. SpecError: it is no classifier."""
+        self._bundle = find_classifier(model)
+        self._run = run
+        self._names = [item.name for item in self._bundle.card.classes]
+
+    @functools.cached_property
+    def _predictor(self) -> Predictor:
+        return open_classifier(self._bundle, self._run)
+
+    def labels(
+        self, spec: ClassifyImagesSpec, *, report: Reporter = silent
+    ) -> Iterator[ImageLabel]:
+        """The labels of images in files; `spec.model` and `spec.run` are not looked at."""
+        card = self._bundle.card
+        decisions = Decisions()
+        images = [_opened(path, spec, card, decisions) for path in spec.images]
+        for notice in dict.fromkeys(decisions.notices):
+            report(Notice(message=notice, warning=True))
+        return _labels(images, self._predictor, card, self._names, spec.topk, report)
+
+    def answer(self, pixels: NDArray[np.uint8], topk: int) -> dict[str, Any]:
+        """What an image in memory shows: see `image_answer`.
+
+        Args:
+            pixels: (row, col, band) of 8 bits, in the order of the model's bands.
+            topk: how many classes are listed.
+
+        Raises:
+            SpecError: another shape.
+        """
+        card = self._bundle.card
+        if pixels.ndim != 3 or pixels.shape[2] != len(card.bands) or not pixels.size:
+            raise SpecError(
+                f"an image must have shape (rows, columns, {len(card.bands)}), got {pixels.shape}"
+            )
+        raw = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+        tile = _network_input(raw, np.ones(raw.shape[1:], np.bool_), card.scale, card)
+        return image_answer(self._predictor(tile[None])[0], self._names, topk=topk)
 
 
 def _labels(
@@ -124,6 +161,12 @@ def _tile(source: SceneSource, values: Radiometry, card: ModelCard) -> NDArray[n
         raw, valid = scene.read_with_valid(whole, values.bands)
     if not valid.any():
         raise InputError(f"{source.name} has no valid pixel")
+    return _network_input(raw, valid, values.scale, card)
+
+
+def _network_input(
+    raw: NDArray[np.generic], valid: NDArray[np.bool_], scale: Scale, card: ModelCard
+) -> NDArray[np.float32]:
     if valid.shape != (card.tile_px, card.tile_px):
         by_rows, by_cols = (
             Axis(source_px=side, target_px=card.tile_px, ratio=card.tile_px / side).matrix(
@@ -132,4 +175,4 @@ def _tile(source: SceneSource, values: Radiometry, card: ModelCard) -> NDArray[n
             for side in valid.shape
         )
         raw, valid = resampled(finite_float32(raw), valid, by_rows, by_cols)
-    return normalise(raw, valid, scale=values.scale, mean=card.mean, std=card.std)
+    return normalise(raw, valid, scale=scale, mean=card.mean, std=card.std)
