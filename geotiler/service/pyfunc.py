@@ -6,7 +6,6 @@ beside the model's own folder; nothing is pickled. It needs geotiler where it is
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,9 +17,6 @@ from geotiler.specs import BackendSpec, ClassifyImagesSpec
 from geotiler.tasks.classify_images import ImageClassifier
 
 DEFAULT_TOPK = 3
-
-# The signature that is stored with the model says what hints would.
-warnings.filterwarnings("ignore", message=".*Add type hints to the `predict` method.*")
 
 
 class TileClassifier(mlflow.pyfunc.PythonModel):

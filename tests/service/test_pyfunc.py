@@ -28,8 +28,6 @@ from geotiler.tasks.export import export
 mlflow = pytest.importorskip("mlflow")
 pandas = pytest.importorskip("pandas")
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*type hint")  # of an annotation left out
-
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 240
 
