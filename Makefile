@@ -53,8 +53,8 @@ format: $(INSTALLED) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-map: ## fetch the map library of the service's page, from the registry npm is set up for
-	@test -f geotiler/service/page/vendor/leaflet/leaflet.js || $(PYTHON) hatch_build.py
+map: ## fetch the libraries of the service's pages, from the registry npm is set up for
+	@$(PYTHON) hatch_build.py
 
 wheel: $(INSTALLED) ## build dist/geotiler-*.whl
 	$(BIN)/python -m build --wheel --no-isolation

@@ -239,6 +239,8 @@ class ClassifyImagesSpec:
     """Name of a shipped model, a model folder, or an ONNX file beside its card.json."""
     topk: int = 3
     """How many of the likeliest classes are listed."""
+    drivers: tuple[str, ...] | None = None
+    """GDAL drivers that may open the images; None: all."""
     radiometry: RadiometrySpec = RadiometrySpec()
     run: BackendSpec = BackendSpec()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,8 +23,10 @@ from geotiler.cli.options import (
     tile_sides,
 )
 from geotiler.errors import SpecError
-from geotiler.io.plain_folder import PlainFolder, is_plain_folder, read_plain_folder
 from geotiler.specs import ClassRule, SplitBy, TileSpec
+
+if TYPE_CHECKING:
+    from geotiler.io.plain_folder import PlainFolder
 
 MOST_SCENES = 12
 """Labels of more scenes than this are not listed one by one."""
@@ -143,7 +145,7 @@ def tile(
         block_px=block,
         seed=seed,
         scene_splits=inputs.splits,
-        black_border=is_plain_folder(scenes[0]),
+        black_border=inputs.images != tuple(scenes),
         skip_bad=skip_bad,
         overwrite=overwrite,
     )
@@ -168,6 +170,8 @@ def _inputs(scenes: list[str], labels: list[str] | None, split: str | None) -> P
     Raises:
         SpecError: a folder of images beside other scenes or labels.
     """
+    from geotiler.io.plain_folder import PlainFolder, is_plain_folder, read_plain_folder
+
     if not any(is_plain_folder(path) for path in scenes):
         return PlainFolder(images=tuple(scenes), masks=tuple(labels or ()), splits=())
     if len(scenes) > 1 or labels:

@@ -31,13 +31,23 @@ def train(
         bool, typer.Option("--resume", help="Go on with the run in the output folder.")
     ] = False,
     show_config: Annotated[
-        bool, typer.Option("--cfg", help="Print the composed configuration as YAML and stop.")
+        bool,
+        typer.Option(
+            "--cfg",
+            help="Print the composed configuration as YAML and stop.",
+            allow_from_autoenv=False,
+        ),
     ] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     show_help: Annotated[
         bool,
-        typer.Option("--help", "-h", help="Show this message, the groups and the configuration."),
+        typer.Option(
+            "--help",
+            "-h",
+            help="Show this message, the groups and the configuration.",
+            allow_from_autoenv=False,
+        ),
     ] = False,
 ) -> None:
     """Train a model on chips; leaves outputs/NAME/ with plots, scores and the model folder."""
@@ -75,12 +85,10 @@ def task_and_overrides(words: Sequence[str]) -> tuple[str, list[str]]:
 def _run(task: str, overrides: list[str], as_json: bool, quiet: bool) -> None:
     from geotiler.cli.console import emit, reporter
     from geotiler.progress import Notice
+    from geotiler.tasks.train import train as run
 
     keys = _keys()
     with reporter(quiet) as report:
-        report(Notice(message=f"training {task}: loading libraries"))
-        from geotiler.tasks.train import train as run
-
         try:
             values = run(task, overrides, keys=keys, report=report).as_dict()
         except SystemExit as stop:  # how Lightning answers Ctrl-C

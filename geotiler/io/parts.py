@@ -7,6 +7,7 @@ absent or whole.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
@@ -208,13 +209,7 @@ def _mosaic(layout: RasterLayout, placed: Sequence[tuple[str, int, int, int, int
             _text(band, "Scale", repr(layout.scale))
         if layout.colours:
             _text(band, "ColorInterp", "Palette")
-            table = ElementTree.SubElement(band, "ColorTable")
-            for value in range(256):
-                red, green, blue = layout.colours.get(value, (0, 0, 0))
-                opaque = 255 if value in layout.colours else 0
-                ElementTree.SubElement(
-                    table, "Entry", c1=str(red), c2=str(green), c3=str(blue), c4=str(opaque)
-                )
+            ElementTree.SubElement(band, "ColorTable")  # filled below
         for name, row, col, part_height, part_width in placed:
             source = ElementTree.SubElement(band, "SimpleSource")
             _text(source, "SourceFilename", name, relativeToVRT="1")
@@ -222,4 +217,20 @@ def _mosaic(layout: RasterLayout, placed: Sequence[tuple[str, int, int, int, int
             size = {"xSize": str(part_width), "ySize": str(part_height)}
             ElementTree.SubElement(source, "SrcRect", xOff="0", yOff="0", **size)
             ElementTree.SubElement(source, "DstRect", xOff=str(col), yOff=str(row), **size)
-    return ElementTree.tostring(root, encoding="unicode")
+    text = ElementTree.tostring(root, encoding="unicode")
+    if layout.colours:
+        table = _colour_table(tuple(sorted(layout.colours.items())))
+        text = text.replace("<ColorTable />", f"<ColorTable>{table}</ColorTable>")
+    return text
+
+
+@functools.lru_cache(maxsize=16)
+def _colour_table(colours: tuple[tuple[int, tuple[int, int, int]], ...]) -> str:
+    """256 entries, the same for all masks of a model: half of the work on a small one."""
+    known = dict(colours)
+    entries = []
+    for value in range(256):
+        red, green, blue = known.get(value, (0, 0, 0))
+        opaque = 255 if value in known else 0
+        entries.append(f'<Entry c1="{red}" c2="{green}" c3="{blue}" c4="{opaque}" />')
+    return "".join(entries)

@@ -64,7 +64,12 @@ def create_app(settings: Settings) -> FastAPI:
                 await asyncio.to_thread(state.shelf.close)
 
     app = FastAPI(
-        title="geotiler", version=__version__, description=_DESCRIPTION, lifespan=lifespan
+        title="geotiler",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # the defaults load scripts from elsewhere
+        redoc_url=None,
     )
     problems.install(app)
     for module in (predict_routes, jobs_routes, operation_routes):
@@ -130,7 +135,7 @@ def _started(settings: Settings, metrics: Metrics, shelf: Shelf, folder: Path) -
     jobs.start()
     return State(
         settings=settings, metrics=metrics, shelf=shelf, bench=bench, jobs=jobs, slots=slots,
-        threads=CapacityLimiter(settings.running), folder=folder,
+        threads=CapacityLimiter(settings.running), readers=CapacityLimiter(2), folder=folder,
     )  # fmt: skip
 
 

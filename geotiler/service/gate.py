@@ -104,7 +104,7 @@ class Gate:
         if self._settings.is_loopback and not self._keys:
             # A name that resolves to this machine would let a foreign page in.
             name = urlsplit(f"//{host}").hostname if host else ""
-            if name not in (*_LOOPBACK_NAMES, self._settings.host, "testserver"):
+            if name not in (*_LOOPBACK_NAMES, self._settings.host):
                 raise Problem(421, f"this service is not called {host[:100]!r}")
 
     def _owner(self, headers: Headers) -> str:

@@ -181,6 +181,7 @@ class Jobs:
                 max(0.0, deadline - time.monotonic()),
                 stop=stop,
                 hear=self._teller(job["id"], index, len(scenes)),
+                hidden=self._hidden(job["id"], scene),
             )
             try:
                 found = self._one(job, index, options, watch)

@@ -46,8 +46,9 @@ async def batch(
     Scenes in a list are paths or URLs, and must lie below a place that the operator allowed.
     """
     state, options = state_of(request), plain_options(query)
-    state.bench.check_model(options)
-    request.scope["state"]["model"] = options.model or state.settings.model
+    model = options.model or state.settings.model
+    state.bench.check_model(model)
+    request.scope["state"]["model"] = model
     await anyio.to_thread.run_sync(state.jobs.check_room)
     job_id = state.jobs.store.new_id()
     folder = state.jobs.folder_of(job_id)

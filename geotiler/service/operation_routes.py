@@ -7,7 +7,8 @@ from typing import Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from geotiler.service.openapi import PROBLEMS
@@ -16,8 +17,8 @@ from geotiler.service.shelf import Reloaded
 from geotiler.service.state import State, state_of
 
 PAGE = Path(__file__).parent / "page"
-MAP_LIBRARY = PAGE / "vendor" / "leaflet"
-"""Leaflet, fetched when geotiler is built; a checkout has it after `make map`."""
+VENDOR = PAGE / "vendor"
+"""Leaflet, Swagger UI and Redoc, fetched when geotiler is built; in a checkout by `make map`."""
 
 router = APIRouter(tags=["operation"])
 
@@ -98,6 +99,49 @@ def page() -> FileResponse:
 
 
 _POLICY = "default-src 'self'; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'"
+_POLICY_OF_DOCS = (
+    "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; "
+    "script-src 'self' 'unsafe-inline'; worker-src 'self' blob:"
+)
+"""Redoc would fetch a picture from elsewhere; both bring a script inside the page."""
+
+
+@router.get("/docs", include_in_schema=False)
+def docs(request: Request) -> HTMLResponse:
+    """The API, to be tried; drawn by Swagger UI, from here and from no other host."""
+    if not (VENDOR / "swagger-ui").is_dir():
+        return HTMLResponse(_NO_LIBRARY)
+    drawn = get_swagger_ui_html(
+        openapi_url="openapi.json",
+        title="geotiler",
+        swagger_js_url="page/vendor/swagger-ui/swagger-ui-bundle.js",
+        swagger_css_url="page/vendor/swagger-ui/swagger-ui.css",
+        swagger_favicon_url="data:,",
+    )
+    drawn.headers["Content-Security-Policy"] = _POLICY_OF_DOCS
+    return drawn
+
+
+@router.get("/redoc", include_in_schema=False)
+def redoc(request: Request) -> HTMLResponse:
+    """The API, to be read; drawn by Redoc, from here and from no other host."""
+    if not (VENDOR / "redoc").is_dir():
+        return HTMLResponse(_NO_LIBRARY)
+    drawn = get_redoc_html(
+        openapi_url="openapi.json",
+        title="geotiler",
+        redoc_js_url="page/vendor/redoc/redoc.standalone.js",
+        redoc_favicon_url="data:,",
+        with_google_fonts=False,
+    )
+    drawn.headers["Content-Security-Policy"] = _POLICY_OF_DOCS
+    return drawn
+
+
+_NO_LIBRARY = """<!doctype html><title>geotiler</title>
+<p>What draws this page is not installed. Wheels of geotiler bring it along; a checkout fetches it
+with <code>make map</code>. The description itself is <a href="openapi.json">openapi.json</a>.</p>
+"""
 
 
 @router.get("/page/{path:path}", include_in_schema=False)

@@ -21,7 +21,7 @@ from geotiler.service.job_store import Job
 from geotiler.service.jobs_routes import job_document
 from geotiler.service.negotiation import preferred
 from geotiler.service.openapi import BODY_OF_PREDICT, PROBLEMS
-from geotiler.service.options import Options, PredictQuery, plain_options
+from geotiler.service.options import ClassifyQuery, Options, PredictQuery, plain_options
 from geotiler.service.problems import Problem, problem_of
 from geotiler.service.state import State, state_of
 from geotiler.service.uploads import Upload, received, scratch_folder
@@ -60,12 +60,13 @@ async def predict(
     """
     state, options = state_of(request), plain_options(query)
     media_type = preferred(accept, OFFERED)
-    state.bench.check_model(options)
-    request.scope["state"]["model"] = options.model or state.settings.model
+    model = options.model or state.settings.model
+    state.bench.check_model(model)
+    request.scope["state"]["model"] = model
     async with state.slots.admission(), _in_time(state.settings.time_s):
         with scratch_folder(state.folder / "requests") as folder:
             (upload,) = await received(request, folder, most_files=1, name=query.name)
-            facts = await anyio.to_thread.run_sync(_facts, state, upload)
+            facts = await anyio.to_thread.run_sync(_facts, state, upload, limiter=state.readers)
             prefers_job = "respond-async" in request.headers.get("prefer", "").lower()
             if prefers_job or facts > state.settings.predict_px:
                 job = await anyio.to_thread.run_sync(
@@ -77,6 +78,37 @@ async def predict(
                 return await anyio.to_thread.run_sync(
                     _answer, state, upload, folder, options, media_type, limiter=state.threads
                 )
+
+
+@router.post(
+    "/classify",
+    summary="Say what one image shows",
+    responses={200: {"description": "The likeliest class and all probabilities."}, **PROBLEMS},
+    openapi_extra={"requestBody": BODY_OF_PREDICT},
+)
+async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -> dict[str, Any]:
+    """The predicted class of an image, the probability of every class, and the likeliest few.
+
+    The image is resized to the model's tile: it is taken to show one thing.
+    """
+    state = state_of(request)
+    model = query.model or state.settings.classifier
+    state.bench.check_model(model)
+    request.scope["state"]["model"] = model
+    async with state.slots.admission(), _in_time(state.settings.time_s):
+        with scratch_folder(state.folder / "requests") as folder:
+            (upload,) = await received(request, folder, most_files=1, name=query.name)
+            async with state.slots.turn():
+                return await anyio.to_thread.run_sync(
+                    _label, state, upload, query, limiter=state.threads
+                )
+
+
+def _label(state: State, upload: Upload, query: ClassifyQuery) -> dict[str, Any]:
+    watch = Watch(state.settings.time_s, hidden=_hidden(upload))
+    with _without_paths(upload):
+        label = state.bench.classified(str(upload.path), query, watch).as_dict()
+    return {**label, "image": upload.name, "notices": watch.notices}
 
 
 @asynccontextmanager
@@ -111,7 +143,7 @@ def _answer(
     state: State, upload: Upload, folder: Path, options: Options, media_type: str
 ) -> Response:
     """The response for a scene; whatever it needs from the folder is in memory."""
-    watch = Watch(state.settings.time_s)
+    watch = Watch(state.settings.time_s, hidden=_hidden(upload))
     bench, scene = state.bench, str(upload.path)
     with _without_paths(upload):
         wants_png = media_type in (JSON, PNG)
@@ -146,11 +178,17 @@ def classes_of(bundle: Bundle) -> list[dict[str, Any]]:
     return classes
 
 
+def _hidden(upload: Upload) -> dict[str, str]:
+    """Paths of this machine → what stands in for them in messages."""
+    folder = upload.path.parent.parent.parent
+    return {str(upload.path): upload.name, f"{folder}/": "", str(folder): "the request's folder"}
+
+
 class _without_paths:  # noqa: N801 - reads as a statement
     """Errors of the block name the upload as its caller does."""
 
     def __init__(self, upload: Upload) -> None:
-        self._hidden = {str(upload.path): upload.name, str(upload.path.parent.parent.parent): ""}
+        self._hidden = _hidden(upload)
 
     def __enter__(self) -> None:
         return None

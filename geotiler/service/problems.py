@@ -55,19 +55,23 @@ def problem_of(error: GeotilerError, hidden: Mapping[str, str] | None = None) ->
         error: what a task raised.
         hidden: texts that callers should not see, such as a temporary folder → what stands in.
     """
-    text = error.message
-    hint = None if error.hint is None else _in_words_of_http(error.hint)
-    for secret, shown in (hidden or {}).items():
-        text = text.replace(secret, shown)
-        hint = None if hint is None else hint.replace(secret, shown)
+    text = in_words_of_http(error.message, hidden)
+    hint = None if error.hint is None else in_words_of_http(error.hint, hidden)
     status = STATUS_OF_EXIT_CODE.get(error.exit_code, 500)
     headers = {"Retry-After": "30"} if status == 503 else {}
     more = {"kind": type(error).__name__} | ({} if hint is None else {"hint": hint})
-    return Problem(status, _in_words_of_http(text), headers=headers, **more)
+    return Problem(status, text, headers=headers, **more)
 
 
-def _in_words_of_http(text: str) -> str:
-    """The text with flags named as the parameters of a request: `--min-area 5` → `min_area=5`."""
+def in_words_of_http(text: str, hidden: Mapping[str, str] | None = None) -> str:
+    """The text with flags named as the parameters of a request: `--min-area 5` → `min_area=5`.
+
+    Args:
+        text: what a task says.
+        hidden: texts that callers should not see, such as a temporary folder → what stands in.
+    """
+    for secret, shown in (hidden or {}).items():
+        text = text.replace(secret, shown)
 
     def parameter(match: re.Match[str]) -> str:
         name, value = match.group(1).replace("-", "_"), match.group(2)

@@ -6,6 +6,7 @@ beside the model's own folder; nothing is pickled. It needs geotiler where it is
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,8 +14,9 @@ import mlflow.pyfunc
 import numpy as np
 
 from geotiler.errors import SpecError
-from geotiler.specs import BackendSpec, ClassifyImagesSpec
-from geotiler.tasks.classify_images import ImageClassifier
+from geotiler.models.networks import KeptNetworks
+from geotiler.specs import ClassifyImagesSpec
+from geotiler.tasks.classify_images import classify_images, classify_pixels
 
 DEFAULT_TOPK = 3
 
@@ -23,8 +25,10 @@ class TileClassifier(mlflow.pyfunc.PythonModel):
     """Rows with an `image_path`, or an `image` as nested lists, become labels."""
 
     def load_context(self, context: Any) -> None:
-        """Open the model folder among the artifacts."""
-        self._classifier = ImageClassifier(context.artifacts["model"], BackendSpec())
+        """Find the model folder among the artifacts."""
+        self._model = context.artifacts["model"]
+        self._networks = KeptNetworks()
+        self._one_at_a_time = threading.Lock()
 
     # Without annotations: MLflow would take them for a signature, and warn about this one.
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
@@ -42,17 +46,20 @@ class TileClassifier(mlflow.pyfunc.PythonModel):
         """
         given: Mapping[str, Any] = params or {}
         topk = int(given.get("topk", DEFAULT_TOPK))
-        rows: list[dict[str, Any]] = model_input.to_dict("records")
+        with self._one_at_a_time:  # networks are not for sharing by threads
+            return self._answers(model_input.to_dict("records"), topk)
+
+    def _answers(self, rows: list[dict[str, Any]], topk: int) -> list[dict[str, Any]]:
         paths = [row["image_path"] for row in rows if _is_path(row.get("image_path"))]
-        spec = ClassifyImagesSpec(images=tuple(paths), topk=topk) if paths else None
-        read = self._classifier.labels(spec) if spec else iter(())
+        spec = ClassifyImagesSpec(images=tuple(paths) or ("-",), model=self._model, topk=topk)
+        read = classify_images(spec, networks=self._networks) if paths else iter(())
         answers = []
         for row in rows:
             if _is_path(row.get("image_path")):
                 label = next(read).as_dict()
                 label.pop("image")
             else:
-                label = self._classifier.answer(_pixels(row.get("image")), topk)
+                label = classify_pixels(_pixels(row.get("image")), spec, self._networks)
             answers.append(label)
         return answers
 

@@ -34,6 +34,8 @@ class Settings(BaseModel):
     """Folder of model folders; None: the ones that ship with geotiler."""
     model: str = "buildings"
     """The model of a request that names none."""
+    classifier: str = "landuse"
+    """The same for `POST /classify`."""
 
     api_keys: tuple[SecretStr, ...] = ()
     """Any of them opens the service; none is allowed on a loopback address only."""

@@ -238,7 +238,7 @@ class Lease:
         if shape[0] * shape[1] >= OWN_NETWORK_PX:
             return fitted_tile(shape, overlap_px, multiple_px)
         longest = max(shape)
-        fitting = [side for side in TILE_SIDES_PX if side >= longest]
+        fitting = [side for side in TILE_SIDES_PX if side >= longest and side > overlap_px]
         side = fitting[0] if fitting else max(LARGE_TILE_PX, 2 * overlap_px)
         side = -(-side // multiple_px) * multiple_px
         return side, side

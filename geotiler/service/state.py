@@ -28,6 +28,8 @@ class State:
     slots: Slots
     threads: CapacityLimiter
     """Threads that compute; as many as slots."""
+    readers: CapacityLimiter
+    """Threads that look at headers of scenes; few, since each thread costs memory for good."""
     folder: Path
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,11 @@ from geotiler.io.map_picture import write_mask_picture, write_scene_picture
 from geotiler.io.raster import open_scene
 from geotiler.progress import Event, Notice, StageAdvanced, StageStarted
 from geotiler.service.metrics import Metrics
-from geotiler.service.options import Options
-from geotiler.service.problems import Problem
+from geotiler.service.options import ClassifyQuery, Options
+from geotiler.service.problems import Problem, in_words_of_http
 from geotiler.service.settings import Settings
 from geotiler.service.shelf import Shelf
+from geotiler.tasks.classify_images import ImageLabel, classify_images
 from geotiler.tasks.segment import SegmentReport, segment
 from geotiler.tasks.vectorize import VectorizeReport, vectorize
 
@@ -48,9 +49,14 @@ class Watch:
         *,
         stop: threading.Event | None = None,
         hear: Callable[[str, float], None] = lambda stage, share: None,
+        hidden: Mapping[str, str] | None = None,
     ) -> None:
-        """Args: seconds: that the work may take. stop: set to end it. hear: stage, share done."""
+        """Args: seconds: that the work may take. stop: set to end it. hear: stage, share done.
+
+        hidden: see `in_words_of_http`.
+        """
         self.notices: list[str] = []
+        self._hidden = hidden
         self._seconds = seconds
         self._deadline = time.monotonic() + seconds
         self._stop = stop
@@ -61,7 +67,7 @@ class Watch:
         """See `Reporter`. Raises: Stopped; Problem: the time is over."""
         self.check()
         if isinstance(event, Notice):
-            self.notices.append(event.message)
+            self.notices.append(in_words_of_http(event.message, self._hidden))
         elif isinstance(event, StageStarted):
             self._stage, self._total, self._done = event.stage, max(event.total, 1e-9), 0.0
             self._tell()
@@ -124,9 +130,8 @@ class Workbench:
             )
         return facts
 
-    def check_model(self, options: Options) -> None:
+    def check_model(self, name: str) -> None:
         """Raises: Problem: a model that the service does not offer."""
-        name = options.model or self.settings.model
         if name not in self.shelf.bundles:
             known = ", ".join(self.shelf.bundles)
             raise Problem(422, f"no model {name!r}", hint=f"model is one of: {known}")
@@ -139,6 +144,13 @@ class Workbench:
             report = segment(spec, report=watch, networks=lease)
         self.metrics.observe_scene(spec.model, report.class_px, report.seconds)
         return report
+
+    def classified(self, image: str, query: ClassifyQuery, watch: Watch) -> ImageLabel:
+        """What an image shows. Raises: as `classify_images`; as `Watch.__call__`."""
+        watch.check()
+        with self.shelf.lease() as lease:
+            spec = query.spec(image, self.settings)
+            return next(iter(classify_images(spec, report=watch, networks=lease)))
 
     def vectorized(
         self, mask: Path, output: Path, options: Options, watch: Watch

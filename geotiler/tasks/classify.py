@@ -21,7 +21,6 @@ from geotiler.core.cells import FinishedCells
 from geotiler.core.label_sweep import LabelCounts, label_cells
 from geotiler.core.masks import class_ids, quantised
 from geotiler.engines.ordered import ordered_map
-from geotiler.io.class_raster import write_style
 from geotiler.io.parts import Parts
 from geotiler.io.raster import SceneReader
 from geotiler.io.vector import write_features
@@ -173,7 +172,6 @@ class _Run:
                 parts.write(rows.row, 0, classes[None])
             if confidence is not None:
                 confidence.assemble(plan.spec.overwrite)
-            write_style(output, plan.classes, overwrite=plan.spec.overwrite)
             parts.assemble(plan.spec.overwrite)  # the map last: when it is there, everything is
 
     def to_polygons(self, stream: TextIO | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +16,11 @@ from geotiler.errors import InputError, SpecError
 from geotiler.io.raster import Scene
 from geotiler.io.scene_source import SceneSource, scene_source
 from geotiler.models.card import ModelCard
+from geotiler.models.networks import Networks
 from geotiler.models.predictor import Predictor
 from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, StageStarted, silent
 from geotiler.reports import Report
-from geotiler.specs import BackendSpec, ClassifyImagesSpec, Scale, Window
+from geotiler.specs import ClassifyImagesSpec, Scale, Window
 from geotiler.tasks.classify_input import (
     Decisions,
     Radiometry,
@@ -48,62 +48,59 @@ class ImageLabel(Report):
     """class and probability of the likeliest, first the likeliest."""
 
 
-def classify_images(spec: ClassifyImagesSpec, *, report: Reporter = silent) -> Iterator[ImageLabel]:
+def classify_images(
+    spec: ClassifyImagesSpec, *, report: Reporter = silent, networks: Networks | None = None
+) -> Iterator[ImageLabel]:
     """The labels of images, in their order, as they become known.
 
     All images are opened, and the model is loaded, before the first one is labelled. An image is
     resized to the model's tile, whatever its ground sample distance.
+
+    Args:
+        spec: what to do.
+        report: hears progress and notices.
+        networks: where a service keeps its models; None reads them from disk.
 
     Raises:
         InputError: not an image, damaged, a wrong number of bands, or nothing valid in it.
         SpecError: the model is no classifier, or values whose range only the user knows.
         GeotilerError: model or device cannot be used.
     """
-    return ImageClassifier(spec.model, spec.run).labels(spec, report=report)
+    bundle = find_classifier(spec.model, networks)
+    card = bundle.card
+    decisions = Decisions()
+    images = [_opened(path, spec, card, decisions) for path in spec.images]
+    for notice in dict.fromkeys(decisions.notices):
+        report(Notice(message=notice, warning=True))
+    predictor = open_classifier(bundle, spec.run, networks)
+    names = [item.name for item in card.classes]
+    return _labels(images, predictor, card, names, spec.topk, report)
 
 
-class ImageClassifier:
-    """A classifier that stays open for many questions."""
+def classify_pixels(
+    pixels: NDArray[np.uint8], spec: ClassifyImagesSpec, networks: Networks | None = None
+) -> dict[str, Any]:
+    """What an image in memory shows, as `image_answer` says it.
 
-    def __init__(self, model: str, run: BackendSpec) -> None:
-        """Raises: ModelError: unknown or damaged. SpecError: it is no classifier."""
-        self._bundle = find_classifier(model)
-        self._run = run
-        self._names = [item.name for item in self._bundle.card.classes]
+    Args:
+        pixels: (row, col, band) of 8 bits, in the order of the model's bands.
+        spec: model and settings; its images are not looked at.
+        networks: where models are kept; None reads them from disk.
 
-    @functools.cached_property
-    def _predictor(self) -> Predictor:
-        return open_classifier(self._bundle, self._run)
-
-    def labels(
-        self, spec: ClassifyImagesSpec, *, report: Reporter = silent
-    ) -> Iterator[ImageLabel]:
-        """The labels of images in files; `spec.model` and `spec.run` are not looked at."""
-        card = self._bundle.card
-        decisions = Decisions()
-        images = [_opened(path, spec, card, decisions) for path in spec.images]
-        for notice in dict.fromkeys(decisions.notices):
-            report(Notice(message=notice, warning=True))
-        return _labels(images, self._predictor, card, self._names, spec.topk, report)
-
-    def answer(self, pixels: NDArray[np.uint8], topk: int) -> dict[str, Any]:
-        """What an image in memory shows: see `image_answer`.
-
-        Args:
-            pixels: (row, col, band) of 8 bits, in the order of the model's bands.
-            topk: how many classes are listed.
-
-        Raises:
-            SpecError: another shape.
-        """
-        card = self._bundle.card
-        if pixels.ndim != 3 or pixels.shape[2] != len(card.bands) or not pixels.size:
-            raise SpecError(
-                f"an image must have shape (rows, columns, {len(card.bands)}), got {pixels.shape}"
-            )
-        raw = np.ascontiguousarray(pixels.transpose(2, 0, 1))
-        tile = _network_input(raw, np.ones(raw.shape[1:], np.bool_), card.scale, card)
-        return image_answer(self._predictor(tile[None])[0], self._names, topk=topk)
+    Raises:
+        SpecError: another shape, or the model is no classifier.
+        GeotilerError: model or device cannot be used.
+    """
+    bundle = find_classifier(spec.model, networks)
+    card = bundle.card
+    if pixels.ndim != 3 or pixels.shape[2] != len(card.bands) or not pixels.size:
+        raise SpecError(
+            f"an image must have shape (rows, columns, {len(card.bands)}), got {pixels.shape}"
+        )
+    raw = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    tile = _network_input(raw, np.ones(raw.shape[1:], np.bool_), card.scale, card)
+    probabilities = open_classifier(bundle, spec.run, networks)(tile[None])[0]
+    return image_answer(probabilities, [item.name for item in card.classes], topk=spec.topk)
 
 
 def _labels(
@@ -130,7 +127,7 @@ def _opened(
     path: str, spec: ClassifyImagesSpec, card: ModelCard, decisions: Decisions
 ) -> tuple[SceneSource, Radiometry]:
     """An image that can be read, and how."""
-    source = scene_source([path])
+    source = scene_source([path], spec.drivers)
     with source.open() as scene:
         if max(scene.shape) > LARGEST_PX:
             raise InputError(
@@ -167,6 +164,7 @@ def _tile(source: SceneSource, values: Radiometry, card: ModelCard) -> NDArray[n
 def _network_input(
     raw: NDArray[np.generic], valid: NDArray[np.bool_], scale: Scale, card: ModelCard
 ) -> NDArray[np.float32]:
+    """Values at the size of a tile, normalised."""
     if valid.shape != (card.tile_px, card.tile_px):
         by_rows, by_cols = (
             Axis(source_px=side, target_px=card.tile_px, ratio=card.tile_px / side).matrix(

@@ -17,7 +17,7 @@ from geotiler.io.labels import Labels, label_rule
 from geotiler.io.page import jpeg_data, png_data, save_page
 from geotiler.io.preview_layers import MaskLayer, VectorLayer, rings_of
 from geotiler.io.raster import Scene, open_scene
-from geotiler.io.truth import open_truth
+from geotiler.io.sides import TRUTH, open_side
 from geotiler.specs import MASK_NODATA, PreviewSpec
 from geotiler.tasks.preview_view import View, attribution_of
 
@@ -179,7 +179,7 @@ def _scores(spec: PreviewSpec, view: View, notes: list[str]) -> dict[str, float 
             notes.append("the scene is too large to be scored here: geotiler evaluate does it")
             return None
         labels, matrix = Labels(mask, label_rule(mask)), ConfusionMatrix()
-        with open_truth(spec.truth, mask) as truth:
+        with open_side(spec.truth, mask, mask.class_names, flag=TRUTH) as truth:
             for window in mask.strips():
                 matrix.add(_anything(truth.read(window)), _anything(labels.read(window)))
     score = matrix.score(1)

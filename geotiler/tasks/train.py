@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from geotiler.progress import Reporter, silent
+from geotiler.progress import Notice, Reporter, silent
 from geotiler.reports import Report
 from geotiler.training.classification_config import ClassifierRunConfig
 from geotiler.training.compose import compose
+
+LOADING = Notice(message="loading torch and lightning")
+"""Said at once: it takes seconds, and many on a busy machine."""
 
 
 def train(
@@ -39,9 +42,12 @@ def train(
     """
     config = compose(task, overrides)
     if isinstance(config, ClassifierRunConfig):
+        report(LOADING)
         from geotiler.tasks.train_classifier import train_classifier
 
         return train_classifier(config, keys, report)
-    from geotiler.tasks.train_segmentation import train_segmentation
+    from geotiler.tasks.train_segmentation import check, train_segmentation
 
+    check(config)  # needs no library that takes seconds to load
+    report(LOADING)
     return train_segmentation(config, keys, report)

@@ -68,7 +68,7 @@ class TrainReport(Report):
 
 
 def train_segmentation(config: Config, keys: Collection[str], report: Reporter) -> TrainReport:
-    """Train, score validation and test split, and write the run's folder.
+    """Train, score validation and test split, and write the run's folder; `check` comes before.
 
     Raises: as `geotiler.tasks.train.train`.
     """
@@ -79,7 +79,6 @@ def train_segmentation(config: Config, keys: Collection[str], report: Reporter) 
 
     started = time.perf_counter()
     config.model.name = config.model.name or model_name(config)
-    _check(config)
     loggers.check_logger(config)
     network = _start(config)
     classes = _classes(config)
@@ -111,8 +110,13 @@ def train_segmentation(config: Config, keys: Collection[str], report: Reporter) 
     )
 
 
-def _check(config: Config) -> None:
-    """Raises: SpecError: a setting that would stop the run later, with worse words."""
+def check(config: Config) -> None:
+    """Refuse what would stop a run later, with worse words.
+
+    Raises:
+        SpecError: a setting that no run can have.
+        InputError: there is no data set.
+    """
     train, share, zoom = config.train, config.data.rendered.share, config.transforms.scale
     objects, stride = config.transforms.objects, config.model.stride_of_network
     for holds, what, got in (
@@ -137,6 +141,8 @@ def _check(config: Config) -> None:
             raise SpecError(
                 f"{what}, got {got}", hint="overrides look like train.optimizer.lr=5e-4"
             )
+    for split in ("train", "val"):
+        read_split(Path(config.data.root), split)
 
 
 def _start(config: Config) -> Any:
@@ -182,10 +188,9 @@ def _classes(config: Config) -> tuple[ClassInfo, ...]:
     """What is told apart from the background: the data set's classes, or the configured one.
 
     Raises:
-        InputError: there is no data set.
+        InputError: its description is damaged.
         SpecError: rendered scenes are asked for, which show buildings only.
     """
-    read_split(Path(config.data.root), "train")  # where there is no data set, that is the news
     names = list(open_folder(config.data).classes.values())
     if len(names) == 1:
         return (ClassInfo(id=1, name=config.model.class_name, color=config.model.colour),)

@@ -14,7 +14,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from geotiler.errors import DeviceError, InputError, OutputError, SpecError
+from geotiler.errors import DeviceError, InputError, ModelError, OutputError, SpecError
 from geotiler.progress import Reporter
 from geotiler.training.callbacks import Curve, EpochLength, FiniteLoss, Monitor, Progress
 from geotiler.training.config import FitConfig
@@ -198,19 +198,20 @@ def fit(
     last = folder / _LAST
     data.setup("fit")  # what is wrong with the data is told before anything is written
     with run_folder(folder):
-        OmegaConf.save(OmegaConf.structured(config), folder / "config.yaml")
+        settings = folder / "config.yaml"
+        if not config.resume:
+            OmegaConf.save(OmegaConf.structured(config), settings)
         curve = Curve(folder / "metrics.csv", monitor, resume=config.resume)
         trainer = _trainer(config, monitor, curve, report, loggers)
-        with without_expected_warnings(), _device_errors():
+        with without_expected_warnings(), _clear_errors(folder):
             trainer.fit(
                 module,
                 datamodule=data,
                 ckpt_path=str(last) if config.resume else None,
                 weights_only=False,  # our own checkpoint: optimiser and configuration objects
             )
-    state = torch.load(
-        folder / f"{config.train.select}.ckpt", map_location="cpu", weights_only=False
-    )
+        OmegaConf.save(OmegaConf.structured(config), settings)  # of a run that was lengthened
+    state = _checkpoint(folder / f"{config.train.select}.ckpt")
     module.load_state_dict(state["state_dict"])  # the averaged weights
     steps = int(state["global_step"])
     scores = {row["step"]: row[monitor.name] for row in curve.rows}
@@ -249,10 +250,7 @@ def _trainer(
                 check_on_train_epoch_end=False,  # a resumed run first ends an epoch without score
             )
         )
-    done = 0
-    if config.resume:
-        state = torch.load(folder / _LAST, map_location="cpu", weights_only=False, mmap=True)
-        done = int(state["global_step"])
+    done = int(_checkpoint(folder / _LAST)["global_step"]) if config.resume else 0
     return trainer_for(
         train,
         max_steps=train.steps,
@@ -294,13 +292,32 @@ def run_folder(folder: Path) -> Iterator[None]:
         raise
 
 
+def _checkpoint(path: Path) -> dict[str, Any]:
+    """What a run of ours saved. Raises: InputError: it cannot be read."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0][:160]
+        raise InputError(
+            f"{path} cannot be read: {reason}", hint="name=ANOTHER begins a run of its own"
+        ) from error
+    return state
+
+
 @contextlib.contextmanager
-def _device_errors() -> Iterator[None]:
-    """Raises: DeviceError: memory of the device ran out inside."""
+def _clear_errors(folder: Path) -> Iterator[None]:
+    """Raises: DeviceError: memory ran out inside. ModelError: a checkpoint of another network."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise DeviceError(
             "the memory of the device is too small for a training step",
             hint="train.batch=4 or train.crop_px=192 need less",
+        ) from error
+    except RuntimeError as error:
+        if "loading state_dict" not in str(error):
+            raise
+        raise ModelError(
+            f"{folder / _LAST} holds another network than this configuration",
+            hint=f"--resume goes on with the settings in {folder / 'config.yaml'}",
         ) from error

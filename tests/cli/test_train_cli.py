@@ -64,7 +64,7 @@ def test_without_data_it_says_where_it_looked(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["train"]) == 3
-    said = capsys.readouterr().err.strip().splitlines()[-1]
+    (said,) = capsys.readouterr().err.strip().splitlines()
     assert str(tmp_path / "data" / "buildings") in said
     assert "data.root=" in said
     assert "geotiler tile" in said

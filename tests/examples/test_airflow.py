@@ -20,7 +20,7 @@ AIRFLOW = Path(os.environ.get("GEOTILER_AIRFLOW", ROOT / ".make" / "airflow" / "
 READ = """
 import json, sys
 from airflow.dag_processing.dagbag import DagBag
-bag = DagBag(dag_folder=sys.argv[1], include_examples=False)
+bag = DagBag(dag_folder=sys.argv[1])
 assert not bag.import_errors, bag.import_errors
 (dag,) = bag.dags.values()
 print("RESULT" + json.dumps({

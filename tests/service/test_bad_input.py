@@ -167,3 +167,19 @@ def test_bodies_beyond_the_limit_are_refused_declared_or_not(
     form = service.post("/predict", files={"file": bytes(100_000)})
     assert form.status_code == 413
     assert left_behind(tmp_path / "serve") == []
+
+
+def test_notices_show_no_path_of_the_machine(
+    service: TestClient, scene: Path, tmp_path: Path
+) -> None:
+    """A picture without a CRS is noticed, by its name and with parameters instead of flags."""
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "p.png"), np.full((40, 50, 3), 90, np.uint8))
+    files = {"file": ("photo.png", (tmp_path / "p.png").read_bytes())}
+    answer = service.post("/predict", files=files).json()
+    job = wait(service, service.post("/batch", files=files).headers["Location"])
+    for notices in (answer["notices"], job["scenes"][0]["notices"]):
+        assert any(notice.startswith("photo.png has no CRS") for notice in notices)
+        assert str(tmp_path) not in str(notices)
+        assert "--" not in str(notices)

@@ -100,8 +100,9 @@ def test_closing_answers_what_was_asked_and_refuses_the_rest(inner: Doubling) ->
     shared = SharedPredictor(inner, wait_s=0.0)
     inner.may_go.clear()
     with ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(shared, _tile(i)) for i in range(3)]
-        inner.is_busy.wait(10)
+        asked = [pool.submit(shared, _tile(0))]
+        assert inner.is_busy.wait(30)  # or one batch would take all three
+        asked += [pool.submit(shared, _tile(i)) for i in (1, 2)]
         while shared.waiting < 2:
             threading.Event().wait(0.01)
         inner.may_go.set()

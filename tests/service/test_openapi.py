@@ -17,8 +17,9 @@ from geotiler.service.settings import Settings
 from .conftest import Live, live
 
 OPERATIONS = [
-    "POST /predict", "POST /batch", "GET /jobs", "GET /jobs/{job_id}", "DELETE /jobs/{job_id}",
-    "GET /jobs/{job_id}/scenes/{scene}/{file}", "GET /healthz", "GET /readyz", "GET /metrics",
+    "POST /predict", "POST /classify", "POST /batch", "GET /jobs", "GET /jobs/{job_id}",
+    "DELETE /jobs/{job_id}", "GET /jobs/{job_id}/scenes/{scene}/{file}", "GET /healthz",
+    "GET /readyz", "GET /metrics",
     "GET /models", "POST /models/reload",
 ]  # fmt: skip
 

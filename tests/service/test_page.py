@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from geotiler.models.bundle import Bundle
-from geotiler.service.operation_routes import MAP_LIBRARY
+from geotiler.service.operation_routes import VENDOR
 from geotiler.service.settings import Settings
 
 from .conftest import Live, live
@@ -59,26 +59,29 @@ def page(browser: Any, site: Live) -> Iterator[Page]:
     opened = browser.new_page(viewport={"width": 1200, "height": 800})
     opened.set_default_timeout(WAIT_MS)
     failures: list[str] = []
-    foreign: list[str] = []
+    foreign: set[str] = set()
+
+    def asked(request: Any) -> None:
+        if not request.url.startswith((site.url, "blob:", "data:")):
+            foreign.add(request.url)
+
+    def failed(request: Any) -> None:
+        if request.failure == "csp":  # never left the browser
+            foreign.discard(request.url)
+
     opened.on("pageerror", lambda error: failures.append(str(error)))
-    opened.on(
-        "request",
-        lambda request: (
-            None
-            if request.url.startswith((site.url, "blob:", "data:"))
-            else foreign.append(request.url)
-        ),
-    )
+    opened.on("request", asked)
+    opened.on("requestfailed", failed)
     opened.goto(site.url)
     yield opened
     opened.close()
     assert failures == []
-    assert foreign == []  # no other host is asked for anything
+    assert foreign == set()  # no other host is asked for anything
 
 
 def _needs_map() -> None:
-    if not (MAP_LIBRARY / "leaflet.js").is_file():
-        pytest.skip("the map library is not here; `make map` fetches it")
+    if not (VENDOR / "leaflet" / "leaflet.js").is_file():
+        pytest.skip("the libraries of the pages are not here; `make map` fetches them")
 
 
 def _picture(page: Page) -> np.ndarray[Any, Any]:
@@ -147,3 +150,13 @@ def test_without_the_map_library_the_page_says_how_to_get_it(
     page.wait_for_selector("#result:not([hidden])")
     assert page.locator("#downloads a").count() == 2
     page.close()
+
+
+@pytest.mark.parametrize(("path", "drawn"), [("docs", ".opblock"), ("redoc", "[data-section-id]")])
+def test_the_api_is_drawn_without_another_host(
+    page: Page, site: Live, path: str, drawn: str
+) -> None:
+    _needs_map()
+    page.goto(f"{site.url}/{path}")
+    page.wait_for_selector(drawn)
+    assert "/predict" in page.locator("body").inner_text()

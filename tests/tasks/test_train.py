@@ -181,6 +181,17 @@ def test_a_run_is_lengthened_but_never_overwritten(small_run: list[str], tmp_pat
     assert len(_losses(tmp_path / "run")) == 2
 
 
+def test_only_the_same_network_goes_on(small_run: list[str], tmp_path: Path) -> None:
+    train("buildings", [*small_run, "train.steps=3"])
+    other = [*small_run, "resume=true", "model.arguments.decoder_channels=[8,8,8]"]
+    with pytest.raises(ModelError, match="another network"):
+        train("buildings", other)
+    last = tmp_path / "run" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"last\.ckpt cannot be read"):
+        train("buildings", [*small_run, "resume=true"])
+
+
 def test_missing_data_says_where_it_looked(small_run: list[str], tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         train("buildings", [*small_run, f"data.root={tmp_path / 'nowhere'}"])
