@@ -191,8 +191,6 @@ def test_the_readme_is_true(
         words += ["--tile", "64", "--overlap", "16"]
     if words[0] == "classify" and not (weights_dir() / "landuse").is_dir():
         words += ["--model", str(tiny_landuse.folder)]
-    if words[:2] == ["export", "landuse"] and not (weights_dir() / "landuse").is_dir():
-        words[1] = str(tiny_landuse.folder)
     if words[0] == "demo":
         words += ["--height", str(SIDE), "--width", str(SIDE)]
     if words[0] == "serve":
