@@ -475,6 +475,13 @@ class EurosatSpec:
         _at_least("limit", self.limit, 1, "try --limit 100")
 
 
+class ExportTarget(enum.StrEnum):
+    """What a model is exported to."""
+
+    ONNX = "onnx"
+    MLFLOW = "mlflow"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportSpec:
     """A model for other programs."""
@@ -482,7 +489,8 @@ class ExportSpec:
     model: str
     """Name of a shipped model, or a model folder."""
     output: Path
-    """ONNX file to write."""
+    """What to write: an .onnx file, or the folder of an MLflow model."""
+    target: ExportTarget = ExportTarget.ONNX
     check: tuple[str, ...] = ()
     """Images whose tiles graph and network must answer alike; none: a rendered scene."""
     tolerance: float = 1e-3
@@ -491,8 +499,14 @@ class ExportSpec:
 
     def __post_init__(self) -> None:
         """Raises: SpecError: a target of another format, or a tolerance that is none."""
-        if self.output.suffix.lower() != ".onnx":
-            raise SpecError(f"output {self.output} is no .onnx file", hint="try -o model.onnx")
+        is_onnx = self.output.suffix.lower() == ".onnx"
+        if self.target is ExportTarget.ONNX and not is_onnx:
+            raise SpecError(
+                f"output {self.output} is no .onnx file",
+                hint="try -o model.onnx; --to mlflow writes a folder",
+            )
+        if self.target is ExportTarget.MLFLOW and is_onnx:
+            raise SpecError(f"an MLflow model is a folder, got {self.output}", "try -o mlflow/")
         if not 0 < self.tolerance < 1:
             raise SpecError(
                 f"tolerance must lie between 0 and 1, got {self.tolerance:g}",

@@ -35,13 +35,15 @@ HOMES: dict[str, set[str]] = {
     for layers, libraries in {
         "models training": "torch torchvision segmentation_models_pytorch timm safetensors",
         "models": "onnx onnxscript onnxruntime openvino",
-        "io": "rasterio rio_cogeo geopandas pyogrio pyarrow pandas",
+        "io": "rasterio rio_cogeo geopandas pyogrio pyarrow",
+        "io models": "pandas",  # in models: what MLflow takes as an example
         "core io training": "cv2",
         "core io": "affine",
         "engines": "dask distributed",
         "training": "hydra omegaconf lightning torchmetrics",
         "training io": "matplotlib",
-        "training models": "mlflow wandb comet_ml",
+        "training models": "wandb comet_ml",
+        "training models service": "mlflow",
         "cli": "typer rich tqdm dotenv pydantic_settings",
         "service": "fastapi uvicorn starlette prometheus_client sqlalchemy anyio",
         "service cli": "pydantic",

@@ -42,6 +42,13 @@ def classify(
     model: Annotated[
         str, typer.Option(help="Shipped model, model folder, or .onnx beside its card.")
     ] = "landuse",
+    mlflow_model: Annotated[
+        Path | None,
+        typer.Option(
+            help="Images: folder of an MLflow model to ask instead; its code is run.",
+            show_default=False,
+        ),
+    ] = None,
     topk: Annotated[
         int | None, typer.Option(help="Images: how many classes to list.", show_default="3")
     ] = None,
@@ -125,9 +132,10 @@ def classify(
             radiometry=radiometry,
             run=run,
         )
-        _label(images, csv, quiet)
+        _label(images, csv, quiet, mlflow_model)
         return
-    _refuse({"--topk": topk, "--csv": csv or None}, "is for images", "leave it or -o out")
+    for_images = {"--topk": topk, "--csv": csv or None, "--mlflow-model": mlflow_model}
+    _refuse(for_images, "is for images", "leave it or -o out")
     scene = ClassifySpec(
         scene=tuple(inputs),
         output=output,
@@ -152,17 +160,22 @@ def _refuse(flags: dict[str, object], why: str, hint: str) -> None:
             raise SpecError(f"{flag} {why}", hint=hint)
 
 
-def _label(spec: ClassifyImagesSpec, as_csv: bool, quiet: bool) -> None:
+def _label(spec: ClassifyImagesSpec, as_csv: bool, quiet: bool, mlflow_model: Path | None) -> None:
     """Print what images show: JSON for one, JSON lines for many, or a table."""
     import csv
     import json
 
     from geotiler.cli.console import reporter
     from geotiler.tasks.classify_images import classify_images
+    from geotiler.tasks.classify_mlflow import classify_with_mlflow
 
     with reporter(quiet) as report:
         table = None
-        for label in classify_images(spec, report=report):
+        if mlflow_model is None:
+            labels = classify_images(spec, report=report)
+        else:
+            labels = classify_with_mlflow(mlflow_model, spec.images, spec.topk)
+        for label in labels:
             values = label.as_dict()
             if not as_csv:
                 indent = 2 if len(spec.images) == 1 else None

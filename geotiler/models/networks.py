@@ -52,3 +52,42 @@ class _FromDisk:
 
 
 FROM_DISK: Networks = _FromDisk()
+
+
+class KeptNetworks:
+    """Reads each model, and compiles each network, once; not for several threads at a time."""
+
+    tile_shape = staticmethod(FROM_DISK.tile_shape)
+
+    def __init__(self) -> None:
+        self._bundles: dict[str, Bundle] = {}
+        self._predictors: dict[tuple[object, ...], Predictor] = {}
+
+    def bundle(self, model: str | Path) -> Bundle:
+        """See `Networks.bundle`."""
+        if str(model) not in self._bundles:
+            self._bundles[str(model)] = FROM_DISK.bundle(model)
+        return self._bundles[str(model)]
+
+    def predictor(
+        self,
+        bundle: Bundle,
+        *,
+        backend: Backend,
+        device: str,
+        batch: int | None,
+        tile_shape: tuple[int, int],
+        threads: int | None,
+    ) -> Predictor:
+        """See `Networks.predictor`."""
+        key = (bundle.folder, bundle.digest, backend, device, batch, tile_shape, threads)
+        if key not in self._predictors:
+            self._predictors[key] = FROM_DISK.predictor(
+                bundle,
+                backend=backend,
+                device=device,
+                batch=batch,
+                tile_shape=tile_shape,
+                threads=threads,
+            )
+        return self._predictors[key]

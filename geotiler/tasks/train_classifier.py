@@ -82,10 +82,11 @@ def train_classifier(
         found = {part: score(module, data, part) for part in ("test", "val")}
         accuracies = {f"final_{part}_accuracy": scores.accuracy for part, scores in found.items()}
         loggers.log_scores(told, accuracies, result.steps)
+        classes = sorted(config.model.classes)
+        title = f"test part of the {config.data.split} split"
+        plot_run(folder / "plots", result.curve, found["test"].confusion, classes, title)
+        loggers.log_pictures(told, folder / "plots")
     card = _card(config, _metrics(config, found, result.steps), found)
-    classes = sorted(config.model.classes)
-    title = f"test part of the {config.data.split} split"
-    plot_run(folder / "plots", result.curve, found["test"].confusion, classes, title)
     module.network.eval()
     write_bundle(folder / "model", card, module.network, overwrite=True)  # the run's own folder
     report(Notice(message=f"model folder {folder / 'model'}"))

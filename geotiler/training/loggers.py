@@ -81,6 +81,26 @@ def log_scores(loggers: Collection[Any], scores: Mapping[str, float], step: int)
         logger.log_metrics(dict(scores), step=step)
 
 
+def log_pictures(loggers: Collection[Any], folder: Path) -> None:
+    """Keep the pictures of a run with those loggers that keep files: MLflow."""
+    for logger in loggers:
+        if isinstance(logger, pl.loggers.MLFlowLogger):
+            logger.experiment.log_artifacts(logger.run_id, str(folder), folder.name)
+
+
+def git_commit() -> str | None:
+    """The commit that the working directory's repository is at; None: it is in none."""
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
 def _plain(config: RunConfig) -> dict[str, Any]:
     values = OmegaConf.to_container(OmegaConf.structured(config), resolve=True)
     assert isinstance(values, dict)
@@ -93,11 +113,13 @@ def _tensorboard(config: RunConfig, online: bool) -> Any:
 
 def _mlflow(config: RunConfig, online: bool) -> Any:
     beside = Path(config.output).absolute().parent
+    commit = git_commit()
     uri = config.logger.tracking_uri or f"sqlite:///{(beside / 'mlflow.db').as_posix()}"
     return pl.loggers.MLFlowLogger(
         experiment_name=config.logger.project,
         run_name=config.name,
         tracking_uri=uri,
+        tags={"mlflow.source.git.commit": commit} if commit else None,
         artifact_location=None if config.logger.tracking_uri else str(beside / "mlartifacts"),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import subprocess
 from pathlib import Path
 
 import cv2
@@ -102,6 +103,29 @@ def test_a_run_goes_on_and_another_starts_from_it(
          "model.mean=[0.1,0.1,0.1]"],
     )  # fmt: skip
     assert open_bundle(fine.model).card.mean == (0.5, 0.5, 0.5)
+
+
+def test_mlflow_keeps_parameters_scores_pictures_and_the_commit(
+    small_landuse_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    work = tmp_path / "work"
+    work.mkdir()
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(work)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "begin"], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+    monkeypatch.chdir(work)
+    report = train("landuse", [*small_landuse_run, "logger=mlflow", f"output={work / 'run'}"])
+    client = mlflow.tracking.MlflowClient(f"sqlite:///{work / 'mlflow.db'}")
+    (experiment,) = client.search_experiments(filter_string="name = 'geotiler'")
+    (found,) = client.search_runs([experiment.experiment_id])
+    assert found.data.tags["mlflow.source.git.commit"] == head.stdout.strip()
+    assert found.data.metrics["final_test_accuracy"] == pytest.approx(report.test_accuracy)
+    assert "val_macro_f1" in found.data.metrics
+    assert found.data.params["model/architecture"] == "simple_cnn"
+    kept = {item.path for item in client.list_artifacts(found.info.run_id, "plots")}
+    assert "plots/confusion_matrix.png" in kept
 
 
 @pytest.mark.parametrize(
