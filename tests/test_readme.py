@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +29,30 @@ SHORT_TRAINING = [
 ]  # fmt: skip
 
 
+SHORT_LANDUSE = [
+    "train.steps=2", "train.steps_per_epoch=2", "train.batch=8", "model.image_size=64",
+    "train.precision=32-true",
+]  # fmt: skip
+
+
 def _commands() -> list[str]:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```(?:bash|console|sh)\n(.*?)```", text, flags=re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [line.split("#")[0].strip() for line in lines if line.strip().startswith("geotiler ")]
+
+
+def _prepare_landuse(folder: Path, tiles: Path) -> None:
+    """A small EuroSAT with its lists beside it, and weights to start from."""
+    from safetensors.torch import save_file
+
+    from geotiler.models.build import build_network
+
+    shutil.make_archive(str(folder / "EuroSAT_RGB"), "zip", tiles)
+    for path in tiles.glob("*.txt"):
+        shutil.copy(path, folder)
+    network = build_network("torchvision", "mobilenet_v2", {})
+    save_file(network.state_dict(), folder / "mobilenet_v2.safetensors")
 
 
 def _prepare(folder: Path, chips: Path) -> None:
@@ -121,11 +143,32 @@ def _map_kinds(folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory, chip_folder: Path) -> Path:
+def desk(tmp_path_factory: pytest.TempPathFactory, chip_folder: Path, landuse_tiles: Path) -> Path:
     """A folder in which the README is followed from top to bottom."""
     folder = tmp_path_factory.mktemp("readme")
     _prepare(folder, chip_folder)
+    _prepare_landuse(folder, landuse_tiles)
     return folder
+
+
+def _serve_for_a_moment(words: list[str]) -> None:
+    """Starts a service as the README does, on a free port, until it says that it runs."""
+    code = "from geotiler.cli.main import run; run()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *words, "--port", "0"], stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    said = ""
+    try:
+        for line in process.stderr:
+            said += line
+            if "running on" in line:
+                break
+        assert "running on" in said, said
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
+    assert process.returncode in (0, -15), said
 
 
 @pytest.mark.parametrize("command", _commands())
@@ -141,13 +184,18 @@ def test_the_readme_is_true(
     if ">" in words:  # the shell's part of the line
         words = words[: words.index(">")]
     if words[0] == "train":
-        words += SHORT_TRAINING
+        words += SHORT_LANDUSE if words[1] == "landuse" else SHORT_TRAINING
+    if words[0] == "data":
+        words.append("--subset")
     if words[0] == "tile":
         words += ["--tile", "64", "--overlap", "16"]
     if words[0] == "classify" and not (weights_dir() / "landuse").is_dir():
         words += ["--model", str(tiny_landuse.folder)]
     if words[0] == "demo":
         words += ["--height", str(SIDE), "--width", str(SIDE)]
+    if words[0] == "serve":
+        _serve_for_a_moment(words)
+        return
     # One line of the README may write over what another one wrote.
     for flag in ("-o", "--output", "--truth"):
         if flag in words and words[0] in ("segment", "vectorize", "render", "classify"):

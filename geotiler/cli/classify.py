@@ -14,10 +14,10 @@ from geotiler.cli.options import (
     Overwrite,
     Quiet,
     Verbose,
-    flat,
-    numbers,
-    pair,
-    whole_numbers,
+    bands_option,
+    chosen_bands,
+    metres_per_pixel,
+    scene_gsd_option,
 )
 from geotiler.cli.options import scale as read_scale
 from geotiler.errors import SpecError
@@ -42,6 +42,13 @@ def classify(
     model: Annotated[
         str, typer.Option(help="Shipped model, model folder, or .onnx beside its card.")
     ] = "landuse",
+    mlflow_model: Annotated[
+        Path | None,
+        typer.Option(
+            help="Images: folder of an MLflow model to ask instead; its code is run.",
+            show_default=False,
+        ),
+    ] = None,
     topk: Annotated[
         int | None, typer.Option(help="Images: how many classes to list.", show_default="3")
     ] = None,
@@ -65,10 +72,7 @@ def classify(
         float | None,
         typer.Option(help="Scenes: least share of valid pixels of a tile.", show_default="0.5"),
     ] = None,
-    gsd: Annotated[
-        str | None,
-        typer.Option(help="Scenes: metres per pixel, as 10 or X,Y.", show_default="from CRS"),
-    ] = None,
+    scene_gsd: Annotated[str | None, scene_gsd_option("from CRS", "--gsd")] = None,
     insist: Annotated[
         bool,
         typer.Option(
@@ -77,9 +81,7 @@ def classify(
             "model.",
         ),
     ] = False,
-    bands: Annotated[
-        str | None, typer.Option(help="Bands from 1, as 4,3,2.", show_default="by name or order")
-    ] = None,
+    bands: Annotated[str | None, bands_option("by name or order")] = None,
     scale: Annotated[
         str | None,
         typer.Option(help="Raw range MIN,MAX, or auto (scene-wide 2-98 %).", show_default="card"),
@@ -105,7 +107,7 @@ def classify(
 ) -> None:
     """Say what images show, or make a land-use map of a scene (with -o)."""
     radiometry = RadiometrySpec(
-        bands=whole_numbers(bands, "--bands", (0, 65_535)),
+        bands=chosen_bands(bands),
         scale=read_scale(scale),
         auto_scale=scale == "auto",
         dn_offset=dn_offset,
@@ -116,7 +118,7 @@ def classify(
         "--dissolve": dissolve or None,
         "--confidence": confidence,
         "--min-valid": min_valid,
-        "--gsd": gsd,
+        "--scene-gsd": scene_gsd,
         "--insist": insist or None,
         "--overwrite": overwrite or None,
         "--dry-run": dry_run or None,
@@ -130,9 +132,10 @@ def classify(
             radiometry=radiometry,
             run=run,
         )
-        _label(images, csv, quiet)
+        _label(images, csv, quiet, mlflow_model)
         return
-    _refuse({"--topk": topk, "--csv": csv or None}, "is for images", "leave it or -o out")
+    for_images = {"--topk": topk, "--csv": csv or None, "--mlflow-model": mlflow_model}
+    _refuse(for_images, "is for images", "leave it or -o out")
     scene = ClassifySpec(
         scene=tuple(inputs),
         output=output,
@@ -141,7 +144,7 @@ def classify(
         dissolve=dissolve,
         confidence=confidence,
         radiometry=radiometry,
-        gsd_m=pair(numbers(gsd, "--gsd", (1, 2))),
+        gsd_m=metres_per_pixel(scene_gsd, "--scene-gsd"),
         min_valid=0.5 if min_valid is None else min_valid,
         insist=insist,
         run=run,
@@ -157,17 +160,22 @@ def _refuse(flags: dict[str, object], why: str, hint: str) -> None:
             raise SpecError(f"{flag} {why}", hint=hint)
 
 
-def _label(spec: ClassifyImagesSpec, as_csv: bool, quiet: bool) -> None:
+def _label(spec: ClassifyImagesSpec, as_csv: bool, quiet: bool, mlflow_model: Path | None) -> None:
     """Print what images show: JSON for one, JSON lines for many, or a table."""
     import csv
     import json
 
     from geotiler.cli.console import reporter
     from geotiler.tasks.classify_images import classify_images
+    from geotiler.tasks.classify_mlflow import classify_with_mlflow
 
     with reporter(quiet) as report:
         table = None
-        for label in classify_images(spec, report=report):
+        if mlflow_model is None:
+            labels = classify_images(spec, report=report)
+        else:
+            labels = classify_with_mlflow(mlflow_model, spec.images, spec.topk)
+        for label in labels:
             values = label.as_dict()
             if not as_csv:
                 indent = 2 if len(spec.images) == 1 else None
@@ -197,7 +205,7 @@ def _map(spec: ClassifySpec, dry_run: bool, as_json: bool, quiet: bool, verbose:
     with reporter(quiet) as report:
         if dry_run:
             values = estimate(spec).as_dict()
-            emit(values if as_json else flat(values, True), as_json, "geotiler classify would do")
+            emit(values, as_json, "geotiler classify would do", detailed=True)
             return
         result = run(spec, report=report, stream=sys.stdout if to_stdout else None)
         if to_stdout:
@@ -205,4 +213,4 @@ def _map(spec: ClassifySpec, dry_run: bool, as_json: bool, quiet: bool, verbose:
             report(Notice(message=f"{result.polygons} polygons in {result.seconds:g} s"))
             return
     values = result.as_dict()
-    emit(values if as_json else flat(values, verbose), as_json, "geotiler classify")
+    emit(values, as_json, "geotiler classify")

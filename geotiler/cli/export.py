@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from geotiler.cli.options import AsJson, Overwrite, Quiet
-from geotiler.specs import ExportSpec
+from geotiler.specs import ExportSpec, ExportTarget
 
 
 def export(
     model: Annotated[str, typer.Argument(help="Name of a shipped model, or a model folder.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="ONNX file to write.", show_default=False)
+        Path,
+        typer.Option("--output", "-o", help="File or folder to write.", show_default=False),
     ],
+    to: Annotated[
+        ExportTarget, typer.Option(help="What to write: a graph, or a folder for mlflow serve.")
+    ] = ExportTarget.ONNX,
     check: Annotated[
         list[str] | None,
         typer.Option(
@@ -30,14 +35,18 @@ def export(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a model as an ONNX graph, checked against the network."""
+    """Write a model for other programs, checked against the network."""
     spec = ExportSpec(
         model=model,
         output=output,
+        target=to,
         check=tuple(check or ()),
         tolerance=tolerance,
         overwrite=overwrite,
     )
+    # Copying a folder needs no bar, and an export tells nobody.
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from geotiler.cli.console import emit, reporter
     from geotiler.tasks.export import export as run
 

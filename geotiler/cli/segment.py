@@ -14,10 +14,13 @@ from geotiler.cli.options import (
     Overwrite,
     Quiet,
     Verbose,
-    flat,
+    bands_option,
+    chosen_bands,
+    metres_per_pixel,
     numbers,
-    pair,
-    whole_numbers,
+    overlap_option,
+    scene_gsd_option,
+    tile_sides,
 )
 from geotiler.cli.options import scale as read_scale
 from geotiler.cli.scenes import made_folder, named_scenes
@@ -49,22 +52,15 @@ def segment(
     tile: Annotated[
         str, typer.Option(help="Tile side in pixels, or HEIGHT,WIDTH, or auto.")
     ] = "auto",
-    overlap: Annotated[
-        int | None, typer.Option(help="Pixels shared by neighbouring tiles.", show_default="card")
-    ] = None,
+    overlap: Annotated[int | None, overlap_option("tiles", "card")] = None,
     batch: Annotated[
         int | None, typer.Option(help="Tiles per forward pass.", show_default="by device")
     ] = None,
     threshold: Annotated[
         float | None, typer.Option(help="Probability of a one-class model.", show_default="card")
     ] = None,
-    bands: Annotated[
-        str | None, typer.Option(help="Bands from 1, as 4,3,2.", show_default="by name or order")
-    ] = None,
-    gsd: Annotated[
-        str | None,
-        typer.Option(help="Metres per pixel of the scene, as 0.3 or X,Y.", show_default="from CRS"),
-    ] = None,
+    bands: Annotated[str | None, bands_option("by name or order")] = None,
+    scene_gsd: Annotated[str | None, scene_gsd_option("from CRS", "--gsd")] = None,
     scale: Annotated[
         str | None,
         typer.Option(help="Raw range MIN,MAX, or auto (scene-wide 2-98 %).", show_default="card"),
@@ -142,12 +138,12 @@ def segment(
         scene=paths[0],
         output=Path(output),
         model=model,
-        tile_px=_tile(tile),
+        tile_px=None if tile == "auto" else tile_sides(tile),
         overlap_px=overlap,
         batch=batch,
         threshold=threshold,
-        bands=whole_numbers(bands, "--bands", (0, 65_535)),
-        gsd_m=pair(numbers(gsd, "--gsd", (1, 2))),
+        bands=chosen_bands(bands),
+        gsd_m=metres_per_pixel(scene_gsd, "--scene-gsd"),
         scale=read_scale(scale),
         auto_scale=scale == "auto",
         backend=backend,
@@ -177,10 +173,10 @@ def segment(
     with reporter(quiet) as report:
         if dry_run:
             values = estimate(spec).as_dict()
-            emit(values if as_json else flat(values, True), as_json, "geotiler segment would do")
+            emit(values, as_json, "geotiler segment would do", detailed=True)
             return 0
         values = run(spec, report=report).as_dict()
-    emit(values if as_json else flat(values, verbose), as_json, "geotiler segment")
+    emit(values, as_json, "geotiler segment")
     return 0
 
 
@@ -209,14 +205,6 @@ def _table(values: dict[str, Any]) -> dict[str, Any]:
         what = scene["error"] or scene["output"]
         values[str(number)] = f"{scene['scene']} {scene['status']}: {what}"
     return values
-
-
-def _tile(text: str) -> tuple[int, int] | None:
-    if text == "auto":
-        return None
-    sides = whole_numbers(text, "--tile", (1, 2))
-    assert sides is not None
-    return sides[0], sides[-1]
 
 
 def _bounds(text: str | None) -> tuple[float, float, float, float] | None:

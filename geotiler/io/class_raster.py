@@ -1,19 +1,16 @@
-"""Rasters of class ids: their layout, and the style that tells a desktop GIS the names."""
+"""Rasters of class ids: their layout."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 from affine import Affine
 from rasterio.crs import CRS
 
 from geotiler import __version__
-from geotiler.io.outputs import replacing
-from geotiler.io.parts import RasterLayout
+from geotiler.io.part_layout import RasterLayout
 from geotiler.io.raster import CLASSES_TAG
 from geotiler.specs import MASK_NODATA
 
@@ -71,40 +68,3 @@ def class_layout(
 def coarser(transform: Affine, x: float, y: float) -> Affine:
     """Transform of pixels x times as wide and y times as high, from the same corner."""
     return transform @ Affine.scale(x, y)
-
-
-def style_path(raster: Path) -> Path:
-    """Where QGIS looks for the style of a raster."""
-    return raster.with_suffix(".qml")
-
-
-def write_style(
-    raster: Path, classes: Mapping[int, tuple[str, str]], *, overwrite: bool = False
-) -> None:
-    """Write the QGIS style of a class raster beside it: QGIS reads no names from TIFF tags.
-
-    Args:
-        raster: the class raster.
-        classes: id → name and "#rrggbb".
-        overwrite: an existing style may be replaced.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    root = ElementTree.Element("qgis", version="3.22.0", styleCategories="Symbology")
-    pipe = ElementTree.SubElement(root, "pipe")
-    renderer = ElementTree.SubElement(
-        pipe, "rasterrenderer", type="paletted", band="1", opacity="1", alphaBand="-1"
-    )
-    palette = ElementTree.SubElement(renderer, "colorPalette")
-    for key, (name, colour) in sorted(classes.items()):
-        ElementTree.SubElement(
-            palette, "paletteEntry", value=str(key), label=name, color=colour, alpha="255"
-        )
-    ElementTree.indent(root)
-    with replacing(style_path(raster), overwrite) as temporary:
-        text = ElementTree.tostring(root, encoding="unicode")
-        temporary.write_text(
-            f"<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n{text}\n",
-            encoding="utf-8",
-        )

@@ -12,11 +12,9 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
-from xml.etree import ElementTree
 
 import numpy as np
 import rasterio
@@ -24,82 +22,24 @@ import rasterio.shutil
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError  # which copying lets through as it is
-from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
 from geotiler.errors import InputError, OutputError
 from geotiler.io.cache import bounded_cache
 from geotiler.io.journal import JOURNAL
+from geotiler.io.opening import quiet_about_georeferencing
 from geotiler.io.outputs import replacing
-from geotiler.io.raster import open_scene, quiet_about_georeferencing
+from geotiler.io.part_layout import Part, RasterLayout, mosaic_text, raster_driver, style_text
+from geotiler.io.raster import open_scene
+from geotiler.io.styles import save_style
 from geotiler.io.work_folder import WorkFolder
 
-_GDAL_TYPES = {"uint8": "Byte", "float32": "Float32"}
 _MOSAIC = "mosaic.vrt"
 _OWN_NAMES = re.compile(rf"r\d+-c\d+\.tif(\..*)?|{re.escape(JOURNAL)}(\.new)?|{re.escape(_MOSAIC)}")
 _DIGEST_BYTES = 2**20
 _CHECK_PX = 4_000_000
 _SOMEWHERE = Affine(1, 0, 1, 0, -1, 1)
 """A place that says nothing, so that nobody warns of a part without one."""
-_DRIVERS = {".tif": "COG", ".tiff": "COG", ".png": "PNG"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class RasterLayout:
-    """What the finished raster is, apart from its pixels."""
-
-    shape: tuple[int, int]
-    """(height, width)."""
-    dtype: str
-    """uint8 or float32."""
-    nodata: float
-    transform: Affine
-    origin: tuple[int, int] = (0, 0)
-    """(row, col) of the first pixel, in the rows and columns that parts are written by."""
-    crs: CRS | None = None
-    bands: tuple[str, ...] = ("",)
-    """Description of each band."""
-    scale: float | None = None
-    """Multiply stored values by this."""
-    colours: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
-    """Colour table of a one-band uint8 raster."""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    categorical: bool = True
-    """Overviews take the most frequent value, not the mean."""
-
-
-def raster_driver(path: Path) -> str:
-    """GDAL driver of a target by its suffix.
-
-    Raises:
-        OutputError: no such format.
-    """
-    driver = _DRIVERS.get(path.suffix.lower())
-    if driver is None:
-        raise OutputError(
-            f"output {path} has no raster format that geotiler writes",
-            hint="name it .tif (Cloud-Optimized GeoTIFF) or .png",
-        )
-    return driver
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """A finished rectangle of a raster, stored in a file."""
-
-    row: int
-    col: int
-    height: int
-    width: int
-    bytes: int
-    """Size of the file."""
-    sha256: str
-    """Of the file."""
-
-    @property
-    def name(self) -> str:
-        """Name of the file."""
-        return f"r{self.row:09d}-c{self.col:09d}.tif"
 
 
 def parts_folder(output: Path) -> Path:
@@ -220,7 +160,7 @@ class Parts:
             }  # fmt: skip
             options["PREDICTOR"] = "YES" if self._layout.dtype == "float32" else "NO"
         try:
-            mosaic.write_text(_mosaic(self._layout, placed), encoding="utf-8")
+            mosaic.write_text(mosaic_text(self._layout, placed), encoding="utf-8")
             with (
                 rasterio.Env(),
                 bounded_cache(),
@@ -229,6 +169,7 @@ class Parts:
                 rasterio.shutil.copy(mosaic, temporary, driver=driver, strict=False, **options)
                 with _opened(mosaic) as wanted:
                     _check_stored(temporary, lambda rows: wanted.read(window=_across(wanted, rows)))
+                save_style(style_text(self._layout), "raster", self.output, temporary)
         except (CPLE_BaseError, RasterioError, OSError) as error:
             if isinstance(error, OutputError):
                 raise
@@ -283,49 +224,3 @@ def _sha256(file: BinaryIO) -> str:
     while block := file.read(_DIGEST_BYTES):
         digest.update(block)
     return digest.hexdigest()
-
-
-def _text(parent: ElementTree.Element, tag: str, text: str, **attributes: str) -> None:
-    ElementTree.SubElement(parent, tag, attributes).text = text
-
-
-def _mosaic(layout: RasterLayout, placed: Sequence[Part]) -> str:
-    """GDAL virtual raster that lays the parts side by side."""
-    height, width = layout.shape
-    root = ElementTree.Element("VRTDataset", rasterXSize=str(width), rasterYSize=str(height))
-    if layout.crs is not None:
-        _text(root, "SRS", layout.crs.to_wkt())  # without a mapping: x is east, y is north
-    if layout.crs is not None or not layout.transform.almost_equals(Affine.identity()):
-        numbers = ", ".join(repr(float(v)) for v in layout.transform.to_gdal())
-        _text(root, "GeoTransform", numbers)
-    metadata = ElementTree.SubElement(root, "Metadata")
-    for key in sorted(layout.tags):
-        _text(metadata, "MDI", layout.tags[key], key=key)
-    for index, description in enumerate(layout.bands, start=1):
-        band = ElementTree.SubElement(
-            root, "VRTRasterBand", dataType=_GDAL_TYPES[layout.dtype], band=str(index)
-        )
-        if description:
-            _text(band, "Description", description)
-        _text(band, "NoDataValue", repr(layout.nodata))
-        if layout.scale is not None:
-            _text(band, "Scale", repr(layout.scale))
-        if layout.colours:
-            _text(band, "ColorInterp", "Palette")
-            table = ElementTree.SubElement(band, "ColorTable")
-            for value in range(256):
-                red, green, blue = layout.colours.get(value, (0, 0, 0))
-                opaque = 255 if value in layout.colours else 0
-                ElementTree.SubElement(
-                    table, "Entry", c1=str(red), c2=str(green), c3=str(blue), c4=str(opaque)
-                )
-        for part in placed:
-            source = ElementTree.SubElement(band, "SimpleSource")
-            _text(source, "SourceFilename", part.name, relativeToVRT="1")
-            _text(source, "SourceBand", str(index))
-            size = {"xSize": str(part.width), "ySize": str(part.height)}
-            ElementTree.SubElement(source, "SrcRect", xOff="0", yOff="0", **size)
-            row, col = part.row - layout.origin[0], part.col - layout.origin[1]
-            place = {"xOff": str(col), "yOff": str(row)}
-            ElementTree.SubElement(source, "DstRect", **place, **size)
-    return ElementTree.tostring(root, encoding="unicode")

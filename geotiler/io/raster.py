@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import threading
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -17,15 +14,20 @@ import rasterio
 import rasterio.windows
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio._err import CPLE_BaseError  # which reading lets through as it is
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from geotiler.core.geodesy import ground_gsd_m
 from geotiler.core.radiometry import spectral_name
 from geotiler.errors import InputError, SpecError
 from geotiler.io.cache import bounded_cache
+from geotiler.io.opening import (
+    REFUSALS,
+    check_kind,
+    check_there,
+    opened_by,
+    quiet_about_georeferencing,
+)
 from geotiler.io.remote import check_sources, gdal_name, is_remote, patient, redacted, shown
 from geotiler.specs import Window
 
@@ -37,32 +39,7 @@ TALLEST_BLOCK_PX = 2048
 
 CLASSES_TAG = "GEOTILER_CLASSES"
 
-_REFUSALS = (CPLE_BaseError, RasterioError, OSError, ValueError, OverflowError)
-"""What opening and reading raise for files that are damaged, or that lie."""
 _COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-
-_WARNINGS_LOCK = threading.RLock()
-
-
-@contextmanager
-def quiet_about_georeferencing() -> Iterator[None]:
-    """Without rasterio's warning of a raster that has no place: the task says it in its own words.
-
-    Photographs and the parts of an output never have one.
-    """
-    # Filters belong to the whole process: two threads that set and restore them would mix them up.
-    with _WARNINGS_LOCK, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield
-
-
-def _is_local(path: str) -> bool:
-    return (
-        not path.lstrip().startswith("<")
-        and "://" not in path
-        and not path.startswith("/vsi")
-        and ":" not in path[2:]
-    )
 
 
 class Scene:
@@ -170,6 +147,17 @@ class Scene:
         """What GDAL takes each band for: red, green, blue, alpha, gray, undefined, ..."""
         return tuple(colour.name for colour in self._colours)
 
+    @property
+    def compression(self) -> str | None:
+        """Name of the compression, as deflate or jpeg; None where pixels are stored plainly."""
+        name = self._dataset.compression
+        return None if name is None else str(name.value).lower()
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """(left, bottom, right, top) in the units of the CRS."""
+        return tuple(self._dataset.bounds)
+
     def has_palette(self, band: int) -> bool:
         """True if a band holds indices into a table of colours."""
         return bool(self._colours[band - 1] == ColorInterp.palette)
@@ -182,6 +170,15 @@ class Scene:
             return {int(key): str(value) for key, value in names.items()}
         except (ValueError, AttributeError):
             return {}
+
+    @property
+    def class_colours(self) -> dict[int, tuple[int, int, int]]:
+        """Colours of class ids, from the first band's colour table; empty if there is none."""
+        try:
+            table = self._dataset.colormap(1)
+        except ValueError:  # rasterio's way to say so
+            return {}
+        return {key: colour[:3] for key, colour in table.items() if colour[3] and any(colour[:3])}
 
     def check_bands(self, bands: Sequence[int]) -> None:
         """Raises: SpecError: a band is not in the file."""
@@ -203,7 +200,7 @@ class Scene:
                 values: NDArray[Any] = self._dataset.read(
                     list(bands) if bands is not None else None, window=_rasterio_window(window)
                 )
-        except _REFUSALS as error:
+        except REFUSALS as error:
             raise self._damaged(window, error) from error
         return values
 
@@ -240,7 +237,7 @@ class Scene:
                 values: NDArray[Any] = self._dataset.read(
                     list(bands), out_shape=(len(bands), *shape)
                 )
-        except _REFUSALS as error:
+        except REFUSALS as error:
             whole = Window(row=0, col=0, height=self.height, width=self.width)
             raise self._damaged(whole, error) from error
         return values
@@ -257,7 +254,7 @@ class Scene:
         try:
             with patient(self._remote):
                 masks = self._dataset.read_masks(list(bands), out_shape=(len(bands), *shape))
-        except _REFUSALS as error:
+        except REFUSALS as error:
             whole = Window(row=0, col=0, height=self.height, width=self.width)
             raise self._damaged(whole, error) from error
         return np.asarray((masks > 0).all(axis=0))
@@ -266,6 +263,24 @@ class Scene:
     def is_cheap_to_overlook(self) -> bool:
         """True if `coarse_valid` reads little: the scene is small, or has overviews."""
         return self._has_overviews or self.height * self.width <= STRIP_PX
+
+    def sampled_valid(self, bands: Sequence[int], side: int = 8) -> float:
+        """Share of valid pixels in a lattice of `side` × `side` blocks of 64 px.
+
+        For scenes without overviews, where a coarse view would read every pixel.
+
+        Raises:
+            InputError: the file is truncated or damaged there.
+        """
+        height, width = min(64, self.height), min(64, self.width)
+        found = [
+            self.valid_mask(
+                Window(row=int(row), col=int(col), height=height, width=width), bands
+            ).mean()
+            for row in np.linspace(0, self.height - height, side)
+            for col in np.linspace(0, self.width - width, side)
+        ]
+        return float(np.mean(found))
 
     def _valid(
         self, window: Window, bands: Sequence[int], values: NDArray[Any]
@@ -294,7 +309,7 @@ class Scene:
         try:
             with patient(self._remote):
                 mask = self._dataset.read_masks(band, window=_rasterio_window(window))
-        except _REFUSALS as error:
+        except REFUSALS as error:
             raise self._damaged(window, error) from error
         stored: NDArray[np.bool_] = mask > 0
         return stored
@@ -325,47 +340,6 @@ class Scene:
         return block * max(1, about_px // block)
 
 
-class SceneReader:
-    """Reads windows of one scene from any thread; each thread holds its own handle."""
-
-    def __init__(
-        self,
-        path: str,
-        bands: Sequence[int],
-        *,
-        name: str | None = None,
-        overview: int | None = None,
-        allow_remote: bool = False,
-    ) -> None:
-        """Args: bands: what to read, counted from 1. The others: as `open_scene`."""
-        self._path = path
-        self._name = name
-        self._overview = overview
-        self._allow_remote = allow_remote
-        self._bands = tuple(bands)
-        self._local = threading.local()
-        self._opened: list[Scene] = []
-
-    def __call__(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Values (band, row, col) and valid mask (row, col); see `Scene.read_with_valid`."""
-        scene: Scene | None = getattr(self._local, "scene", None)
-        if scene is None:
-            scene = open_scene(
-                self._path,
-                name=self._name,
-                overview=self._overview,
-                allow_remote=self._allow_remote,
-            )
-            self._local.scene = scene
-            self._opened.append(scene)
-        return scene.read_with_valid(window, self._bands)
-
-    def close(self) -> None:
-        """Close every handle; the threads that read must have ended."""
-        while self._opened:
-            self._opened.pop().close()
-
-
 def _rasterio_window(window: Window) -> rasterio.windows.Window:
     return rasterio.windows.Window(window.col, window.row, window.width, window.height)
 
@@ -375,6 +349,7 @@ def open_scene(
     *,
     name: str | None = None,
     overview: int | None = None,
+    drivers: Sequence[str] | None = None,
     allow_remote: bool = False,
 ) -> Scene:
     """A raster that GDAL can open, by path, address or GDAL name.
@@ -384,6 +359,8 @@ def open_scene(
             a virtual raster.
         name: what messages call it; None: the path.
         overview: open this overview, counted from 0, in place of the full resolution.
+        drivers: GDAL drivers that may open it; None: all. Files of strangers should not be given
+            to drivers that follow references to other files, as VRT does.
         allow_remote: a local virtual raster may be read from other machines.
 
     Raises:
@@ -392,47 +369,24 @@ def open_scene(
     """
     path = str(path)
     name = name or shown(path)
-    options = {} if overview is None else {"OVERVIEW_LEVEL": overview}
-    try:
-        if _is_local(path) and not Path(path).exists():
-            raise InputError(f"no such file: {name}")
-        if _is_local(path) and Path(path).is_dir() and not list(Path(path).iterdir()):
-            raise InputError(f"{name} is an empty folder, expected a raster")
-    except (OSError, ValueError) as error:  # a name too long, a folder that may not be entered
-        if isinstance(error, InputError):
-            raise
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{name[:80]} cannot be opened: {reason}") from error
-    if not allow_remote:
+    check_there(path, name)
+    if drivers is None and not allow_remote:
         check_sources(path)
+    options = {} if overview is None else {"OVERVIEW_LEVEL": overview}
     dataset = None
     try:
         with patient(is_remote(path) or allow_remote), quiet_about_georeferencing():
-            dataset = rasterio.open(gdal_name(path), **options)
-            _check_kind(name, dataset)
+            dataset = opened_by(gdal_name(path), drivers, **options)
+            check_kind(name, dataset)
             return Scene(path, dataset, name)
-    except _REFUSALS as error:
+    except REFUSALS as error:
         if dataset is not None:
             dataset.close()
         if isinstance(error, InputError):
             raise
         reason = redacted(" ".join(str(error).split()), path)[:160]
+        known = "GTiff, JP2OpenJPEG, VRT, PNG, JPEG, ..." if drivers is None else ", ".join(drivers)
         raise InputError(
             f"{name} cannot be opened as a raster: {reason}",
-            hint="geotiler reads what GDAL reads: GeoTIFF, JPEG 2000, VRT, PNG, JPEG, ...",
+            hint=f"expected a file that GDAL reads with one of its drivers: {known}",
         ) from error
-
-
-def _check_kind(name: str, dataset: rasterio.DatasetReader) -> None:
-    """Raises: InputError: a raster without bands, without extent, or of complex numbers."""
-    if dataset.count == 0 or not dataset.dtypes:
-        names = dataset.subdatasets
-        listing = "; ".join(names[:12]) or "none"
-        raise InputError(
-            f"{name} is a container without bands of its own; its rasters: {listing}",
-            hint="name one of them as the scene",
-        )
-    if dataset.transform.determinant == 0:
-        raise InputError(f"{name} has pixels without extent: its geotransform is degenerate")
-    if any(dtype.startswith("complex") for dtype in dataset.dtypes):
-        raise InputError(f"{name} holds complex numbers ({dataset.dtypes[0]}), expected real ones")

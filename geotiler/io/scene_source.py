@@ -20,7 +20,8 @@ from rasterio.errors import RasterioError
 
 from geotiler.core.radiometry import spectral_name
 from geotiler.errors import InputError
-from geotiler.io.raster import Scene, open_scene, quiet_about_georeferencing
+from geotiler.io.opening import quiet_about_georeferencing
+from geotiler.io.raster import Scene, open_scene
 from geotiler.io.remote import gdal_name, is_remote, shown
 
 _GDAL_TYPES = {
@@ -43,11 +44,17 @@ class SceneSource:
     """What the user named, in the user's order."""
     band_files: tuple[str, ...] = ()
     """The file of each band, where each has one of its own."""
+    drivers: tuple[str, ...] | None = None
+    """GDAL drivers that may open it; None: all."""
 
     def open(self, overview: int | None = None) -> Scene:
         """The scene. Raises: InputError: see `open_scene`."""
         return open_scene(
-            self.gdal_name, name=self.name, overview=overview, allow_remote=self.is_remote
+            self.gdal_name,
+            name=self.name,
+            overview=overview,
+            drivers=self.drivers,
+            allow_remote=self.is_remote,
         )
 
     @property
@@ -78,17 +85,24 @@ def band_name(path: str) -> str | None:
     return found[-1].upper() if found else None
 
 
-def scene_source(inputs: Sequence[str]) -> SceneSource:
+def scene_source(inputs: Sequence[str], drivers: tuple[str, ...] | None = None) -> SceneSource:
     """The scene that one raster or several band files make.
 
     Band files whose names say which Sentinel-2 band they hold may come in any order.
 
+    Args:
+        inputs: paths or GDAL names.
+        drivers: GDAL drivers that may open a file of a stranger: it is one raster then, and no
+            other file is looked at, whatever it is called. None: all.
+
     Raises:
         InputError: not rasters, files with more than one band, or on different grids.
     """
+    path = inputs[0]
+    if drivers is not None and len(inputs) == 1:
+        return SceneSource(gdal_name=path, name=path, inputs=(path,), drivers=drivers)
     if len(inputs) > 1:
         return _stacked(tuple(inputs))
-    path = inputs[0]
     plain = SceneSource(gdal_name=_in_product(path) or path, name=shown(path), inputs=(path,))
     with plain.open() as scene:
         if scene.driver == "SENTINEL2":

@@ -21,9 +21,9 @@ from geotiler.core.cells import FinishedCells
 from geotiler.core.label_sweep import LabelCounts, label_cells
 from geotiler.core.masks import class_ids, quantised
 from geotiler.engines.ordered import ordered_map
-from geotiler.io.class_raster import write_style
-from geotiler.io.parts import Part, Parts, hold_parts
-from geotiler.io.raster import SceneReader
+from geotiler.io.part_layout import Part
+from geotiler.io.parts import Parts, hold_parts
+from geotiler.io.scene_reader import SceneReader
 from geotiler.io.vector import write_features
 from geotiler.machine import peak_memory_bytes
 from geotiler.models.predictor import Predictor
@@ -177,7 +177,6 @@ class _Run:
                 for rows in self._stored(confidence)
             ]
             self._finish(confidence)
-            write_style(output, plan.classes, overwrite=plan.spec.overwrite)
             # The map last: when it is there, everything is.
             parts.assemble(placed, plan.spec.overwrite)
 
@@ -263,6 +262,7 @@ class _Run:
             plan.radiometry.bands,
             name=plan.source.name,
             overview=plan.overview,
+            drivers=plan.source.drivers,
             allow_remote=plan.source.is_remote,
         )
         with (

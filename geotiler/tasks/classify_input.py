@@ -13,7 +13,8 @@ from geotiler.io.scene_source import SceneSource
 from geotiler.io.scene_values import bands_for, darkest_percent, measured_scale
 from geotiler.models.bundle import Bundle
 from geotiler.models.card import ModelCard
-from geotiler.models.predictor import Predictor, open_predictor
+from geotiler.models.networks import FROM_DISK, Networks
+from geotiler.models.predictor import Predictor
 from geotiler.models.registry import find_model
 from geotiler.reports import Setting
 from geotiler.specs import BackendSpec, RadiometrySpec, Scale
@@ -43,14 +44,14 @@ class Radiometry:
     """Of stored values: offset included."""
 
 
-def find_classifier(name: str) -> Bundle:
-    """A model that labels whole tiles.
+def find_classifier(name: str, networks: Networks | None = None) -> Bundle:
+    """A model that labels whole tiles, from disk or from where a service keeps its models.
 
     Raises:
         ModelError: unknown or damaged.
         SpecError: it does something else.
     """
-    bundle = find_model(name)
+    bundle = find_model(name) if networks is None else networks.bundle(name)
     if bundle.card.task != "classification":
         raise SpecError(
             f"model {bundle.card.name!r} does {bundle.card.task}, expected classification",
@@ -59,14 +60,21 @@ def find_classifier(name: str) -> Bundle:
     return bundle
 
 
-def open_classifier(bundle: Bundle, run: BackendSpec) -> Predictor:
+def open_classifier(
+    bundle: Bundle, run: BackendSpec, networks: Networks | None = None
+) -> Predictor:
     """The classifier, compiled for its own tile.
 
     Raises:
         GeotilerError: see `open_predictor`.
     """
-    return open_predictor(
-        bundle, backend=run.backend, device=run.device, batch=run.batch, threads=run.threads
+    return (networks or FROM_DISK).predictor(
+        bundle,
+        backend=run.backend,
+        device=run.device,
+        batch=run.batch,
+        tile_shape=(bundle.card.tile_px, bundle.card.tile_px),
+        threads=run.threads,
     )
 
 

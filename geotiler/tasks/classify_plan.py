@@ -11,9 +11,9 @@ from geotiler.core.label_sweep import LabelPlan
 from geotiler.core.measure import Ground
 from geotiler.core.resample import Axis
 from geotiler.errors import SpecError
-from geotiler.io.class_raster import class_layout, coarser, style_path
+from geotiler.io.class_raster import class_layout, coarser
 from geotiler.io.outputs import check_not_read, check_output
-from geotiler.io.parts import RasterLayout, raster_driver
+from geotiler.io.part_layout import RasterLayout, raster_driver
 from geotiler.io.raster import Scene
 from geotiler.io.scene_source import SceneSource, scene_source
 from geotiler.io.vector import STDOUT, check_target
@@ -139,7 +139,7 @@ def _targets(spec: ClassifySpec) -> list[Path]:
         targets = [] if spec.output == STDOUT else [Path(spec.output)]
     else:
         raster_driver(Path(spec.output))
-        targets = [Path(spec.output), style_path(Path(spec.output))]
+        targets = [Path(spec.output)]
     if spec.confidence is not None:
         raster_driver(spec.confidence)
         targets.append(spec.confidence)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +16,17 @@ from numpy.typing import NDArray
 from geotiler.core.grid import starts
 from geotiler.core.radiometry import chosen_bands, normalise
 from geotiler.core.synthetic import SyntheticScene
-from geotiler.errors import InputError, SpecError
+from geotiler.errors import GeotilerError, InputError, OutputError, SpecError
 from geotiler.io.outputs import check_output, replacing
 from geotiler.io.raster import open_scene
-from geotiler.models.bundle import load_network
+from geotiler.models.bundle import Bundle, load_network
 from geotiler.models.card import ModelCard
+from geotiler.models.mlflow_model import save_pyfunc
 from geotiler.models.registry import find_model
 from geotiler.progress import Reporter, StageAdvanced, StageFinished, StageStarted, silent
 from geotiler.reports import Report
-from geotiler.specs import ExportSpec, Window
+from geotiler.resources import pyfunc_source
+from geotiler.specs import ExportSpec, ExportTarget, Window
 
 _TILES_OF_AN_IMAGE = 8
 _RENDERED_TILES = 4
@@ -44,44 +50,95 @@ class ExportReport(Report):
 
 
 def export(spec: ExportSpec, *, report: Reporter = silent) -> ExportReport:
-    """Write a model's ONNX graph: free batch, probabilities, its metadata inside.
+    """Write a model's ONNX graph, or an MLflow model around its folder.
 
-    The graph is made anew from the weights. It is written only if it answers real tiles as the
-    network in torch does.
+    The graph has a free batch, answers probabilities, and holds its metadata; it is made anew
+    from the weights. Either is written only if the graph answers real tiles as the network in
+    torch does.
 
     Raises:
         ModelError: unknown or damaged model, one without weights, or a graph that differs.
+        SpecError: an MLflow model of something else than a classifier.
         InputError: an image to check on cannot be read, or does not fit the model.
         OutputError: the target exists or cannot be written.
+        MissingExtraError: mlflow is not installed.
     """
-    from geotiler.models.export import difference_from, export_onnx
+    from geotiler.models.export import export_onnx
 
-    check_output(spec.output, spec.overwrite)
     bundle = find_model(spec.model)
     card = bundle.card
-    tiles = list(_image_tiles(spec.check, card) if spec.check else _rendered_tiles(card))
-    network = load_network(bundle)
-    with replacing(spec.output, spec.overwrite) as temporary:
-        export_onnx(network, card, temporary)
-        report(StageStarted(stage="check", total=len(tiles), unit="tile"))
-        worst = 0.0
-        for tile in tiles:
-            worst = max(
-                worst, difference_from(network, card, temporary, tile[None], spec.tolerance)
+    if spec.target is ExportTarget.ONNX:
+        check_output(spec.output, spec.overwrite)
+        with replacing(spec.output, spec.overwrite) as temporary:
+            export_onnx(load_network(bundle), card, temporary)
+            tiles, worst = _checked(spec, bundle, temporary, report)
+            size_bytes = temporary.stat().st_size
+    else:
+        if card.task != "classification":
+            raise SpecError(
+                f"--to mlflow takes classifiers, {card.name} does {card.task}",
+                hint="geotiler serve answers for the others",
             )
-            report(StageAdvanced(stage="check", amount=1))
-        report(StageFinished(stage="check"))
-        size_bytes = temporary.stat().st_size
+        with _new_folder(spec) as temporary:
+            tiles, worst = _checked(spec, bundle, bundle.folder / bundle.onnx_file, report)
+            save_pyfunc(bundle, temporary, pyfunc_source())
+            size_bytes = sum(path.stat().st_size for path in temporary.rglob("*.*"))
     return ExportReport(
         output=spec.output,
         model=f"{card.name} {card.version}",
         digest=bundle.digest,
         size_bytes=size_bytes,
-        checked_tiles=len(tiles),
+        checked_tiles=tiles,
         checked_on=", ".join(spec.check) if spec.check else "rendered scene (--check names images)",
         largest_difference=worst,
         tolerance=spec.tolerance,
     )
+
+
+def _checked(spec: ExportSpec, bundle: Bundle, graph: Path, report: Reporter) -> tuple[int, float]:
+    """How many tiles were compared, and the largest difference of a probability.
+
+    Raises:
+        ModelError: it exceeds the tolerance.
+    """
+    from geotiler.models.export import difference_from
+
+    card = bundle.card
+    network = load_network(bundle)
+    tiles = list(_image_tiles(spec.check, card) if spec.check else _rendered_tiles(card))
+    report(StageStarted(stage="check", total=len(tiles), unit="tile"))
+    worst = 0.0
+    for tile in tiles:
+        found = difference_from(network, card, graph, tile[None], spec.tolerance)
+        worst = max(worst, found)
+        report(StageAdvanced(stage="check", amount=1))
+    report(StageFinished(stage="check"))
+    return len(tiles), worst
+
+
+@contextlib.contextmanager
+def _new_folder(spec: ExportSpec) -> Iterator[Path]:
+    """A path beside the target that takes its place at the end, or vanishes.
+
+    Raises:
+        OutputError: the target exists, holds something else, or cannot be written.
+    """
+    target = spec.output
+    if target.exists():
+        if not spec.overwrite:
+            raise OutputError(f"output {target} exists already", hint="--overwrite replaces it")
+        if not (target / "MLmodel").is_file():
+            raise OutputError(f"{target} holds no MLflow model", hint="move it away")
+    try:
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as beside:
+            yield Path(beside) / target.name
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(Path(beside) / target.name, target)
+    except GeotilerError:
+        raise
+    except OSError as error:
+        raise OutputError(f"output {target} cannot be written: {error.strerror}") from error
 
 
 def _image_tiles(images: Sequence[str], card: ModelCard) -> Iterator[NDArray[np.float32]]:
@@ -96,11 +153,10 @@ def _image_tiles(images: Sequence[str], card: ModelCard) -> Iterator[NDArray[np.
                 raise InputError(
                     f"{image} does not hold 8-bit values", hint="--check takes images of 8 bits"
                 )
-            side = card.tile_px
+            side = _side(card, scene.shape)
             if min(scene.shape) < side:
                 raise InputError(
-                    f"{image} has {scene.height}×{scene.width} px, a tile of {card.name} has "
-                    f"{side}×{side}",
+                    f"{image} has {scene.height}×{scene.width} px, {card.name} needs {side}×{side}",
                     hint="--check takes images of at least one tile",
                 )
             rows, cols = (starts(length, side, side) for length in scene.shape)
@@ -111,6 +167,14 @@ def _image_tiles(images: Sequence[str], card: ModelCard) -> Iterator[NDArray[np.
                 window = Window(row=row, col=col, height=side, width=side)
                 raw, valid = scene.read_with_valid(window, bands)
                 yield normalise(raw, valid, scale=card.scale, mean=card.mean, std=card.std)
+
+
+def _side(card: ModelCard, shape: tuple[int, int]) -> int:
+    """Side of a tile: the card's, or less for a network that takes any and a small image."""
+    stride = card.stride_of_network
+    if card.task == "classification":
+        return card.tile_px
+    return min(card.tile_px, max(stride, min(shape) // stride * stride))
 
 
 def _rendered_tiles(card: ModelCard) -> Iterator[NDArray[np.float32]]:

@@ -19,10 +19,12 @@ from geotiler.core.seams import seam_index
 from geotiler.io.raster import open_scene
 from geotiler.io.remote import shown
 from geotiler.machine import peak_memory_bytes
-from geotiler.models.predictor import Predictor, open_predictor
+from geotiler.models.networks import FROM_DISK, Networks
+from geotiler.models.predictor import Predictor
 from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, StageStarted, silent
 from geotiler.reports import Report
 from geotiler.specs import MASK_NODATA, Engine, SegmentSpec
+from geotiler.tasks.segment_calibration import calibrated
 from geotiler.tasks.segment_cluster import compute_on_cluster
 from geotiler.tasks.segment_plan import SegmentPlan, plan_segment
 from geotiler.tasks.segment_sample import about_skipped
@@ -74,7 +76,7 @@ class SegmentEstimate(Report):
     computed_share: float
     """Pixels of all windows over pixels of the scene at the network's resolution."""
     seconds: float
-    """Windows that are not skipped, times the measured time of one."""
+    """Windows that are not skipped times the measured time of one, and pixels times theirs."""
     memory_bytes: int
     """Peak so far, with the network loaded and run, plus the rows held while sweeping."""
     disk_bytes: int
@@ -82,23 +84,28 @@ class SegmentEstimate(Report):
     backend: str
     model: str
     settings: dict[str, Any]
+    notices: tuple[str, ...]
+    """What a run would warn of."""
 
 
-def segment(spec: SegmentSpec, *, report: Reporter = silent) -> SegmentReport:
+def segment(
+    spec: SegmentSpec, *, report: Reporter = silent, networks: Networks = FROM_DISK
+) -> SegmentReport:
     """Segment one scene and write its mask.
 
     Args:
         spec: what to do.
         report: hears progress and notices.
+        networks: where models come from; whoever segments many scenes keeps them loaded.
 
     Raises:
         GeotilerError: see `plan_segment`; DeviceError where device or memory are not there. The
             target is absent or whole in every case.
     """
-    plan = plan_segment(spec)
+    plan = plan_segment(spec, networks)
     for notice in plan.notices:
         report(Notice(message=notice, warning=True))
-    predictor = opened_predictor(plan)
+    predictor = opened_predictor(plan, networks)
     started = time.perf_counter()
     with opened_work(plan, made_from(plan, predictor), report) as work:
         computed(work, predictor, report)
@@ -107,10 +114,10 @@ def segment(spec: SegmentSpec, *, report: Reporter = silent) -> SegmentReport:
         return assembled(work, started, backend, report)
 
 
-def opened_predictor(plan: SegmentPlan) -> Predictor:
+def opened_predictor(plan: SegmentPlan, networks: Networks) -> Predictor:
     """The network of a plan, ready. Raises: DeviceError, ModelError, MissingExtraError."""
     spec = plan.spec
-    return open_predictor(
+    return networks.predictor(
         plan.bundle,
         backend=spec.backend,
         device=spec.device,
@@ -122,18 +129,15 @@ def opened_predictor(plan: SegmentPlan) -> Predictor:
 
 def computed(work: SegmentWork, predictor: Predictor, report: Reporter) -> None:
     """Finish the strips that are not there yet."""
-
-    def advanced(windows: int) -> None:
-        report(StageAdvanced(stage="segment", amount=windows))
-
     stretches = work.open_stretches()
     report(StageStarted(stage="segment", total=work.plan.windows, unit="window"))
-    advanced(work.plan.windows - sum(stretch.windows for stretch in stretches))
+    found = work.plan.windows - sum(stretch.windows for stretch in stretches)
+    report(StageAdvanced(stage="segment", amount=found))
     if work.plan.spec.engine is Engine.DASK:
         compute_on_cluster(work, stretches, predictor.name, report)
     else:
         for stretch in stretches:
-            for strip in finished_strips(work.plan, stretch, predictor, advanced):
+            for strip in finished_strips(work.plan, stretch, predictor, report):
                 work.keep(strip)
     report(StageFinished(stage="segment"))
 
@@ -156,40 +160,46 @@ def assembled(work: SegmentWork, started: float, backend: str, report: Reporter)
     return _report(work, time.perf_counter() - started, backend)
 
 
-def estimate(spec: SegmentSpec) -> SegmentEstimate:
-    """What `segment` would do, after loading the model and timing one window; writes nothing.
+def estimate(spec: SegmentSpec, *, will_write: bool = True) -> SegmentEstimate:
+    """What `segment` would do, after loading the model and two seconds of trying it.
+
+    Writes nothing.
+
+    Args:
+        spec: what would be done.
+        will_write: check the outputs too; False to ask about the scene alone.
 
     Raises:
         GeotilerError: as `segment`, as far as it shows before the pixels are read.
     """
-    plan = plan_segment(spec)
-    predictor = opened_predictor(plan)
+    plan = plan_segment(spec, will_write=will_write)
+    predictor = opened_predictor(plan, FROM_DISK)
     card = plan.bundle.card
-    tile = np.zeros((predictor.batch, len(card.bands), *plan.grid.tile_shape), np.float32)
-    with open_scene(plan.spec.scene, allow_remote=spec.allow_remote) as scene:
+    with open_scene(
+        plan.spec.scene, drivers=plan.spec.drivers, allow_remote=plan.spec.allow_remote
+    ) as scene:
         empty = about_skipped(scene, plan.bands, plan.grid) / len(plan.grid)
     skipped = plan.windows - round(plan.wanted_windows * (1 - empty))
-    predictor(tile)
-    started = time.perf_counter()
-    predictor(tile)
-    seconds = (time.perf_counter() - started) / predictor.batch * (plan.windows - skipped)
+    pace = calibrated(plan, predictor)
+    pixels = plan.window.height * plan.window.width
+    seconds = (plan.windows - skipped) * pace.window_s + pixels * pace.pixel_s
     width = max(last - first for first, last in (panel.network for panel in plan.panels))
     rows = plan.grid.tile_shape[0] * width
     value_bytes = 4 if any(axis.ratio != 1 for axis in plan.axes) else 1
     held = rows * (4 * len(card.classes) + value_bytes * len(card.bands))
-    pixels = plan.window.height * plan.window.width
     return SegmentEstimate(
         scene=shown(spec.scene),
         shape=plan.mask.shape,
         windows=plan.windows,
         skipped=skipped,
         computed_share=round(plan.grid.computed_share, 3),
-        seconds=round(seconds, 1),
+        seconds=round(seconds, 3),
         memory_bytes=peak_memory_bytes() + held,
         disk_bytes=pixels // 4 + (2 * pixels if spec.probability else 0),
         backend=predictor.name,
         model=f"{card.name} {card.version}",
         settings=_settings(plan),
+        notices=plan.notices,
     )
 
 

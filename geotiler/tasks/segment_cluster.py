@@ -17,7 +17,8 @@ from pathlib import Path
 from geotiler.engines.cluster import opened_cluster
 from geotiler.errors import DeviceError, GeotilerError
 from geotiler.io.remote import is_remote
-from geotiler.models.predictor import Predictor, open_predictor
+from geotiler.models.networks import KeptNetworks
+from geotiler.models.predictor import Predictor
 from geotiler.progress import Reporter, StageAdvanced
 from geotiler.tasks.segment_plan import SegmentPlan, Stretch
 from geotiler.tasks.segment_strips import Strip, finished_strips
@@ -121,15 +122,12 @@ def _predictor(task: Task) -> Predictor:
     """This thread's network, the one of the task before if that was of the same scene or model."""
     plan = task.plan
     spec = plan.spec
-    key = (plan.bundle.digest, plan.grid.tile_shape, spec.batch, spec.device, spec.backend)
-    if getattr(_LOADED, "key", None) != key:
-        _LOADED.key = _LOADED.predictor = None
-        _LOADED.predictor = open_predictor(
-            plan.bundle, backend=spec.backend, device=spec.device, batch=spec.batch,
-            tile_shape=plan.grid.tile_shape, threads=spec.threads,
-        )  # fmt: skip
-        _LOADED.key = key
-    predictor: Predictor = _LOADED.predictor
+    if not hasattr(_LOADED, "networks"):
+        _LOADED.networks = KeptNetworks(most=1)
+    predictor: Predictor = _LOADED.networks.predictor(
+        plan.bundle, backend=spec.backend, device=spec.device, batch=spec.batch,
+        tile_shape=plan.grid.tile_shape, threads=spec.threads,
+    )  # fmt: skip
     if predictor.name != task.backend:
         raise DeviceError(
             f"a worker runs {predictor.name}, this machine {task.backend}: results would differ",

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from geotiler.engines.ordered import ordered_map
@@ -20,9 +20,7 @@ from geotiler.io.area import OutsideError
 from geotiler.io.identity import shown_name
 from geotiler.io.outputs import check_output
 from geotiler.io.parts import is_unfinished
-from geotiler.models.bundle import Bundle
-from geotiler.models.predictor import Predictor
-from geotiler.models.registry import find_model
+from geotiler.models.networks import KeptNetworks, Networks
 from geotiler.progress import Event, Notice, Reporter, StageAdvanced, StageFinished, StageStarted
 from geotiler.progress import silent as nobody
 from geotiler.reports import Report
@@ -78,7 +76,9 @@ def segment_many(specs: Sequence[SegmentSpec], *, report: Reporter = nobody) -> 
     """
     started = time.perf_counter()
     _check_names(specs)
-    run = _Run(report=report, bundle=find_model(specs[0].model))
+    # Compiled anew only where the tile is another one.
+    run = _Run(report=report, networks=KeptNetworks(most=1))
+    run.networks.bundle(specs[0].model)
     report(StageStarted(stage="scenes", total=len(specs), unit="scene"))
     with ThreadPoolExecutor(1, thread_name_prefix="geotiler-write") as pool:
         pending: Future[SceneOutcome] | None = None
@@ -126,15 +126,13 @@ class _Run:
     """What the scenes share."""
 
     report: Reporter
-    bundle: Bundle
-    predictor: Predictor | None = None
-    settings: tuple[object, ...] = field(default=())
+    networks: Networks
 
     def planned(self, spec: SegmentSpec) -> SegmentPlan | SceneOutcome:
         """The plan of a scene, or what became of it without one."""
         try:
             # An output that is there may be the one that this run would make: the plan tells.
-            plan = plan_segment(replace(spec, overwrite=True), self.bundle)
+            plan = plan_segment(replace(spec, overwrite=True), self.networks)
             if not spec.overwrite and not is_unfinished(spec.output):
                 if all(parts.is_finished() for parts in plan.parts):
                     return self._outcome(spec, "finished")
@@ -156,7 +154,7 @@ class _Run:
         try:
             for notice in plan.notices:
                 report(Notice(message=notice, warning=True))
-            predictor = self._predictor(plan)
+            predictor = opened_predictor(plan, self.networks)
             started = time.perf_counter()
             with ExitStack() as stack:
                 now = made_from(plan, predictor)
@@ -182,14 +180,6 @@ class _Run:
         except _OF_ONE_SCENE as error:
             return self._failed(spec, error)
         return self._outcome(spec, "done", report=found)
-
-    def _predictor(self, plan: SegmentPlan) -> Predictor:
-        """The network, compiled anew only where the tile is another one."""
-        settings = (plan.grid.tile_shape, plan.spec.batch, plan.spec.device, plan.spec.backend)
-        if self.predictor is None or settings != self.settings:
-            self.predictor = None  # its memory is free before the next one takes some
-            self.predictor, self.settings = opened_predictor(plan), settings
-        return self.predictor
 
     def _outcome(self, spec: SegmentSpec, status: str, **more: object) -> SceneOutcome:
         return SceneOutcome(scene=shown_name(spec.scene), output=spec.output, status=status, **more)  # type: ignore[arg-type]

@@ -19,12 +19,13 @@ from geotiler.io.class_raster import BACKGROUND, class_layout
 from geotiler.io.fingerprint import scene_fingerprint
 from geotiler.io.mosaic import mosaic_of
 from geotiler.io.outputs import check_output
-from geotiler.io.parts import Parts, RasterLayout, is_unfinished, raster_driver
+from geotiler.io.part_layout import RasterLayout, raster_driver
+from geotiler.io.parts import Parts, is_unfinished
 from geotiler.io.raster import Scene, open_scene
 from geotiler.io.remote import is_remote
 from geotiler.io.stac import scene_of_item
 from geotiler.models.bundle import Bundle
-from geotiler.models.registry import find_model
+from geotiler.models.networks import FROM_DISK, Networks
 from geotiler.reports import Setting
 from geotiler.specs import MASK_NODATA, PROBABILITY_STEPS, Scale, SegmentSpec, Window
 from geotiler.tasks.segment_settings import (
@@ -72,7 +73,7 @@ class SegmentPlan:
     dtype: str
     """Of the stored values."""
     ground_m: tuple[float, float] | None
-    """Size (x, y) of a pixel on the ground, by the CRS if there is one, else by --gsd."""
+    """Size (x, y) of a pixel on the ground, by the CRS if there is one, else by --scene-gsd."""
     threshold: float | None
     mask: RasterLayout
     chunk_rows: int
@@ -190,12 +191,15 @@ class SegmentPlan:
         )
 
 
-def plan_segment(spec: SegmentSpec, bundle: Bundle | None = None) -> SegmentPlan:
+def plan_segment(
+    spec: SegmentSpec, networks: Networks = FROM_DISK, *, will_write: bool = True
+) -> SegmentPlan:
     """The plan of one run, with every check that needs no pixel, cheapest first.
 
     Args:
         spec: what to do.
-        bundle: the model if it is open already.
+        networks: where the model comes from.
+        will_write: check the outputs; False where only the scene is asked about.
 
     Raises:
         OutputError: target exists, cannot be written, or the disk is too small.
@@ -203,21 +207,28 @@ def plan_segment(spec: SegmentSpec, bundle: Bundle | None = None) -> SegmentPlan
         InputError: the scene cannot be read or does not fit the model.
         SpecError: a setting does not fit scene or model.
     """
-    _check_outputs(spec)
+    if will_write:
+        _check_outputs(spec)
     spec = _with_scene(spec)
-    with open_scene(spec.scene, allow_remote=spec.allow_remote) as scene:
-        bundle = bundle or find_model(spec.model)
+    with open_scene(spec.scene, drivers=spec.drivers, allow_remote=spec.allow_remote) as scene:
+        bundle = networks.bundle(spec.model)
         if bundle.card.task != "segmentation":
             raise SpecError(
                 f"model {bundle.card.name!r} does {bundle.card.task}, expected segmentation",
                 hint="geotiler models list shows what each does",
             )
-        _check_formats(spec, bundle, scene)
-        return _planned(spec, bundle, scene)
+        if will_write:
+            _check_formats(spec, bundle, scene)
+        plan = _planned(spec, bundle, scene, networks)
+    if will_write:
+        _check_room(spec, bundle, plan.window)
+    return plan
 
 
 def _with_scene(spec: SegmentSpec) -> SegmentSpec:
     """The specification with what GDAL opens as its scene."""
+    if spec.drivers is not None:
+        return spec  # a file of a stranger: nothing is followed out of it
     if not spec.mosaic:
         return replace(spec, scene=scene_of_item(spec.scene, spec.asset))
     scenes = [scene_of_item(path, spec.asset) for path in spec.mosaic]
@@ -264,24 +275,27 @@ def _check_formats(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> None:
         )
 
 
-def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> SegmentPlan:
-    notices: list[str] = []
-    settings: dict[str, Setting] = {}
-    card = bundle.card
-    bands = bands_setting(spec, bundle, scene, settings)
-    scale = scale_setting(spec, bundle, scene, bands, settings, notices)
-    axes = axes_setting(spec, bundle, scene, settings, notices)
-    grid = grid_setting(spec, bundle, (axes[0].target_px, axes[1].target_px), settings)
-    threshold = threshold_setting(spec, bundle, settings)
-    area, window = _area(spec, scene, settings)
+def _check_room(spec: SegmentSpec, bundle: Bundle, window: Window) -> None:
+    """Raises: OutputError: the disk is too small."""
     # Twice the pixels: parts and the finished file exist together for a moment. Masks compress
     # to a few percent, so this is a bound for the worst of them.
     pixels = window.height * window.width
     check_output(spec.output, True, needed_bytes=pixels // 4)
     if spec.probability:
         width = 4 if spec.probability_dtype == "float32" else 1
-        needed = 2 * pixels * len(card.classes) * width
+        needed = 2 * pixels * len(bundle.card.classes) * width
         check_output(spec.probability, True, needed_bytes=needed)
+
+
+def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene, networks: Networks) -> SegmentPlan:
+    notices: list[str] = []
+    settings: dict[str, Setting] = {}
+    bands = bands_setting(spec, bundle, scene, settings)
+    scale = scale_setting(spec, bundle, scene, bands, settings, notices)
+    axes = axes_setting(spec, bundle, scene, settings, notices)
+    grid = grid_setting(spec, bundle, (axes[0].target_px, axes[1].target_px), settings, networks)
+    threshold = threshold_setting(spec, bundle, settings)
+    area, window = _area(spec, scene, settings)
     return SegmentPlan(
         spec=spec,
         bundle=bundle,

@@ -41,15 +41,18 @@ def _skipped_in(valid: NDArray[np.bool_], grid: Grid) -> int:
 
 
 def _shows_something(scene: Scene, bands: Sequence[int], grid: Grid, window: Window) -> bool:
-    """Whether a small part in the middle or near a corner of a window is valid."""
+    """Whether a small part in the middle or in a corner of a window is valid."""
     down, right = (a / b for a, b in zip(scene.shape, grid.shape, strict=True))
-    for y, x in ((0.5, 0.5), (0.05, 0.05), (0.05, 0.95), (0.95, 0.05), (0.95, 0.95)):
-        row = int((window.row + y * window.height) * down)
-        col = int((window.col + x * window.width) * right)
-        height, width = min(_GLANCE_PX, scene.height), min(_GLANCE_PX, scene.width)
+    height, width = min(_GLANCE_PX, scene.height), min(_GLANCE_PX, scene.width)
+    # Not beyond the window: its neighbour may be valid where it is not.
+    rows = window.row * down, max(window.row * down, window.row_stop * down - height)
+    cols = window.col * right, max(window.col * right, window.col_stop * right - width)
+    for y, x in ((0.5, 0.5), (0, 0), (0, 1), (1, 0), (1, 1)):
+        row = int(rows[0] + y * (rows[1] - rows[0]))
+        col = int(cols[0] + x * (cols[1] - cols[0]))
         part = Window(
-            row=max(0, min(row, scene.height - height)),
-            col=max(0, min(col, scene.width - width)),
+            row=min(row, scene.height - height),
+            col=min(col, scene.width - width),
             height=height,
             width=width,
         )

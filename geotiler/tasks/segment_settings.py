@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
-from geotiler.core.grid import Grid, fitted_tile
+from geotiler.core.grid import Grid
 from geotiler.core.resample import Axis
 from geotiler.errors import SpecError
 from geotiler.io.raster import Scene
 from geotiler.io.scene_values import bands_for, measured_scale
 from geotiler.models.bundle import Bundle
+from geotiler.models.networks import Networks
 from geotiler.reports import Setting
 from geotiler.specs import Scale, SegmentSpec
 
@@ -83,7 +84,7 @@ def axes_setting(
             raise SpecError(
                 f"{scene.path} has {max(gsd_m):.3g} m per pixel, model {bundle.card.name!r} was "
                 f"trained at {wanted:g} m: enlarging it {max(x, y):.3g} times shows nothing new",
-                hint=f"--gsd {wanted:g} runs it on the pixels as they are",
+                hint=f"--scene-gsd {wanted:g} runs it on the pixels as they are",
             )
         # A difference within the tolerance is left alone, but a hair of rounding is not a reason
         # to fall outside it.
@@ -94,7 +95,7 @@ def axes_setting(
         origin = "model card"
         notices.append(
             f"{scene.path} has no CRS: taken at the model's {wanted:g} m per pixel; "
-            "--gsd says otherwise"
+            "--scene-gsd says otherwise"
         )
     value = [round(v, 4) for v in gsd_m] if gsd_m else wanted
     settings["gsd_m"] = Setting(value=value, origin=origin)
@@ -105,13 +106,17 @@ def axes_setting(
 
 
 def grid_setting(
-    spec: SegmentSpec, bundle: Bundle, shape: tuple[int, int], settings: dict[str, Setting]
+    spec: SegmentSpec,
+    bundle: Bundle,
+    shape: tuple[int, int],
+    settings: dict[str, Setting],
+    networks: Networks,
 ) -> Grid:
     """Windows that cover the scene at the network's resolution."""
     overlap_px = spec.overlap_px if spec.overlap_px is not None else bundle.card.overlap_px
     # Both the specification's multiple of 32 and what the network asks for.
     multiple_px = math.lcm(32, bundle.card.stride_of_network)
-    tile = spec.tile_px or fitted_tile(shape, overlap_px, multiple_px)
+    tile = spec.tile_px or networks.tile_shape(shape, overlap_px, multiple_px)
     settings["tile_px"] = Setting(value=list(tile), origin="flag" if spec.tile_px else "scene")
     settings["overlap_px"] = Setting(
         value=overlap_px, origin="model card" if spec.overlap_px is None else "flag"

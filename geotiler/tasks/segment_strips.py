@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -19,11 +20,16 @@ from numpy.typing import NDArray
 from geotiler.core.masks import class_counts, class_ids, quantised
 from geotiler.core.sweep import Chunk, FinishedRows, SweepCounts, SweepPlan, sweep
 from geotiler.engines.ordered import ordered_map
-from geotiler.io.parts import Part
-from geotiler.io.raster import SceneReader
+from geotiler.io.part_layout import Part
+from geotiler.io.scene_reader import SceneReader
 from geotiler.models.predictor import Predictor
+from geotiler.progress import Reporter, StageAdvanced, StageExpected, silent
 from geotiler.specs import MASK_NODATA, Window
 from geotiler.tasks.segment_plan import SegmentPlan, Stretch
+
+_ASSEMBLY_PER_STORE = 3.0
+"""Time of making the finished file over that of storing its parts: about what a mask of 20 Mpx
+took, compression and overviews included. Only the time left on a progress bar depends on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +95,7 @@ def finished_strips(
     plan: SegmentPlan,
     stretch: Stretch,
     predictor: Predictor,
-    advanced: Callable[[int], None] = lambda windows: None,
+    report: Reporter = silent,
 ) -> Iterator[Strip]:
     """Strips of a stretch, from top to bottom, each stored on the disk when it comes out.
 
@@ -99,29 +105,43 @@ def finished_strips(
         plan: of the scene.
         stretch: the rows and columns to answer for.
         predictor: the plan's network.
-        advanced: hears how many windows are dealt with.
+        report: hears how many windows are dealt with, and what writing will take.
 
     Raises:
         InputError: the scene is damaged there.
         OutputError: the disk refuses.
         ModelError, DeviceError: the network fails.
     """
+
+    def advanced(windows: int) -> None:
+        report(StageAdvanced(stage="segment", amount=windows))
+
     counts = SweepCounts()
     before = SweepCounts()
+    output_px = plan.window.height * plan.window.width
+    stored_px, stored_s = 0, 0.0
     sweep_plan = plan.sweep_plan(stretch, predictor.batch)
-    with closing(_opened(plan)) as scene:
+    with closing(opened_reader(plan)) as scene:
         reader = _WantedReader(plan, sweep_plan, scene)
         chunks = ordered_map(reader, plan.chunks(stretch), threads=1, ahead=2)
         swept = sweep(chunks, predictor, sweep_plan, counts, advanced)
         with closing(chunks), closing(swept):
             for rows in swept:
-                yield _stored(plan, stretch.columns.answered[0], rows, counts, before)
+                begin = time.perf_counter()
+                strip = _stored(plan, stretch.columns.answered[0], rows, counts, before)
+                stored_px += strip.mask.height * strip.mask.width
+                stored_s += time.perf_counter() - begin
+                yield strip
+                seconds = _ASSEMBLY_PER_STORE * stored_s * output_px / stored_px
+                report(StageExpected(stage="write", seconds=seconds))
                 before.computed, before.skipped = counts.computed, counts.skipped
                 before.seam_sums[:] = counts.seam_sums
 
 
-def _opened(plan: SegmentPlan) -> SceneReader:
-    return SceneReader(plan.spec.scene, plan.bands, allow_remote=plan.spec.allow_remote)
+def opened_reader(plan: SegmentPlan) -> SceneReader:
+    """What reads a plan's scene."""
+    spec = plan.spec
+    return SceneReader(spec.scene, plan.bands, drivers=spec.drivers, allow_remote=spec.allow_remote)
 
 
 class _WantedReader:

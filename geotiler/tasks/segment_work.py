@@ -29,6 +29,10 @@ _ASSEMBLED = {"assembled": True}
 """Line of a journal whose outputs are whole."""
 
 
+class OtherRunError(OutputError):
+    """What is there of an unfinished run was made from something else."""
+
+
 def made_from(plan: SegmentPlan, predictor: Predictor) -> dict[str, Any]:
     """Everything that decides the pixels, as JSON values."""
     spec = plan.spec
@@ -55,7 +59,7 @@ def finished_before(plan: SegmentPlan, now: dict[str, Any]) -> tuple[list[Strip]
     Looks at the journal only, and believes it.
 
     Raises:
-        OutputError: what is there was made from something else.
+        OtherRunError: what is there was made from something else.
     """
     folder = parts_folder(plan.spec.output)
     before, lines = Journal(folder / JOURNAL).read()
@@ -63,7 +67,7 @@ def finished_before(plan: SegmentPlan, now: dict[str, Any]) -> tuple[list[Strip]
         return [], False
     other = first_difference(before, now)
     if other:
-        raise OutputError(
+        raise OtherRunError(
             f"{folder} holds an unfinished run with other settings: {other}",
             hint="--restart drops it and begins anew; or give its settings to go on with it",
         )

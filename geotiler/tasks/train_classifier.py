@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +15,15 @@ from geotiler.models.registry import find_model
 from geotiler.progress import Notice, Reporter
 from geotiler.reports import Report
 from geotiler.specs import Scale
+from geotiler.training import loggers
 from geotiler.training.class_splits import write_split
 from geotiler.training.classification import Classification, Scores, head_arguments, score
 from geotiler.training.classification_config import ClassifierRunConfig
 from geotiler.training.classification_data import ClassTileData
+from geotiler.training.classification_plots import plot_run
+from geotiler.training.config import model_name
 from geotiler.training.eurosat import COUNTS, place_eurosat
-from geotiler.training.fit import Monitor, fit, prepare
+from geotiler.training.fit import Monitor, fit, prepare, run_folder
 
 _PLACES = 4
 """Decimals of scores in cards: a test list of thousands of tiles tells no more."""
@@ -43,7 +46,9 @@ class ClassifierReport(Report):
     seconds: float
 
 
-def train_classifier(config: ClassifierRunConfig, report: Reporter) -> ClassifierReport:
+def train_classifier(
+    config: ClassifierRunConfig, keys: Collection[str], report: Reporter
+) -> ClassifierReport:
     """Train a classifier and write its model folder to `<output>/model`.
 
     The checkpoint is chosen on the validation tiles; the test tiles are scored once, at the end.
@@ -54,7 +59,11 @@ def train_classifier(config: ClassifierRunConfig, report: Reporter) -> Classifie
         ModelError: weights or `init` do not fit, or no model can be what `model` says.
     """
     started = time.perf_counter()
+    config.model.name = config.model.name or model_name(config)
+    if config.train.lr is not None:
+        config.train.optimizer.lr = config.train.lr
     _check(config)
+    loggers.check_logger(config)
     network = None
     if config.init:
         bundle = find_model(config.init)
@@ -66,15 +75,21 @@ def train_classifier(config: ClassifierRunConfig, report: Reporter) -> Classifie
     prepare(config)
     module = Classification(config, network)
     folder = Path(config.output)
-    write_split(data.parts, folder / "split", config.data.split)
-    result = fit(config, module, data, Monitor(name="val_accuracy", label="validation accuracy"),
-                 report)  # fmt: skip
-    found = {part: score(module, data, part) for part in ("test", "val")}
+    with run_folder(folder), loggers.opened(config, keys) as told:
+        write_split(data.parts, folder / "split", config.data.split)
+        monitor = Monitor(name="val_accuracy", label="validation accuracy")
+        result = fit(config, module, data, monitor, report, told)
+        found = {part: score(module, data, part) for part in ("test", "val")}
+        accuracies = {f"final_{part}_accuracy": scores.accuracy for part, scores in found.items()}
+        loggers.log_scores(told, accuracies, result.steps)
+        classes = sorted(config.model.classes)
+        title = f"test part of the {config.data.split} split"
+        plot_run(folder / "plots", result.curve, found["test"].confusion, classes, title)
+        loggers.log_pictures(told, folder / "plots")
     card = _card(config, _metrics(config, found, result.steps), found)
     module.network.eval()
     write_bundle(folder / "model", card, module.network, overwrite=True)  # the run's own folder
     report(Notice(message=f"model folder {folder / 'model'}"))
-    classes = sorted(config.model.classes)
     return ClassifierReport(
         model=folder / "model",
         steps=result.steps,
@@ -102,7 +117,7 @@ def _card(
     model = config.model
     stretch = model.stretch
     return ModelCard(
-        name=model.name,
+        name=str(model.name),
         version=__version__,
         task="classification",
         description=model.description,
@@ -167,18 +182,13 @@ def _training_data(config: ClassifierRunConfig) -> str:
 
 def _check(config: ClassifierRunConfig) -> None:
     """Raises: SpecError: a setting that would stop the run later, with worse words."""
-    train, model, looks = config.train, config.model, config.augment
+    train, model, looks = config.train, config.model, config.transforms
     for holds, what, got in (
         (train.batch >= 2, "train.batch must be at least 2", train.batch),
-        (train.steps_per_epoch >= 1, "train.steps_per_epoch must be at least 1",
-         train.steps_per_epoch),
-        (train.steps >= train.steps_per_epoch,
-         "train.steps must be at least train.steps_per_epoch: an epoch ends with a score",
-         train.steps),
         (0 <= train.label_smoothing < 1, "train.label_smoothing must lie in 0 to 1",
          train.label_smoothing),
         (train.mixup >= 0, "train.mixup must not be negative", train.mixup),
-        (0 < looks.crop_scale <= 1, "augment.crop_scale must lie in 0 to 1", looks.crop_scale),
+        (0 < looks.crop_scale <= 1, "transforms.crop_scale must lie in 0 to 1", looks.crop_scale),
         (len(model.classes) >= 2, "model.classes must name at least two classes",
          len(model.classes)),
         (model.image_size >= model.tile_px,
@@ -187,7 +197,9 @@ def _check(config: ClassifierRunConfig) -> None:
          "data.limit must be at least 1", config.data.limit),
     ):  # fmt: skip
         if not holds:
-            raise SpecError(f"{what}, got {got}", hint="overrides look like train.lr=1e-3")
+            raise SpecError(
+                f"{what}, got {got}", hint="overrides look like train.optimizer.lr=1e-3"
+            )
 
 
 def _take_from_card(config: ClassifierRunConfig, card: ModelCard) -> None:

@@ -18,7 +18,7 @@ from geotiler.models.vision import torchvision
 from geotiler.training.classification_config import ClassifierRunConfig
 from geotiler.training.fit import without_expected_warnings
 from geotiler.training.framework import pl
-from geotiler.training.segmentation import rate_factor
+from geotiler.training.optimisation import optimiser_and_rate
 
 from torchmetrics.classification import MulticlassConfusionMatrix  # isort: skip
 
@@ -192,28 +192,18 @@ class Classification(pl.LightningModule):
         return self.scores
 
     def configure_optimizers(self) -> Any:
-        """AdamW, slower where weights were there before, with a cosine after the warm-up."""
+        """The configured optimiser, slower where weights were there before, and its rate."""
         train = self._config.train
+        rate = train.optimizer
         started = self._config.model.weights is not None or self._config.init is not None
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in self.network.named_parameters():
-            factor = train.backbone_lr_factor if started and not _is_head(name) else 1.0
+            factor = rate.encoder_lr_factor if started and not _is_head(name) else 1.0
             # Normalisations and biases are not weights to be kept small.
-            decay = train.weight_decay if parameter.ndim >= 2 else 0.0
-            groups.setdefault((train.lr * factor, decay), []).append(parameter)
-        optimiser = torch.optim.AdamW(
-            [{"params": p, "lr": lr, "weight_decay": d} for (lr, d), p in groups.items()]
-        )
-
-        def factor(step: int) -> float:
-            warmup, steps = train.warmup_steps, train.steps
-            return rate_factor(step, warmup=warmup, steps=steps, decay=max(1, steps - warmup))
-
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
-        return {
-            "optimizer": optimiser,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
+            decay = rate.weight_decay if parameter.ndim >= 2 else 0.0
+            groups.setdefault((rate.lr * factor, decay), []).append(parameter)
+        each = [{"params": p, "lr": lr, "weight_decay": d} for (lr, d), p in groups.items()]
+        return optimiser_and_rate(each, rate, train.scheduler, train.steps)
 
 
 def score(module: Classification, data: pl.LightningDataModule, part: str) -> Scores:

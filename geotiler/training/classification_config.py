@@ -7,6 +7,13 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from geotiler.training.config import (
+    FitConfig,
+    OptimizerConfig,
+    RunConfig,
+    SchedulerConfig,
+)
+
 
 @dataclass
 class ClassTilesConfig:
@@ -38,18 +45,18 @@ class LookConfig:
     """Probability of a random crop that is resized to the tile."""
     crop_scale: float = 0.7
     """Smallest side of such a crop, as a fraction of the tile."""
-    brightness: float = 0.4
+    brightness: float = 0.35
     """Largest natural logarithm of the common factor of all channels."""
-    gain: float = 0.12
+    gain: float = 0.08
     """Standard deviation of the logarithm of each channel's own factor."""
-    contrast: float = 0.4
+    contrast: float = 0.3
     """Largest natural logarithm of the factor around the tile's mean."""
-    gamma: float = 0.35
+    gamma: float = 0.3
     """Largest natural logarithm of the exponent."""
-    saturation: float = 0.5
+    saturation: float = 0.4
     """Largest natural logarithm of the factor around grey."""
-    veil: float = 0.25
-    """Probability of more or less atmospheric light, blue most: what L2A products lack."""
+    veil: float = 0.3
+    """Probability of less atmospheric light, blue most: what L2A products lack."""
     haze: float = 0.15
     """Probability of a blend towards white or bluish grey."""
     haze_strength: float = 0.5
@@ -76,8 +83,8 @@ class StretchConfig:
 class ClassifierConfig:
     """Network, classes, and what the card says about them."""
 
-    name: str = MISSING
-    """Name of the model folder that is written."""
+    name: str | None = None
+    """Name in the card; null: the run's name."""
     library: str = MISSING
     architecture: str = MISSING
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -101,47 +108,32 @@ class ClassifierConfig:
 
 
 @dataclass
-class ClassifierTrainConfig:
+class ClassifierTrainConfig(FitConfig):
     """Optimisation."""
 
     steps: int = 6000
-    """Optimiser steps of the whole run."""
+    steps_per_epoch: int = 250
+    ema_decay: float = 0.998
     batch: int = 64
-    lr: float = 1e-3
-    """Peak learning rate (AdamW), of the head where the rest starts from weights."""
-    backbone_lr_factor: float = 0.5
-    """Learning rate of what started from weights over that of the head."""
-    weight_decay: float = 0.02
-    warmup_steps: int = 200
+    lr: float | None = None
+    """Instead of `optimizer.lr`."""
+    optimizer: OptimizerConfig = field(
+        default_factory=lambda: OptimizerConfig(lr=1e-3, encoder_lr_factor=0.5, weight_decay=0.02)
+    )
+    """`encoder_lr_factor` is for what started from weights: all but the head."""
+    scheduler: SchedulerConfig = field(
+        default_factory=lambda: SchedulerConfig(name="cosine", warmup_steps=200)
+    )
     label_smoothing: float = 0.1
     mixup: float = 0.0
     """Parameter of the Beta distribution that mixes pairs of tiles; 0 mixes none."""
-    select: str = "best"
-    """Which weights become the model: "best" on the validation tiles, or the "last" ones."""
-    ema_decay: float = 0.998
-    """Weights are averaged exponentially; scores and the released weights use the average."""
-    steps_per_epoch: int = 250
-    precision: str = "auto"
-    """Lightning precision; auto is bf16-mixed where the CPU or GPU has it, else 32-true."""
-    seed: int = 1
-    deterministic: bool = False
-    """Refuse operations whose result may differ from run to run."""
-    threads: int | None = None
-    """Threads of the optimiser; null leaves torch's default."""
 
 
 @dataclass
-class ClassifierRunConfig:
+class ClassifierRunConfig(RunConfig):
     """One training run of a classifier."""
 
-    task: str = MISSING
     data: ClassTilesConfig = field(default_factory=ClassTilesConfig)
-    augment: LookConfig = field(default_factory=LookConfig)
+    transforms: LookConfig = field(default_factory=LookConfig)
     model: ClassifierConfig = field(default_factory=ClassifierConfig)
     train: ClassifierTrainConfig = field(default_factory=ClassifierTrainConfig)
-    init: str | None = None
-    """Model folder to start from."""
-    output: str = MISSING
-    """Folder of the run: checkpoints, curves, split, plots and the model folder."""
-    resume: bool = False
-    """Go on from the output folder's last checkpoint."""

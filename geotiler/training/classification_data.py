@@ -32,7 +32,7 @@ class VariedTiles(IterableDataset[Batch]):
         self._images = torch.from_numpy(tiles.images)
         self._labels = torch.from_numpy(tiles.labels)
         self._config = config
-        self._looks = Looks(config.augment)
+        self._looks = Looks(config.transforms)
         self.first_step = 0
 
     def __iter__(self) -> Iterator[Batch]:

@@ -18,6 +18,8 @@ from geotiler.training.classification_config import LookConfig
 _LUMA = (0.299, 0.587, 0.114)
 _VEIL = (0.3, 0.55, 1.0)
 """Light that air adds to red, green and blue, relative to blue: Rayleigh's λ⁻⁴, rounded."""
+_VEIL_BLUE = 0.25
+"""Of it in blue where the sun stands low, as a part of 8 bits: a reflectance of 0.07 of 0.275."""
 
 
 class Looks:
@@ -29,8 +31,8 @@ class Looks:
     def __call__(self, tiles: torch.Tensor, random: torch.Generator) -> torch.Tensor:
         """Varied tiles, float32 in 0..255; the ones given stay as they are."""
         turned = warped(tiles.float() / 255, self._config, random)
-        changed = self._atmosphere(self._colour(turned, random), random)
-        changed = self._quality(changed, random)
+        clearer = self._clearer(turned, random)
+        changed = self._quality(self._hazy(self._colour(clearer, random), random), random)
         plain = _chosen(len(tiles), self._config.plain, random)
         return torch.where(plain, turned, changed).mul_(255).clamp_(0, 255)
 
@@ -44,12 +46,17 @@ class Looks:
         tiles = grey + (tiles - grey) * _uniform(count, config.saturation, random).exp()
         return tiles.clamp(1e-4, 1) ** _uniform(count, config.gamma, random).exp()
 
-    def _atmosphere(self, tiles: torch.Tensor, random: torch.Generator) -> torch.Tensor:
+    def _clearer(self, tiles: torch.Tensor, random: torch.Generator) -> torch.Tensor:
+        """Without a part of the air's own light: no more of it than the darkest pixels have."""
+        count = len(tiles)
+        darkest = tiles.flatten(2).amin(dim=2)[..., None, None]
+        veil = torch.minimum(torch.tensor(_VEIL).view(1, 3, 1, 1) * _VEIL_BLUE, darkest)
+        part = torch.rand(count, 1, 1, 1, generator=random)
+        return tiles - veil * part * _chosen(count, self._config.veil, random)
+
+    def _hazy(self, tiles: torch.Tensor, random: torch.Generator) -> torch.Tensor:
         config, count = self._config, len(tiles)
         colour = torch.tensor(_VEIL).view(1, 3, 1, 1)
-        amount = torch.rand(count, 1, 1, 1, generator=random) * 0.35 - 0.25  # mostly less of it
-        veil = _chosen(count, config.veil, random) * amount * colour
-        tiles = (tiles + veil).clamp(0, 1)
         white = 0.7 + 0.3 * torch.rand(count, 1, 1, 1, generator=random)
         tint = 1 - 0.25 * (1 - colour) * torch.rand(count, 1, 1, 1, generator=random)
         share = torch.rand(count, 1, 1, 1, generator=random) * config.haze_strength

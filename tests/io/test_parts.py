@@ -15,7 +15,8 @@ from rasterio.crs import CRS
 from rio_cogeo.cogeo import cog_validate
 
 from geotiler.errors import OutputError
-from geotiler.io.parts import Part, Parts, RasterLayout, hold_parts, raster_driver
+from geotiler.io.part_layout import Part, RasterLayout, raster_driver
+from geotiler.io.parts import Parts, hold_parts
 
 
 def _layout(shape: tuple[int, int], **changes: Any) -> RasterLayout:
@@ -90,7 +91,7 @@ def test_the_parts_are_the_whole(
         assert found.nodatavals == pytest.approx((nodata,) * bands, nan_ok=True)
         assert found.transform == layout.transform
         assert found.crs == layout.crs
-    assert [entry.name for entry in target.parent.iterdir()] == ["mask.tif"]
+    assert sorted(entry.name for entry in target.parent.iterdir()) == ["mask.qml", "mask.tif"]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 900), (900, 3), (600, 1300)])

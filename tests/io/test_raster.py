@@ -18,7 +18,8 @@ from rasterio.shutil import copy as copy_raster
 
 from geotiler.errors import InputError, SpecError
 from geotiler.io.cache import CACHE_BYTES
-from geotiler.io.raster import Scene, SceneReader, open_scene
+from geotiler.io.raster import Scene, open_scene
+from geotiler.io.scene_reader import SceneReader
 from geotiler.specs import Window
 
 SHAPE = (40, 60)
@@ -305,3 +306,24 @@ def test_the_cache_is_bounded_while_scenes_are_open_and_no_longer(tmp_path: Path
             assert get_gdal_config("GDAL_CACHEMAX") == 5 * 2**20
     finally:
         set_gdal_config("GDAL_CACHEMAX", before)
+
+
+def test_trying_drivers_leaves_nothing_for_the_collector(tmp_path: Path) -> None:
+    """A failed attempt that held its frame would hold whole scenes until the next collection."""
+    import gc
+
+    from rasterio.errors import RasterioIOError
+
+    from geotiler.io.opening import opened_by
+
+    path = tmp_path / "a.png"
+    with rasterio.open(path, "w", driver="PNG", count=3, height=8, width=8, dtype="uint8"):
+        pass
+    gc.collect()
+    gc.disable()
+    try:
+        opened_by(str(path), ("GTiff", "JPEG", "PNG")).close()
+        left = [item for item in gc.get_objects() if isinstance(item, RasterioIOError)]
+    finally:
+        gc.enable()
+    assert left == []

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from geotiler.models.bundle import Bundle
 from geotiler.models.card import ModelCard
-from geotiler.tasks import segment as task
-from geotiler.tasks import segment_many, segment_plan
+from geotiler.models.networks import FROM_DISK
 
 
 @dataclass
@@ -54,9 +53,8 @@ def use_model(
             model.opened += 1
             return model
 
-        monkeypatch.setattr(segment_plan, "find_model", lambda name: model.bundle)
-        monkeypatch.setattr(segment_many, "find_model", lambda name: model.bundle)
-        monkeypatch.setattr(task, "open_predictor", opened)
+        monkeypatch.setattr(FROM_DISK, "bundle", lambda name: model.bundle)
+        monkeypatch.setattr(FROM_DISK, "predictor", opened)
         return model
 
     return use

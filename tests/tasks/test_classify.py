@@ -137,7 +137,7 @@ def test_a_raster_has_a_pixel_for_each_tile(scene: Path, model: Model) -> None:
     assert confidence.min() > 0.9
     assert report.mean_confidence == pytest.approx(confidence.mean(), abs=0.005)
     assert sorted(p.name for p in scene.parent.iterdir()) == [
-        "confidence.tif", "map.qml", "map.tif", "scene.tif",
+        "confidence.qml", "confidence.tif", "map.qml", "map.tif", "scene.tif",
     ]  # fmt: skip
 
 
@@ -356,9 +356,9 @@ def test_a_dry_run_writes_nothing(scene: Path, model: Model) -> None:
 
 
 def test_outputs_that_would_overwrite_are_refused(scene: Path, model: Model) -> None:
-    other = scene.parent / "map.qml"
+    other = scene.parent / "map.tif"
     other.write_text("mine")
-    with pytest.raises(OutputError, match=r"map\.qml exists"):
+    with pytest.raises(OutputError, match=r"map\.tif exists"):
         _run(scene)
     other.unlink()
     with pytest.raises(SpecError, match="is read by the scene"):

@@ -72,16 +72,18 @@ def test_a_graph_that_differs_too_much_is_not_written(tiny_bundle: Bundle, tmp_p
 
 
 def test_what_cannot_be_exported_or_checked_on(
-    tiny_landuse: Bundle, tiny_bundle: Bundle, landuse_tiles: Path, tmp_path: Path
+    tiny_landuse: Bundle, tiny_bundle: Bundle, tmp_path: Path
 ) -> None:
     target = tmp_path / "model.onnx"
     with pytest.raises(SpecError, match=r"\.onnx"):
         ExportSpec(model="buildings", output=tmp_path / "model.pt")
     with pytest.raises(SpecError, match="tolerance"):
         ExportSpec(model="buildings", output=target, tolerance=0)
-    tile = str(next(landuse_tiles.glob("*/*.jpg")))
-    with pytest.raises(InputError, match="64×64 px, a tile of tiny has 128×128"):
-        export(ExportSpec(model=str(tiny_bundle.folder), output=target, check=(tile,)))
+    small = tmp_path / "small.png"
+    for side, bundle in ((31, tiny_bundle), (63, tiny_landuse)):
+        cv2.imwrite(str(small), np.zeros((side, 200, 3), np.uint8))
+        with pytest.raises(InputError, match=f"{side}×200 px, .* needs {side + 1}×{side + 1}"):
+            export(ExportSpec(model=str(bundle.folder), output=target, check=(str(small),)))
     deep = tmp_path / "deep.png"
     cv2.imwrite(str(deep), np.zeros((64, 64, 3), np.uint16))
     with pytest.raises(InputError, match="8-bit"):

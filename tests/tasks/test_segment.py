@@ -85,10 +85,10 @@ def _run(scene: Path, **changes: Any) -> tuple[NDArray[np.uint8], task.SegmentRe
         mask: NDArray[np.uint8] = found.read(1)
     valid, errors, _ = cog_validate(str(spec.output), strict=True)
     assert (valid, errors) == (True, [])
-    with_probability = [spec.probability.name] if spec.probability else []
-    assert sorted(e.name for e in spec.output.parent.iterdir()) == sorted(
-        [spec.output.name, *with_probability]
-    )
+    targets = [spec.output, *([spec.probability] if spec.probability else [])]
+    assert {entry.name for entry in spec.output.parent.iterdir()} == {
+        name for target in targets for name in (target.name, target.with_suffix(".qml").name)
+    }
     assert sum(report.class_px.values()) == mask.size
     assert report.class_px["nodata"] == (mask == 255).sum()
     return mask, report
@@ -234,7 +234,7 @@ def test_photographs(
     target = tmp_path / f"mask{suffix}"
     notices: list[Any] = []
     segment(_spec(photo, output=target), report=notices.append)
-    assert any(isinstance(n, Notice) and "--gsd" in n.message for n in notices)
+    assert any(isinstance(n, Notice) and "--scene-gsd" in n.message for n in notices)
     with rasterio.open(photo) as source, rasterio.open(target) as found:
         np.testing.assert_array_equal(found.read(1), _expected(source.read(1), True))
         assert found.driver == ("PNG" if suffix == ".png" else "GTiff")

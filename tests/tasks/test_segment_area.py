@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from geotiler.errors import GeotilerError, InputError, SpecError
+from geotiler.progress import StageStarted
 from geotiler.specs import SegmentSpec
 from geotiler.tasks.segment import estimate, segment
 
@@ -194,7 +195,7 @@ def test_another_area_is_another_run(make_spec: Callable[..., SegmentSpec]) -> N
     spec = replace(make_spec(), bounds=(500_000, 4_999_850, 500_200, 5_000_000), overwrite=False)
 
     def stop(event: Any) -> None:
-        if getattr(event, "stage", "") == "write":
+        if isinstance(event, StageStarted) and event.stage == "write":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

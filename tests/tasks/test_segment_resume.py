@@ -187,7 +187,7 @@ def test_killed_while_it_tidied_up(spec: SegmentSpec, tmp_path: Path) -> None:
     report = segment(spec, report=listener)
     assert sum(report.class_px.values()) == report.resumed_px == SHAPE[0] * SHAPE[1]
     assert spec.output.read_bytes() == written
-    assert _bytes(spec).keys() == {"mask.tif", "p.tif"}
+    assert _bytes(spec).keys() == {"mask.tif", "mask.qml", "p.tif", "p.qml"}
 
 
 def test_an_output_that_is_not_ours_is_not_replaced_on_going_on(spec: SegmentSpec) -> None:

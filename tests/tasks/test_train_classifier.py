@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import subprocess
 from pathlib import Path
 
 import cv2
@@ -22,7 +23,7 @@ def _listed(path: Path) -> list[str]:
 
 
 def _losses(folder: Path) -> list[str]:
-    with (folder / "curve.csv").open(newline="") as file:
+    with (folder / "metrics.csv").open(newline="") as file:
         return [row["train_loss"] for row in csv.DictReader(file)]
 
 
@@ -30,7 +31,12 @@ def test_a_run_leaves_a_model_that_answers_as_reported(
     small_landuse_run: list[str], landuse_tiles: Path, tmp_path: Path
 ) -> None:
     """The graph, fed by hand as the card says, finds the accuracy and the confusion of the card."""
-    more = ["train.steps=60", "train.steps_per_epoch=30", "train.lr=0.01", "model.image_size=80"]
+    more = [
+        "train.steps=60",
+        "train.steps_per_epoch=30",
+        "train.optimizer.lr=0.01",
+        "model.image_size=80",
+    ]
     report = train("landuse", [*small_landuse_run, *more])
     bundle = open_bundle(report.model)
     card = bundle.card
@@ -57,6 +63,9 @@ def test_a_run_leaves_a_model_that_answers_as_reported(
         pixels = normalise(tile, valid, scale=card.scale, mean=card.mean, std=card.std)
         confusion[names.index(label), int(predictor(pixels[None]).argmax())] += 1
     np.testing.assert_array_equal(confusion, card.confusion)
+    plots = {path.name for path in (tmp_path / "run" / "plots").iterdir()}
+    assert plots == {"loss_curves.png", "val_acc.png", "confusion_matrix.png"}
+    assert all(cv2.imread(str(tmp_path / "run" / "plots" / name)).std() > 5 for name in plots)
     accuracy = np.trace(confusion) / confusion.sum()
     assert report.test_accuracy == pytest.approx(accuracy)
     assert card.metrics[0].value == pytest.approx(accuracy, abs=1e-4)
@@ -67,7 +76,12 @@ def test_the_seed_decides_and_every_epoch_looks_anew(
     small_landuse_run: list[str], tmp_path: Path
 ) -> None:
     """With a rate of nothing the loss tells what was looked at."""
-    still = ["train.lr=1e-12", "train.batch=60", "train.steps=2", "train.steps_per_epoch=1"]
+    still = [
+        "train.optimizer.lr=1e-12",
+        "train.batch=60",
+        "train.steps=2",
+        "train.steps_per_epoch=1",
+    ]
     losses = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         output = f"output={tmp_path / name}"
@@ -91,12 +105,35 @@ def test_a_run_goes_on_and_another_starts_from_it(
     assert open_bundle(fine.model).card.mean == (0.5, 0.5, 0.5)
 
 
+def test_mlflow_keeps_parameters_scores_pictures_and_the_commit(
+    small_landuse_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    work = tmp_path / "work"
+    work.mkdir()
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(work)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "begin"], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+    monkeypatch.chdir(work)
+    report = train("landuse", [*small_landuse_run, "logger=mlflow", f"output={work / 'run'}"])
+    client = mlflow.tracking.MlflowClient(f"sqlite:///{work / 'mlflow.db'}")
+    (experiment,) = client.search_experiments(filter_string="name = 'geotiler'")
+    (found,) = client.search_runs([experiment.experiment_id])
+    assert found.data.tags["mlflow.source.git.commit"] == head.stdout.strip()
+    assert found.data.metrics["final_test_accuracy"] == pytest.approx(report.test_accuracy)
+    assert "val_macro_f1" in found.data.metrics
+    assert found.data.params["model/architecture"] == "simple_cnn"
+    kept = {item.path for item in client.list_artifacts(found.info.run_id, "plots")}
+    assert "plots/confusion_matrix.png" in kept
+
+
 @pytest.mark.parametrize(
     ("override", "error", "message"),
     [
         ("model.image_size=32", SpecError, "image_size"),
         ("train.batch=1", SpecError, "batch"),
-        ("augment.crop_scale=0", SpecError, "crop_scale"),
+        ("transforms.crop_scale=0", SpecError, "crop_scale"),
         ("data.split=sideways", SpecError, "spatial or random"),
         ("data.lists=nowhere", InputError, "nowhere"),
         ("data.root=nowhere.zip", InputError, "nowhere"),

@@ -13,7 +13,7 @@ from sklearn import metrics
 from geotiler.errors import ModelError
 from geotiler.models.build import build_network
 from geotiler.training.classification import Scores, build_classifier
-from geotiler.training.config import compose
+from geotiler.training.compose import compose
 
 
 @given(
