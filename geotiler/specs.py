@@ -242,8 +242,8 @@ class VectorizeSpec:
     """Name of the layer in formats that have some; None: the file's name."""
     append: bool = False
     """Add to an existing file (GeoPackage, GeoJSONSeq)."""
-    workers: int = 1
-    """Threads that draw; the result does not depend on them."""
+    workers: int | None = None
+    """Threads that draw; None: all cores. The result does not depend on them."""
     overwrite: bool = False
 
     def __post_init__(self) -> None:

@@ -165,11 +165,15 @@ def _boxes(bounds: Floats) -> Geometries:
     return boxes
 
 
-def apart(features: Drawn) -> Drawn:
+def apart(features: Drawn, *, rough_too: bool = True) -> Drawn:
     """The features with overlaps taken away that their outlines did not have.
 
     First what covers a part of another one's outline is cut back, then of two that still overlap
     the later one.
+
+    Args:
+        features: in the order in which they come first.
+        rough_too: without it only the second is done.
     """
     drawn, status = features.drawn.copy(), features.status.copy()
     rough, boxes = features.rough, _boxes(features.bounds)
@@ -178,8 +182,9 @@ def apart(features: Drawn) -> Drawn:
     if pairs.size:
         # In the order of the features, so that cuts of one are always made in the same order.
         one, other = pairs[:, np.lexsort(pairs[::-1])]
-        near = shapely.intersects(drawn[one], rough[other])
-        _cut(drawn, status, rough, one[near], rough[other[near]])
+        if rough_too:
+            near = shapely.intersects(drawn[one], rough[other])
+            _cut(drawn, status, rough, one[near], rough[other[near]])
         later = one > other
         one, other = one[later], other[later]
         kept = drawn.copy()

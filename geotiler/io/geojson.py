@@ -56,28 +56,51 @@ class GeoJSONWriter:
         self, geometries: Geometries, properties: Mapping[str, Sequence[Any] | npt.NDArray[Any]]
     ) -> None:
         """Append features: longitude and latitude, and columns of the same length."""
-        texts = shapely.to_geojson(_rounded(geometries, self._digits))
+        texts = shapely.to_geojson(
+            rounded(shapely.orient_polygons(geometries, exterior_cw=False), self._digits)
+        )
         names = list(properties)
         columns = [_plain(properties[name]) for name in names]
         for text, *values in zip(texts.tolist(), *columns, strict=True):
             fields = json.dumps(dict(zip(names, values, strict=True)), ensure_ascii=False)
-            self._stream.write(
-                f'{self._separator}{{"type": "Feature", "properties": {fields}, '
-                f'"geometry": {text}}}'
-            )
-            self._separator = ",\n"
+            feature = f'{{"type": "Feature", "properties": {fields}, "geometry": {text}}}'
+            self._stream.write(self._separated(feature))
+
+    def _separated(self, feature: str) -> str:
+        separator, self._separator = self._separator, ",\n"
+        return separator + feature
+
+
+class GeoJSONSeqWriter(GeoJSONWriter):
+    """The same features, one a line and nothing around them: a file that can be added to.
+
+    Source: newline-delimited GeoJSON; RFC 8142 without its record separators, as GDAL reads it.
+    """
+
+    def __enter__(self) -> GeoJSONSeqWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+    def _separated(self, feature: str) -> str:
+        return feature + "\n"
 
 
 def _plain(column: Sequence[Any] | npt.NDArray[Any]) -> list[Any]:
     return column.tolist() if isinstance(column, np.ndarray) else list(column)
 
 
-def _rounded(geometries: Geometries, digits: int) -> Geometries:
-    """Rounded and oriented; where rounding would break a polygon it keeps all digits."""
-    oriented = shapely.orient_polygons(geometries, exterior_cw=False)
-    points = np.round(shapely.get_coordinates(oriented), digits)
-    rounded = shapely.set_coordinates(oriented.copy(), points + 0.0)  # no "-0.0"
-    return np.asarray(np.where(shapely.is_valid(rounded), rounded, oriented))
+def rounded(geometries: Geometries, digits: int) -> Geometries:
+    """The polygons with rounded coordinates; where that would break one it keeps all digits."""
+    points = np.round(shapely.get_coordinates(geometries), digits)
+    result = shapely.set_coordinates(geometries.copy(), points + 0.0)  # no "-0.0"
+    return np.asarray(np.where(shapely.is_valid(result), result, geometries))
 
 
 def to_lonlat(geometries: Geometries, crs: object) -> Geometries:

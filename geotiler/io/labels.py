@@ -77,7 +77,7 @@ def label_rule(scene: Scene, *, whole_floats: bool = False) -> LabelRule:
     if scene.tags.get("GEOTILER_CONTENT") == "probability":
         raise InputError(
             f"{scene.path} holds probabilities, expected a mask",
-            hint="geotiler segment writes the mask to -o/--output",
+            hint="geotiler segment writes the mask to -o/--output; vectorize reads both",
         )
     if scene.count != 1:
         raise InputError(
@@ -87,7 +87,7 @@ def label_rule(scene: Scene, *, whole_floats: bool = False) -> LabelRule:
     if np.issubdtype(np.dtype(scene.dtypes[0]), np.floating) and not whole_floats:
         raise InputError(
             f"{scene.path} holds {scene.dtypes[0]} values, expected the whole numbers of a mask",
-            hint=PROBABILITY_HINT,
+            hint=f"{PROBABILITY_HINT}; probabilities: vectorize --from probability",
         )
     zero = scene.nodata == 0
     full = scene.nodata != MASK_NODATA and _only_full(scene)

@@ -36,6 +36,8 @@ TALLEST_BLOCK_PX = 2048
 """Taller blocks are not read whole: memory must not grow with a scene that is one block."""
 
 CLASSES_TAG = "GEOTILER_CLASSES"
+SETTINGS_TAG = "GEOTILER_SETTINGS"
+CONTENT_TAG = "GEOTILER_CONTENT"
 
 _WARNINGS_LOCK = threading.RLock()
 
@@ -142,6 +144,41 @@ class Scene:
             return {int(key): str(value) for key, value in names.items()}
         except (ValueError, AttributeError):
             return {}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings that geotiler made the raster with; empty if it did not."""
+        try:
+            settings = json.loads(self.tags.get(SETTINGS_TAG, "{}"))
+        except ValueError:
+            return {}
+        return settings if isinstance(settings, dict) else {}
+
+    @property
+    def stated_gsd_m(self) -> tuple[float, float] | None:
+        """Ground sample distance (x, y) that was stated when geotiler made the raster.
+
+        A single number in the tag is the model's own, taken for want of a better one.
+        """
+        value = self.settings.get("gsd_m")
+        if not isinstance(value, list) or len(value) != 2:
+            return None
+        x, y = value
+        good = all(isinstance(each, int | float) and 0 < each < math.inf for each in value)
+        return (float(x), float(y)) if good else None
+
+    @property
+    def scale(self) -> float:
+        """What stored values are to be multiplied with, as the file says."""
+        return float(self._dataset.scales[0])
+
+    def colours(self) -> dict[int, tuple[int, int, int]]:
+        """Colours of the values of a one-band raster, from its colour table."""
+        try:
+            table = self._dataset.colormap(1)
+        except ValueError:
+            return {}
+        return {value: (r, g, b) for value, (r, g, b, a) in table.items() if a}
 
     def check_bands(self, bands: Sequence[int]) -> None:
         """Raises: SpecError: a band is not in the file."""

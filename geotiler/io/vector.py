@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,19 +20,38 @@ import pyproj
 import shapely
 
 from geotiler.errors import InputError, OutputError
-from geotiler.io.geojson import PLAIN_DIGITS, GeoJSONWriter, to_lonlat
-from geotiler.io.outputs import check_output, replacing
+from geotiler.io.geojson import (
+    DEGREE_DIGITS,
+    PLAIN_DIGITS,
+    GeoJSONSeqWriter,
+    GeoJSONWriter,
+    rounded,
+    to_lonlat,
+)
+from geotiler.io.outputs import replacing
+from geotiler.io.styles import Colour, embed_style, qgis_style
+from geotiler.io.vector_formats import (
+    DRIVERS,
+    STDOUT,
+    check_target,
+    short_names,
+)
+
+__all__ = [
+    "DRIVERS",
+    "STDOUT",
+    "FeatureBatch",
+    "Features",
+    "Layer",
+    "attribute_names",
+    "check_target",
+    "is_vector",
+    "read_features",
+    "write_features",
+]
 
 Geometries = npt.NDArray[np.object_]
 
-STDOUT = "-"
-DRIVERS = {
-    ".geojson": "GeoJSON",
-    ".json": "GeoJSON",
-    ".gpkg": "GPKG",
-    ".fgb": "FlatGeobuf",
-    ".parquet": "Parquet",
-}
 BATCH_FEATURES = 2048
 """Features written at once: a row group of GeoParquet, a transaction of GeoPackage."""
 
@@ -59,6 +79,14 @@ class Layer:
     """Anything pyproj understands, or None: plain coordinates."""
     several_parts: bool = False
     """Features may be MultiPolygons."""
+    name: str | None = None
+    """In formats with layers; None: the file's name."""
+    digits: int | None = None
+    """Decimal places of coordinates in the layer's CRS; None keeps all."""
+    degree_digits: int = DEGREE_DIGITS
+    """Decimal places of longitudes and latitudes."""
+    colours: Mapping[str, Colour | None] | None = None
+    """Label of each class → its colour, looked at when all features are written; None: no style."""
 
 
 class Features(NamedTuple):
@@ -69,64 +97,53 @@ class Features(NamedTuple):
     crs: pyproj.CRS | None
 
 
-def check_target(target: str, overwrite: bool) -> str:
-    """The format (a GDAL driver name) that a target asks for; nothing is written.
-
-    Raises:
-        OutputError: unknown suffix, or the target cannot be written.
-    """
-    if target == STDOUT:
-        return "GeoJSON"
-    path = Path(target)
-    driver = DRIVERS.get(path.suffix.lower())
-    if driver is None:
-        raise OutputError(
-            f"no vector format for {target}: expected one of {', '.join(DRIVERS)}",
-            hint="-o buildings.geojson, or -o - for GeoJSON on standard output",
-        )
-    check_output(path, overwrite)
-    return driver
-
-
 def write_features(
     target: str,
     batches: Iterable[FeatureBatch],
     layer: Layer,
     *,
     overwrite: bool = False,
+    append: bool = False,
     stream: TextIO | None = None,
 ) -> None:
-    """Writes features as they come; the target appears when all of them are written.
+    """Writes features as they come; the target appears, or grows, when all of them are written.
 
     GeoJSON is turned into EPSG:4326, the other formats keep the layer's CRS. An exception of
-    `batches` passes through, and leaves nothing behind.
+    `batches` passes through, and leaves everything as it was.
 
     Args:
         target: a path whose suffix chooses the format, or "-".
         batches: the features.
         layer: what they have in common.
         overwrite: an existing file may be replaced.
+        append: an existing file is added to.
         stream: where "-" goes.
 
     Raises:
         OutputError: the target cannot be written.
     """
-    driver = check_target(target, overwrite)
+    driver = check_target(target, overwrite, append=append, layer=layer.name)
     if target == STDOUT:
         if stream is None:
             raise ValueError('the target "-" needs a stream')
         _write_geojson(stream, batches, layer)
         return
-    with replacing(Path(target), overwrite) as path:
+    with replacing(Path(target), overwrite or append) as path:
+        adds = append and Path(target).exists()
+        if adds:
+            shutil.copyfile(target, path)
         source = _Relay(_gathered(batches))
         try:
             if driver == "GeoJSON":
                 with path.open("w", encoding="utf-8", newline="\n") as text:
                     _write_geojson(text, source, layer)
+            elif driver == "GeoJSONSeq":
+                with path.open("a", encoding="utf-8", newline="\n") as text:
+                    _write_geojson(text, source, layer, in_lines=True)
             elif driver == "Parquet":
                 _write_parquet(path, source, layer)
             else:
-                _write_gdal(path, source, layer, driver)
+                _write_gdal(path, source, layer, driver, append=adds)
         except Exception as error:
             if source.failure is not None:  # libraries in between turn it into their own
                 raise source.failure from None
@@ -183,9 +200,12 @@ def _part(batch: FeatureBatch, rows: slice) -> FeatureBatch:
     )
 
 
-def _write_geojson(stream: TextIO, batches: Iterable[FeatureBatch], layer: Layer) -> None:
-    options = {"digits": PLAIN_DIGITS} if layer.crs is None else {}
-    with GeoJSONWriter(stream, **options) as writer:
+def _write_geojson(
+    stream: TextIO, batches: Iterable[FeatureBatch], layer: Layer, *, in_lines: bool = False
+) -> None:
+    digits = PLAIN_DIGITS if layer.crs is None else layer.degree_digits
+    kind = GeoJSONSeqWriter if in_lines else GeoJSONWriter
+    with kind(stream, digits=digits) as writer:
         for batch in batches:
             geometries = batch.geometries
             if layer.crs is not None:
@@ -193,19 +213,21 @@ def _write_geojson(stream: TextIO, batches: Iterable[FeatureBatch], layer: Layer
             writer.write(geometries, batch.attributes)
 
 
-def _schema(layer: Layer) -> pa.Schema:
-    columns = [pa.field(name, _TYPES[kind]) for name, kind in layer.fields.items()]
+def _schema(layer: Layer, names: Mapping[str, str] | None = None) -> pa.Schema:
+    names = names or {}
+    columns = [pa.field(names.get(name, name), _TYPES[kind]) for name, kind in layer.fields.items()]
     extension = {"ARROW:extension:name": "geoarrow.wkb"}
     return pa.schema([*columns, pa.field("geometry", pa.binary(), metadata=extension)])
 
 
 def _record_batches(
-    batches: Iterable[FeatureBatch], layer: Layer, *, promote: bool
+    batches: Iterable[FeatureBatch], layer: Layer, schema: pa.Schema, *, promote: bool
 ) -> Iterator[pa.RecordBatch]:
     """Arrow batches; `promote` turns Polygons into MultiPolygons where both may occur."""
-    schema = _schema(layer)
     for batch in batches:
-        geometries = batch.geometries
+        geometries = shapely.orient_polygons(batch.geometries)
+        if layer.digits is not None:
+            geometries = rounded(geometries, layer.digits)
         if promote and layer.several_parts:
             parts, owner = shapely.get_parts(geometries, return_index=True)
             geometries = shapely.multipolygons(parts, indices=owner)
@@ -213,24 +235,53 @@ def _record_batches(
             pa.array(batch.attributes[name].tolist(), _TYPES[kind])
             for name, kind in layer.fields.items()
         ]
-        wkb = pa.array(shapely.to_wkb(shapely.orient_polygons(geometries)), pa.binary())
+        wkb = pa.array(shapely.to_wkb(geometries), pa.binary())
         yield pa.RecordBatch.from_arrays([*columns, wkb], schema=schema)
 
 
-def _write_gdal(path: Path, batches: Iterable[FeatureBatch], layer: Layer, driver: str) -> None:
-    records = _record_batches(batches, layer, promote=True)
+def _write_gdal(
+    path: Path, batches: Iterable[FeatureBatch], layer: Layer, driver: str, *, append: bool
+) -> None:
+    is_shapefile = driver == "ESRI Shapefile"
+    schema = _schema(layer, short_names(layer.fields) if is_shapefile else None)
+    records = _record_batches(batches, layer, schema, promote=not is_shapefile)
+    name = layer.name or path.stem
+    crs = None if layer.crs is None else _crs_text(layer.crs)
+    if append:
+        _check_same_crs(path, name, crs)
+    options: dict[str, Any] = {}
+    if is_shapefile:
+        options["DBF_DATE_LAST_UPDATE"] = _FIXED_DATE[:10]
     with _fixed_date(), warnings.catch_warnings():
         # A mask without a CRS has none to give, and the task has said so.
         warnings.filterwarnings("ignore", message="'crs' was not provided")
         pyogrio.write_arrow(
-            pa.RecordBatchReader.from_batches(_schema(layer), records),
+            pa.RecordBatchReader.from_batches(schema, records),
             path,
-            layer=path.stem,
+            layer=name,
             driver=driver,
+            append=append,
             geometry_name="geometry",
             geometry_type="MultiPolygon" if layer.several_parts else "Polygon",
-            crs=None if layer.crs is None else _crs_text(layer.crs),
+            crs=crs,
+            **options,
         )
+        if driver == "GPKG" and layer.colours:
+            embed_style(path, name, qgis_style(layer.colours))
+
+
+def _check_same_crs(path: Path, layer: str, crs: str | None) -> None:
+    """Raises: ValueError: the layer is there and has another CRS."""
+    if layer not in pyogrio.list_layers(path)[:, 0].tolist():
+        return
+    there = pyogrio.read_info(path, layer=layer)["crs"]
+    same = (there is None) == (crs is None)
+    if there is not None and crs is not None:
+        same = pyproj.CRS.from_user_input(there).equals(
+            pyproj.CRS.from_user_input(crs), ignore_axis_order=True
+        )
+    if not same:
+        raise ValueError(f"layer {layer} is in {there}, the new features are in {crs}")
 
 
 @contextmanager
@@ -263,7 +314,7 @@ def _write_parquet(path: Path, batches: Iterable[FeatureBatch], layer: Layer) ->
     schema = pa.schema([field.remove_metadata() for field in _schema(layer)])
     schema = schema.with_metadata({"geo": json.dumps(geo)})
     with pa.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-        for record in _record_batches(batches, layer, promote=False):
+        for record in _record_batches(batches, layer, _schema(layer), promote=False):
             writer.write_batch(pa.RecordBatch.from_arrays(record.columns, schema=schema))
 
 
@@ -295,7 +346,7 @@ def read_features(
             geometries, attributes, crs = _read_parquet(path, columns)
         else:
             wanted = None if columns is None else list(columns)
-            meta, _, wkb, values = pyogrio.raw.read(path, force_2d=True, columns=wanted)
+            meta, _, wkb, values = pyogrio.raw.read(path, layer=0, force_2d=True, columns=wanted)
             if wkb is None:
                 raise ValueError("its first layer has no geometries")
             geometries = shapely.from_wkb(wkb)
@@ -320,7 +371,7 @@ def attribute_names(path: str) -> list[str]:
         schema = pa.parquet.read_schema(path)
         geometry = json.loads(schema.metadata[b"geo"])["primary_column"]
         return [name for name in schema.names if name != geometry]
-    return [str(name) for name in pyogrio.read_info(path)["fields"]]
+    return [str(name) for name in pyogrio.read_info(path, layer=0)["fields"]]
 
 
 def _read_parquet(
