@@ -9,10 +9,10 @@ endif
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format wheel clean
+.PHONY: help install demo test lint format wheel bench-vectorize clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## create .venv with the tested versions (instant when nothing changed)
 
@@ -38,6 +38,10 @@ lint: $(INSTALLED) ## ruff check, ruff format --check, mypy strict
 format: $(INSTALLED) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# PEER names an interpreter that has buildingregulariser, to be compared with.
+bench-vectorize: $(INSTALLED) ## how good and fast vectorize is, as a table (PEER=python)
+	$(BIN)/python tests/benchmarks/bench_vectorize.py $(if $(PEER),--peer $(PEER))
 
 wheel: $(INSTALLED) ## build dist/geotiler-*.whl
 	$(BIN)/python -m build --wheel --no-isolation

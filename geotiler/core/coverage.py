@@ -13,7 +13,7 @@ from geotiler.core.polygons import Outlines
 Floats = npt.NDArray[np.float64]
 Geometries = npt.NDArray[np.object_]
 
-TOLERANCE_PX = 1.0
+TOLERANCE_PX = 1.25
 """Corners whose triangle has no more than the square of this are smoothed away: the steps of a
 slanted border have triangles of half a pixel."""
 

@@ -32,8 +32,8 @@ def sieved(classes: Bytes, size_px: int, *, eight_connected: bool = False) -> By
     """
     swap = np.arange(256, dtype=np.uint8)
     swap[[0, MASK_NODATA]] = MASK_NODATA, 0  # what is followed must not be 0
-    grid = np.zeros((classes.shape[0], classes.shape[1] + 1), np.uint8)
-    grid[:, :-1] = swap[classes]
+    grid = np.zeros((classes.shape[0] + 1, classes.shape[1] + 1), np.uint8)
+    grid[:-1, :-1] = swap[classes]
     flat = grid.ravel()
     starts, stops = runs(flat)
     pairs = [connected(grid, starts)]
@@ -64,4 +64,4 @@ def sieved(classes: Bytes, size_px: int, *, eight_connected: bool = False) -> By
     result = swap[flat]
     pixels = inside[np.repeat(moved[of_run], lengths)]
     result[pixels] = new[patch[pixels]]
-    return np.ascontiguousarray(result.reshape(grid.shape)[:, :-1])
+    return np.ascontiguousarray(result.reshape(grid.shape)[:-1, :-1])

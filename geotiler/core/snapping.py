@@ -1,9 +1,10 @@
-"""Walls in common: what stands less than two pixels apart is drawn together."""
+"""Walls in common: lanes of less than two pixels between buildings are closed."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import shapely
 
 from geotiler.core.neighbours import Drawn, apart
@@ -15,24 +16,35 @@ them, widened by the steps of the mask."""
 
 
 def snapped(features: Drawn) -> Drawn:
-    """The features with the walls of later ones moved onto those of earlier ones nearby.
+    """The features with narrow lanes between them given to the later one of two.
 
-    Corners and walls are moved; where that makes a polygon invalid, or moves it onto a third,
-    it stays as it was.
+    The lane is what a morphological closing of both fills. Where a polygon would not stay one,
+    or would lose or gain a hole, it stays as it was.
     """
     drawn, status = features.drawn.copy(), features.status.copy()
     tree = shapely.STRtree(drawn)
     later, earlier = tree.query(drawn, predicate="dwithin", distance=SNAP_PX)
-    for one, other in sorted(zip(later.tolist(), earlier.tolist(), strict=True)):
-        if other >= one:
-            continue
-        moved = shapely.difference(shapely.snap(drawn[one], drawn[other], SNAP_PX), drawn[other])
-        same = shapely.get_num_interior_rings(moved) == shapely.get_num_interior_rings(drawn[one])
-        if moved.geom_type != "Polygon" or not moved.is_valid or not same:
-            continue
-        if abs(moved.area - drawn[one].area) > SNAP_PX * drawn[one].length:
-            continue
-        drawn[one] = moved
-        if status[one] != Status.SIMPLIFIED:
-            status[one] = Status.CUT
-    return apart(replace(features, drawn=drawn, status=status), rough_too=False)
+    pairs = np.stack([later, earlier], axis=1)[later > earlier]
+    for one, other in pairs[np.lexsort(pairs.T[::-1])].tolist():
+        wider = _with_lane(drawn[one], drawn[other])
+        if wider is not None:
+            drawn[one] = wider
+            status[one] = Status.SIMPLIFIED if not status[one] else Status.CUT
+    return apart(replace(features, drawn=drawn, status=status), gap_px=0.0)
+
+
+def _with_lane(one: shapely.Polygon, other: shapely.Polygon) -> shapely.Polygon | None:
+    """The first polygon with the lane between both; None where that is not one sound polygon."""
+    both = shapely.union(one, other)
+    wide = shapely.buffer(both, SNAP_PX / 2, join_style="mitre")
+    closed = shapely.buffer(wide, -SNAP_PX / 2, join_style="mitre")
+    lane = shapely.difference(closed, both)
+    parts = [part for part in shapely.get_parts(lane) if part.distance(other) == 0]
+    wider = shapely.difference(shapely.union_all([one, *parts]), other)
+    sound = (
+        wider.geom_type == "Polygon"
+        and wider.is_valid
+        and len(wider.interiors) == len(one.interiors)
+        and one.area < wider.area < one.area + SNAP_PX * one.length
+    )
+    return wider if sound else None
