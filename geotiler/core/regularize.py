@@ -103,14 +103,28 @@ def regularize(
     status = np.zeros(count, np.uint8)
     off = np.zeros(count)
     angle = np.full(count, np.nan)
-    single = np.flatnonzero(shapely.get_type_id(polygons) == shapely.GeometryType.POLYGON)
-    if mode is not Regularize.NONE and single.size:
+    if mode is Regularize.NONE:
+        return Regularized(geometries=result, status=status, deviation_px=off, angle=angle)
+    boxes = _is_box(polygons)
+    status[boxes], angle[boxes] = Status.RIGHT_ANGLES, 0.0
+    is_polygon = shapely.get_type_id(polygons) == shapely.GeometryType.POLYGON
+    single = np.flatnonzero(is_polygon & ~boxes)
+    if single.size:
         side = np.sqrt(pixel_size[single].prod(axis=1))
         edges = outline_edges(polygons[single], pixel_size[single] / side[:, None])
         found = _tried(edges, mode, bound_px)
         result[single] = np.where(found.status > 0, found.geometries, polygons[single])
         status[single], off[single], angle[single] = found.status, found.deviation_px, found.angle
     return Regularized(geometries=result, status=status, deviation_px=off, angle=angle)
+
+
+def _is_box(polygons: Geometries) -> Bools:
+    """(polygon): whether nothing is left to be drawn; in noise that is most of them."""
+    bounds = shapely.bounds(polygons)
+    extent = np.prod(bounds[:, 2:] - bounds[:, :2], axis=1)
+    few = shapely.get_num_coordinates(polygons) == 5
+    boxes: Bools = few & (shapely.area(polygons) == extent)
+    return boxes
 
 
 def _tried(edges: OutlineEdges, mode: Regularize, bound_px: float) -> Regularized:
