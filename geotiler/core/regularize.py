@@ -86,6 +86,7 @@ def regularize(
     *,
     mode: Regularize = Regularize.AUTO,
     bound_px: float = 0.75,
+    grain_px: float = 1.0,
 ) -> Regularized:
     """Regular outlines of polygons, each decided by itself alone.
 
@@ -94,6 +95,8 @@ def regularize(
         pixel_size: (polygon, 2): size of a pixel on the ground.
         mode: what may be tried.
         bound_px: largest mean distance between a result and the polygon's outline.
+        grain_px: side of the pixels that the mask was made in, where it was enlarged since; all
+            distances are in these.
 
     Laws: what is not refused is valid and deviates by no more than the bound; polygons keep
     their number of rings; the result for a polygon does not depend on the others.
@@ -111,7 +114,7 @@ def regularize(
     single = np.flatnonzero(is_polygon & ~boxes)
     if single.size:
         side = np.sqrt(pixel_size[single].prod(axis=1))
-        edges = outline_edges(polygons[single], pixel_size[single] / side[:, None])
+        edges = outline_edges(polygons[single], pixel_size[single] / (side * grain_px)[:, None])
         found = _tried(edges, mode, bound_px)
         result[single] = np.where(found.status > 0, found.geometries, polygons[single])
         status[single], off[single], angle[single] = found.status, found.deviation_px, found.angle

@@ -168,6 +168,18 @@ class Scene:
         return (float(x), float(y)) if good else None
 
     @property
+    def grain_px(self) -> float:
+        """Side of a pixel of the network that geotiler made the raster with, at least 1.
+
+        Where that was trained at coarser pixels than the scene's, nothing finer is in the raster.
+        """
+        size = self.settings.get("network_px")
+        whole = isinstance(size, list) and all(isinstance(n, int) and n > 0 for n in size)
+        if not whole or len(size) != 2:
+            return 1.0
+        return max(1.0, math.sqrt(self.height * self.width / (size[0] * size[1])))
+
+    @property
     def scale(self) -> float:
         """What stored values are to be multiplied with, as the file says."""
         return float(self._dataset.scales[0])

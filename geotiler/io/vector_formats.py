@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pyogrio
@@ -37,6 +37,8 @@ SHAPEFILE_LIMITS = (
     "a Shapefile has names of 10 letters (" + ", ".join(SHORT_NAMES.values()) + "), "
     "texts of 254 bytes and 2 GB at most; .gpkg has no such limits"
 )
+
+SHAPEFILE_TEXT_BYTES = 254
 
 _SIDECARS = (".dbf", ".shx", ".prj", ".cpg")
 
@@ -106,6 +108,19 @@ def highest_id(target: str, driver: str, layer: str | None) -> int:
         raise OutputError(
             f"{target} cannot be added to: {reason}", hint="--overwrite replaces it"
         ) from error
+
+
+def check_texts(driver: str, texts: Iterable[str]) -> None:
+    """Raises: OutputError: a text is too long for the format."""
+    if driver != "ESRI Shapefile":
+        return
+    for text in texts:
+        if len(text.encode()) > SHAPEFILE_TEXT_BYTES:
+            raise OutputError(
+                f"class {text[:24]}... is longer than the {SHAPEFILE_TEXT_BYTES} bytes of a "
+                "Shapefile's texts",
+                hint="-o buildings.gpkg",
+            )
 
 
 def short_names(fields: Mapping[str, str]) -> dict[str, str]:

@@ -23,7 +23,7 @@ from geotiler.engines.ordered import ordered_map
 from geotiler.io.labels import class_name
 from geotiler.io.styles import Colour
 from geotiler.io.vector import FeatureBatch, Layer, check_target, write_features
-from geotiler.io.vector_formats import SHAPEFILE_LIMITS, highest_id
+from geotiler.io.vector_formats import SHAPEFILE_LIMITS, check_texts, highest_id
 from geotiler.progress import (
     Notice,
     Reporter,
@@ -95,6 +95,7 @@ def vectorize(
             report(Notice(message=source.note, warning=True))
         if driver == "ESRI Shapefile":
             report(Notice(message=SHAPEFILE_LIMITS, warning=True))
+        check_texts(driver, source.scene.class_names.values())
         first_id = highest_id(spec.output, driver, spec.layer) + 1 if spec.append else 1
         run = _Run(spec, source, report, first_id)
         write_features(
@@ -182,7 +183,9 @@ class _Run:
         if is_coverage(self._spec, self._several):
             yield from self._as_a_whole()
             return
-        hood = Neighbourhood(reach_px(self._spec, self.ground, self._source.scene.shape))
+        hood = Neighbourhood(
+            reach_px(self._spec, self.ground, self._source.scene.shape, self._source.scene.grain_px)
+        )
         held: list[Drawn] = []
         for features, open_bounds, row in self._drawn():
             for decided in hood.add(features, open_bounds, row):
@@ -201,13 +204,15 @@ class _Run:
     def _drawn(self) -> Iterator[tuple[Drawn, npt.NDArray[np.float64], int]]:
         """Drawn features with the bounds of open ones, and the row up to which all is known."""
         workers = self._spec.workers or os.cpu_count() or 1
-        contour = self._source.contours
+        contour, grain_px = self._source.contours, self._source.scene.grain_px
 
         def work(
             item: tuple[Sized, npt.NDArray[np.float64], int],
         ) -> tuple[Drawn, npt.NDArray[np.float64], int]:
             table, open_bounds, row = item
-            drawn = draw(table, self._spec, self._source.probabilities, contour=contour)
+            drawn = draw(
+                table, self._spec, self._source.probabilities, contour=contour, grain_px=grain_px
+            )
             return drawn, open_bounds, row
 
         # What each call returns depends on its batch only, and the order is that of the batches.

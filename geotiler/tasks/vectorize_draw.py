@@ -74,7 +74,12 @@ def sized(outlines: Outlines, ground: Ground, spec: VectorizeSpec, *, fill: bool
 
 
 def draw(
-    table: Sized, spec: VectorizeSpec, sampler: ProbabilitySampler | None, *, contour: bool
+    table: Sized,
+    spec: VectorizeSpec,
+    sampler: ProbabilitySampler | None,
+    *,
+    contour: bool,
+    grain_px: float,
 ) -> Drawn:
     """The features of some outlines, drawn as the specification says, with their attributes.
 
@@ -83,6 +88,7 @@ def draw(
         spec: how.
         sampler: of probabilities, if there are any.
         contour: outlines run where the probability crosses its threshold.
+        grain_px: side of the pixels that the mask was made in.
     """
     outlines = table.outlines
     columns: dict[str, npt.NDArray[Any]] = {
@@ -100,22 +106,26 @@ def draw(
     elif sampler is not None:
         columns["mean_probability"] = np.empty(0)
     found = regularize(
-        rough, table.pixel_size, mode=spec.regularize, bound_px=spec.max_deviation_px
+        rough,
+        table.pixel_size,
+        mode=spec.regularize,
+        bound_px=spec.max_deviation_px,
+        grain_px=grain_px,
     )
     columns["angle"] = found.angle
     drawn = found.geometries
     plain = np.flatnonzero(found.status == Status.SIMPLIFIED)
     step = CONTOUR_SIMPLIFY_PX if contour else SIMPLIFY_PX
-    tolerance = step * np.sqrt(table.pixel_area[plain])
+    tolerance = step * grain_px * np.sqrt(table.pixel_area[plain])
     if spec.simplify_m is not None:
         tolerance = np.full(len(plain), spec.simplify_m)
     drawn[plain] = simplify(rough[plain], table.pixel_size[plain], tolerance)
     return drawn_features(rough, drawn, found.status, columns)
 
 
-def reach_px(spec: VectorizeSpec, ground: Ground, shape: tuple[int, int]) -> float:
+def reach_px(spec: VectorizeSpec, ground: Ground, shape: tuple[int, int], grain_px: float) -> float:
     """How far a drawn outline may lie beyond its rough one: a corner of 4 px, or the tolerance."""
-    far = 6.0
+    far = 6.0 * grain_px
     if spec.simplify_m is not None:
         middle = np.array([[shape[1] / 2, shape[0] / 2]])
         size, _ = ground.pixel_size_m(middle)

@@ -533,3 +533,77 @@ def test_neighbours_share_a_wall_if_asked(tmp_path):
     assert apart[0].distance(apart[1]) == pytest.approx(1, abs=0.01)
     assert shapely.intersection(*shared).length == pytest.approx(28, abs=0.1)
     assert shapely.area(shapely.intersection(*shared)) < 0.05
+
+
+def test_a_shapefile_that_cannot_hold_a_class_name_is_refused(tmp_path, values):
+    path = write(tmp_path / "m.tif", values, tags={"GEOTILER_CLASSES": f'{{"1": "{"x" * 300}"}}'})
+    with pytest.raises(OutputError, match="254 bytes"):
+        vectorize(VectorizeSpec(mask=path, output=str(tmp_path / "b.shp")))
+    assert not list(tmp_path.glob("b.*"))
+
+
+def test_a_shapefile_has_short_names_and_says_so(tmp_path):
+    _, values = towns()
+    events = []
+    path = probability_file(tmp_path / "p.tif", values)
+    spec = VectorizeSpec(mask=path, output=str(tmp_path / "b.shp"))
+    vectorize(spec, report=events.append)
+    assert any(isinstance(e, Notice) and "10 letters" in e.message for e in events)
+    attributes = read_features(str(tmp_path / "b.shp")).attributes
+    assert list(attributes) == [
+        "id", "class", "area_m2", "perim_m", "orient_deg", "n_vertices", "mean_prob", "status",
+    ]  # fmt: skip
+    (tmp_path / "b.shp").unlink()
+    with pytest.raises(OutputError, match=r"b\.dbf exists"):
+        vectorize(spec)
+
+
+@pytest.mark.parametrize("kind", ["one pixel", "checkerboard", "feet"])
+def test_odd_masks(tmp_path, kind):
+    values = np.zeros((40, 40), np.uint8)
+    if kind == "checkerboard":
+        values[:] = np.indices(values.shape).sum(axis=0) % 2
+    elif kind == "one pixel":
+        values[20, 20] = 1
+    else:
+        values[10:30, 10:20] = 1
+    transform = Affine(2, 0, 985_000, 0, -2, 200_000)  # New York, US survey feet
+    crs = "EPSG:2263"
+    path = write(tmp_path / "m.tif", values, crs=crs, transform=transform, tags={})
+    report = vectorize(VectorizeSpec(mask=path, output=str(tmp_path / "b.gpkg"), min_area_m2=0))
+    assert report.polygons == {"checkerboard": 800}.get(kind, 1)
+    assert report.area == pytest.approx(values.sum() * 4 * 0.3048**2, rel=1e-3, abs=0.006)
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".geojsonl", ".fgb", ".parquet", ".shp"])
+def test_written_geometries_are_valid_and_apart_for_another_reader(tmp_path, suffix):
+    import geopandas
+
+    _, values = towns()
+    values[100:140, 100:101] = 0  # a lane of one pixel
+    path = write(tmp_path / "m.tif", (values >= 0.4).astype(np.uint8), tags={})
+    target = tmp_path / f"b{suffix}"
+    report = vectorize(VectorizeSpec(mask=path, output=str(target)))
+    read = geopandas.read_parquet if suffix == ".parquet" else geopandas.read_file
+    frame = read(target, layer="b") if suffix == ".gpkg" else read(target)
+    assert len(frame) == report.polygons
+    assert frame.geometry.is_valid.all()
+    one, other = frame.sindex.query(frame.geometry, "overlaps")
+    assert not len(one), other
+
+
+def test_a_mask_enlarged_from_coarser_pixels_is_drawn_in_those(tmp_path):
+    """Blobs that a network at 2 m leaves of houses, on a grid of 0.5 m: steps of four pixels."""
+    houses, values = towns()
+    mask = np.kron((values >= 0.5).astype(np.uint8), np.ones((4, 4), np.uint8))
+    tags = {"GEOTILER_SETTINGS": json.dumps({"network_px": list(values.shape)})}
+    options = {"crs": "EPSG:32633", "transform": Affine(0.5, 0, 4e5, 0, -0.5, 5e6)}
+    told = write(tmp_path / "told.tif", mask, tags=tags, **options)
+    untold = write(tmp_path / "untold.tif", mask, tags={}, **options)
+    counts = {}
+    for path in (told, untold):
+        target = path.replace(".tif", ".gpkg")
+        counts[path] = vectorize(VectorizeSpec(mask=path, output=target)).per_status
+        corners = read_features(target).attributes["n_vertices"]
+        assert (np.median(corners) == 4) == (path == told)
+    assert counts[told] == {"right_angles": len(houses)}
