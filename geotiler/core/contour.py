@@ -80,6 +80,5 @@ def row_sums(sides: PixelSides, count: int, summed: Floats) -> Floats:
         summed: (side): for vertical sides, sum over the pixels of its row left of it.
     """
     run = sides.inside[:, 1] - sides.outside[:, 1]
-    weights = (-run * summed).astype(np.float64)
-    total: Floats = np.bincount(sides.ring, weights, count).astype(np.float64)
+    total: Floats = np.bincount(sides.ring, -run * summed, count).astype(np.float64)
     return total

@@ -28,8 +28,8 @@ from geotiler.io.geojson import (
     rounded,
     to_lonlat,
 )
+from geotiler.io.layer_style import Colour, embed_style, qgis_style
 from geotiler.io.outputs import replacing
-from geotiler.io.styles import Colour, embed_style, qgis_style
 from geotiler.io.vector_formats import (
     DRIVERS,
     STDOUT,

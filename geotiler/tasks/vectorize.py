@@ -21,7 +21,7 @@ from geotiler.core.regularize import Status
 from geotiler.core.snapping import snapped
 from geotiler.engines.ordered import ordered_map
 from geotiler.io.labels import class_name
-from geotiler.io.styles import Colour
+from geotiler.io.layer_style import Colour
 from geotiler.io.vector import FeatureBatch, Layer, check_target, write_features
 from geotiler.io.vector_formats import SHAPEFILE_LIMITS, check_texts, highest_id
 from geotiler.progress import (

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from geotiler.core.sieve import HALO, sieved
 from geotiler.errors import SpecError
 from geotiler.io.labels import Labels, chosen_classes, label_rule
-from geotiler.io.probabilities import Probabilities, is_probability
+from geotiler.io.probability_raster import Probabilities, is_probability
 from geotiler.io.probability_sampler import ProbabilitySampler
 from geotiler.io.raster import Scene, open_scene
 from geotiler.specs import MASK_NODATA, OutlinesFrom, VectorizeSpec, Window
