@@ -146,6 +146,15 @@ class Scene:
             return {}
 
     @property
+    def class_colours(self) -> dict[int, tuple[int, int, int]]:
+        """Colours of class ids, from the first band's colour table; empty if there is none."""
+        try:
+            table = self._dataset.colormap(1)
+        except ValueError:  # rasterio's way to say so
+            return {}
+        return {key: colour[:3] for key, colour in table.items() if colour[3] and any(colour[:3])}
+
+    @property
     def settings(self) -> dict[str, Any]:
         """Settings that geotiler made the raster with; empty if it did not."""
         try:
@@ -183,14 +192,6 @@ class Scene:
     def scale(self) -> float:
         """What stored values are to be multiplied with, as the file says."""
         return float(self._dataset.scales[0])
-
-    def colours(self) -> dict[int, tuple[int, int, int]]:
-        """Colours of the values of a one-band raster, from its colour table."""
-        try:
-            table = self._dataset.colormap(1)
-        except ValueError:
-            return {}
-        return {value: (r, g, b) for value, (r, g, b, a) in table.items() if a}
 
     def check_bands(self, bands: Sequence[int]) -> None:
         """Raises: SpecError: a band is not in the file."""

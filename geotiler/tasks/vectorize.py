@@ -322,11 +322,11 @@ class _Run:
         yield FeatureBatch(geometries=placed, attributes=attributes)
 
     def _know_colours(self, class_id: npt.NDArray[np.uint8]) -> None:
-        table = self._source.scene.colours() if not self._colours else None
+        table = self._source.scene.class_colours if not self._colours else None
         for value in np.unique(class_id).tolist():
             label = class_name(self._names, value)
             if label not in self._colours:
-                table = self._source.scene.colours() if table is None else table
+                table = self._source.scene.class_colours if table is None else table
                 self._colours[label] = table.get(value)
 
     def result(self, seconds: float) -> VectorizeReport:
