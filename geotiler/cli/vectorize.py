@@ -9,7 +9,7 @@ import typer
 
 from geotiler.cli.options import AsJson, Overwrite, Quiet
 from geotiler.errors import SpecError
-from geotiler.specs import OutlinesFrom, Regularize, VectorizeSpec
+from geotiler.specs import SMALLEST_HOLE_M2, SMALLEST_M2, OutlinesFrom, Regularize, VectorizeSpec
 
 
 def vectorize(
@@ -65,10 +65,10 @@ def vectorize(
     ] = None,
     min_area: Annotated[
         float, typer.Option(help="Drop smaller polygons, in m² (pixels without a CRS).")
-    ] = 10.0,
+    ] = SMALLEST_M2,
     min_hole: Annotated[
         float, typer.Option(help="Fill smaller holes, in m² (pixels without a CRS).")
-    ] = 2.0,
+    ] = SMALLEST_HOLE_M2,
     sieve: Annotated[
         int,
         typer.Option(help="Patches of fewer pixels, of any class, join what is around them first."),

@@ -239,6 +239,19 @@ class PolygonStream:
         bounds[:, 3] = self._row
         return bounds
 
+    @property
+    def open_area_px(self) -> Ints:
+        """(n): pixels so far of each feature that is not complete."""
+        pieces = [piece.segments for each in self._open for piece in each]
+        owner = [np.full(len(p.part), i) for i, each in enumerate(self._open) for p in each]
+        area = np.zeros(len(self._open), np.int64)
+        if pieces:
+            segments = Segments.concatenate(pieces)
+            # Rows below each top side, less those below each bottom side: the shoelace formula.
+            width = segments.head.astype(np.int64) - segments.tail
+            np.add.at(area, np.concatenate(owner), width * (self._row - segments.y))
+        return area
+
     def _add_block(self, rows: npt.NDArray[np.uint8]) -> Outlines:
         """Closes the pixel corners above each of `rows`; returns what became complete."""
         grid = np.zeros((len(rows) + 1, self._width + 1), np.uint8)

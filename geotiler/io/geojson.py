@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -20,27 +22,35 @@ DEGREE_DIGITS = 7
 PLAIN_DIGITS = 3
 """For coordinates that are not degrees: pixels of a raster without a CRS."""
 
+_END_BYTES = 2**16
+_FEATURES = re.compile(r'"features"\s*:')
+_NO_CRS = re.compile(r'"crs"\s*:\s*null')
+
 
 class GeoJSONWriter:
     """A FeatureCollection that grows on a text stream; the stream stays open.
 
     Shells run counter-clockwise (right-hand rule), coordinates are rounded, each feature is a
-    line of its own.
+    line of its own. Coordinates that are not longitude and latitude are marked by `"crs": null`.
     """
 
-    def __init__(self, stream: TextIO, *, digits: int = DEGREE_DIGITS) -> None:
+    def __init__(
+        self, stream: TextIO, *, lonlat: bool = True, degree_digits: int = DEGREE_DIGITS
+    ) -> None:
         """Nothing is written yet.
 
         Args:
             stream: text.
-            digits: decimal places of coordinates.
+            lonlat: coordinates are longitude and latitude; otherwise pixels.
+            degree_digits: decimal places of longitudes and latitudes.
         """
         self._stream = stream
-        self._digits = digits
+        self._mark = "" if lonlat else '"crs": null, '
+        self._digits = degree_digits if lonlat else PLAIN_DIGITS
         self._separator = "\n"
 
     def __enter__(self) -> GeoJSONWriter:
-        self._stream.write('{"type": "FeatureCollection", "features": [')
+        self._stream.write(f'{{"type": "FeatureCollection", {self._mark}"features": [')
         return self
 
     def __exit__(
@@ -63,16 +73,17 @@ class GeoJSONWriter:
         columns = [_plain(properties[name]) for name in names]
         for text, *values in zip(texts.tolist(), *columns, strict=True):
             fields = json.dumps(dict(zip(names, values, strict=True)), ensure_ascii=False)
-            feature = f'{{"type": "Feature", "properties": {fields}, "geometry": {text}}}'
-            self._stream.write(self._separated(feature))
+            self._stream.write(self._separated(f'"properties": {fields}, "geometry": {text}}}'))
 
-    def _separated(self, feature: str) -> str:
+    def _separated(self, rest: str) -> str:
         separator, self._separator = self._separator, ",\n"
-        return separator + feature
+        return f'{separator}{{"type": "Feature", {rest}'
 
 
 class GeoJSONSeqWriter(GeoJSONWriter):
     """The same features, one a line and nothing around them: a file that can be added to.
+
+    Each is marked by itself where its coordinates are not longitude and latitude.
 
     Source: newline-delimited GeoJSON; RFC 8142 without its record separators, as GDAL reads it.
     """
@@ -88,12 +99,36 @@ class GeoJSONSeqWriter(GeoJSONWriter):
     ) -> None:
         pass
 
-    def _separated(self, feature: str) -> str:
-        return feature + "\n"
+    def _separated(self, rest: str) -> str:
+        return f'{{"type": "Feature", {self._mark}{rest}\n'
+
+
+def says_no_crs(path: Path) -> bool:
+    """Whether a GeoJSON file says `"crs": null`, hence that its coordinates have no CRS.
+
+    Without that word they are longitude and latitude. Only what stands before and after the
+    features is looked at, or the first one where each is a line of its own.
+
+    Source: GJ2008, the GeoJSON specification of 2008, section 3; RFC 7946, section 4.
+    """
+    with path.open("rb") as file:
+        head = file.read(_END_BYTES)
+        file.seek(max(0, path.stat().st_size - _END_BYTES))
+        tail = file.read()
+    try:
+        first = json.loads(head.partition(b"\n")[0])
+    except ValueError:
+        first = None
+    if isinstance(first, dict) and first.get("type") == "Feature":
+        return first.get("crs", "") is None
+    before = _FEATURES.split(head.decode("utf-8", "replace"), maxsplit=1)[0]
+    after = tail.decode("utf-8", "replace").rpartition("]")[2]
+    return bool(_NO_CRS.search(before) or _NO_CRS.search(after))
 
 
 def _plain(column: Sequence[Any] | npt.NDArray[Any]) -> list[Any]:
-    return column.tolist() if isinstance(column, np.ndarray) else list(column)
+    values = column.tolist() if isinstance(column, np.ndarray) else list(column)
+    return [None if value != value else value for value in values]  # JSON has no NaN
 
 
 def rounded(geometries: Geometries, digits: int) -> Geometries:

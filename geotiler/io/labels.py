@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geotiler.errors import InputError
+from geotiler.io.probabilities import is_probability
 from geotiler.io.raster import Scene
 from geotiler.specs import MASK_NODATA, Window
 
@@ -74,7 +75,7 @@ def label_rule(scene: Scene, *, whole_floats: bool = False) -> LabelRule:
     Raises:
         InputError: more than one band, floating-point values, or probabilities.
     """
-    if scene.tags.get("GEOTILER_CONTENT") == "probability":
+    if is_probability(scene):
         raise InputError(
             f"{scene.path} holds probabilities, expected a mask",
             hint="geotiler segment writes the mask to -o/--output; vectorize reads both",

@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from geotiler.core.contour import PixelSides, pixel_sides, row_sums
 from geotiler.core.polygons import Outlines
-from geotiler.errors import InputError
-from geotiler.io.probability_raster import Probabilities
+from geotiler.io.probabilities import Probabilities
 from geotiler.io.raster import Scene, open_scene
 from geotiler.specs import Window
 
@@ -25,47 +24,55 @@ ONE = 1 << 20
 class ProbabilitySampler:
     """Probabilities along outlines and within them; from any thread, each with its own handle."""
 
-    def __init__(self, path: str, threshold: float | None) -> None:
-        """Args: path: of the raster. threshold: see `Probabilities`."""
+    def __init__(
+        self, path: str, threshold: float | None, mask: Scene, *, is_told: bool = False
+    ) -> None:
+        """Open it.
+
+        Args:
+            path: of the raster.
+            threshold: see `Probabilities`.
+            mask: whose outlines are asked about.
+            is_told: see `Probabilities`.
+
+        Raises:
+            InputError: no probabilities, or not on the mask's pixels.
+        """
         self._path = path
         self._threshold = threshold
+        self._is_told = is_told
         self._local = threading.local()
         self._opened: list[Scene] = []
         probabilities = self._here()
+        probabilities.check_grid(mask)
         self.count = probabilities.count
         """Number of classes that have a band."""
         self._level = probabilities.threshold
+        self._band = np.full(256, -1)
+        """Class id → position of its band; -1: it has none."""
+        bands = probabilities.bands_of(mask.class_names) or probabilities.own_bands()
+        self._band[list(bands)] = np.array(list(bands.values())) - 1
 
     def close(self) -> None:
         """Close every handle; the threads that read must have ended."""
         while self._opened:
             self._opened.pop().close()
 
-    def check_grid(self, scene: Scene) -> None:
-        """Raises: InputError: its pixels are not those of the scene."""
-        mine = self._opened[0]
-        if mine.shape != scene.shape or (
-            mine.crs is not None and scene.crs is not None and mine.transform != scene.transform
-        ):
-            raise InputError(
-                f"{self._path} is {mine.height} x {mine.width} pixels, {scene.path} "
-                f"{scene.height} x {scene.width}; their grids must be the same",
-                hint="--probability takes what segment --probability wrote beside the mask",
-            )
-
     def _here(self) -> Probabilities:
         probabilities: Probabilities | None = getattr(self._local, "probabilities", None)
         if probabilities is None:
             scene = open_scene(self._path)
             self._opened.append(scene)
-            probabilities = self._local.probabilities = Probabilities(scene, self._threshold)
+            probabilities = Probabilities(scene, self._threshold, is_told=self._is_told)
+            self._local.probabilities = probabilities
         return probabilities
 
     def sample(
         self, outlines: Outlines
     ) -> tuple[PixelSides, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Sides (side) of the outlines, how far (side, 2) the pixels inside and outside each are
-        above the threshold, and the mean (feature) of the probability of each feature's class.
+        above the threshold, and the mean (feature) of the probability of each feature's class;
+        NaN where the class has no band.
         """
         sides = pixel_sides(outlines)
         above = np.full((len(sides.ring), 2), np.nan)
@@ -79,6 +86,7 @@ class ProbabilitySampler:
         # Whole numbers below 2^53 in float64: the sums are exact.
         total = row_sums(sides, len(outlines.ring_part), summed.astype(np.float64))
         mean = np.bincount(outlines.ring_feature, total, len(outlines)) / ONE / outlines.area_px()
+        mean[self._band[outlines.class_id] < 0] = np.nan
         return sides, above, mean
 
     def _sample_group(
@@ -93,11 +101,13 @@ class ProbabilitySampler:
         probabilities = self._here()
         scene = self._opened[0]
         both = np.stack([sides.inside[index], sides.outside[index]], axis=1)
+        has_band = self._band[class_id] >= 0
+        index, class_id, both = index[has_band], class_id[has_band], both[has_band]
+        if not len(index):
+            return
         low = np.maximum(both.min(axis=(0, 1)), 0)
         high = np.minimum(both.max(axis=(0, 1)) + 1, scene.shape)
-        band = np.zeros(256, np.int64)
-        band[probabilities.ids] = np.arange(probabilities.count)
-        bands = band[class_id]
+        bands = self._band[class_id]
         step = max(1, WINDOW_PX // max(1, int(high[1] - low[1])))
         for row in range(int(low[0]), int(high[0]), step):
             height = min(step, int(high[0]) - row)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -19,36 +20,24 @@ import pyogrio
 import pyproj
 import shapely
 
+from geotiler.core.qgis_style import StyledClass, geopackage_style, vector_qml
 from geotiler.errors import InputError, OutputError
 from geotiler.io.geojson import (
     DEGREE_DIGITS,
-    PLAIN_DIGITS,
     GeoJSONSeqWriter,
     GeoJSONWriter,
     rounded,
+    says_no_crs,
     to_lonlat,
 )
-from geotiler.io.layer_style import Colour, embed_style, qgis_style
 from geotiler.io.outputs import replacing
+from geotiler.io.styles import save_style
 from geotiler.io.vector_formats import (
     DRIVERS,
     STDOUT,
     check_target,
     short_names,
 )
-
-__all__ = [
-    "DRIVERS",
-    "STDOUT",
-    "FeatureBatch",
-    "Features",
-    "Layer",
-    "attribute_names",
-    "check_target",
-    "is_vector",
-    "read_features",
-    "write_features",
-]
 
 Geometries = npt.NDArray[np.object_]
 
@@ -85,8 +74,8 @@ class Layer:
     """Decimal places of coordinates in the layer's CRS; None keeps all."""
     degree_digits: int = DEGREE_DIGITS
     """Decimal places of longitudes and latitudes."""
-    colours: Mapping[str, Colour | None] | None = None
-    """Label of each class → its colour, looked at when all features are written; None: no style."""
+    styled: tuple[StyledClass, ...] = ()
+    """How QGIS shows values of the attribute `class`; empty: as it likes."""
 
 
 class Features(NamedTuple):
@@ -144,6 +133,8 @@ def write_features(
                 _write_parquet(path, source, layer)
             else:
                 _write_gdal(path, source, layer, driver, append=adds)
+            if layer.styled:
+                _write_style(Path(target), path, layer, driver)
         except Exception as error:
             if source.failure is not None:  # libraries in between turn it into their own
                 raise source.failure from None
@@ -203,9 +194,9 @@ def _part(batch: FeatureBatch, rows: slice) -> FeatureBatch:
 def _write_geojson(
     stream: TextIO, batches: Iterable[FeatureBatch], layer: Layer, *, in_lines: bool = False
 ) -> None:
-    digits = PLAIN_DIGITS if layer.crs is None else layer.degree_digits
     kind = GeoJSONSeqWriter if in_lines else GeoJSONWriter
-    with kind(stream, digits=digits) as writer:
+    lonlat = layer.crs is not None
+    with kind(stream, lonlat=lonlat, degree_digits=layer.degree_digits) as writer:
         for batch in batches:
             geometries = batch.geometries
             if layer.crs is not None:
@@ -232,7 +223,7 @@ def _record_batches(
             parts, owner = shapely.get_parts(geometries, return_index=True)
             geometries = shapely.multipolygons(parts, indices=owner)
         columns = [
-            pa.array(batch.attributes[name].tolist(), _TYPES[kind])
+            pa.array(batch.attributes[name].tolist(), _TYPES[kind], from_pandas=True)
             for name, kind in layer.fields.items()
         ]
         wkb = pa.array(shapely.to_wkb(geometries), pa.binary())
@@ -266,8 +257,6 @@ def _write_gdal(
             crs=crs,
             **options,
         )
-        if driver == "GPKG" and layer.colours:
-            embed_style(path, name, qgis_style(layer.colours))
 
 
 def _check_same_crs(path: Path, layer: str, crs: str | None) -> None:
@@ -282,6 +271,30 @@ def _check_same_crs(path: Path, layer: str, crs: str | None) -> None:
         )
     if not same:
         raise ValueError(f"layer {layer} is in {there}, the new features are in {crs}")
+
+
+def _write_style(target: Path, path: Path, layer: Layer, driver: str) -> None:
+    """Embed the style in a GeoPackage, put it beside other formats.
+
+    A style that the layer has in a GeoPackage already, somebody's own perhaps, stays.
+    """
+    qml = vector_qml(layer.styled)
+    if driver != "GPKG":
+        save_style(qml, "vector", target, path)
+        return
+    with closing(sqlite3.connect(path)) as base, base:
+        has_styles = "SELECT 1 FROM sqlite_master WHERE name = 'layer_styles'"
+        styled: set[str] = set()
+        if base.execute(has_styles).fetchone():
+            rows = base.execute("SELECT f_table_name FROM layer_styles")
+            styled = {name.casefold() for (name,) in rows}
+        named = "SELECT column_name FROM gpkg_geometry_columns WHERE lower(table_name) = lower(?)"
+        table = layer.name or path.stem
+        if table.casefold() in styled:
+            return
+        for (column,) in base.execute(named, (table,)).fetchall():
+            for statement, values in geopackage_style(table, column, qml):
+                base.execute(statement, values)
 
 
 @contextmanager
@@ -339,25 +352,24 @@ def read_features(
     Raises:
         InputError: missing, not a vector file, or without geometries.
     """
-    if not path.startswith("/vsi") and "://" not in path and not Path(path).exists():
-        raise InputError(f"no such file: {path}")
+    _check_there(path)
     try:
         if path.lower().endswith(".parquet"):
             geometries, attributes, crs = _read_parquet(path, columns)
         else:
             wanted = None if columns is None else list(columns)
-            meta, _, wkb, values = pyogrio.raw.read(path, layer=0, force_2d=True, columns=wanted)
+            meta, _, wkb, values = pyogrio.raw.read(
+                path, layer=0, force_2d=True, columns=wanted
+            )  # a GeoPackage holds its style as a second layer
             if wkb is None:
                 raise ValueError("its first layer has no geometries")
             geometries = shapely.from_wkb(wkb)
             attributes = dict(zip(meta["fields"].tolist(), values, strict=True))
             crs = None if meta["crs"] is None else pyproj.CRS.from_user_input(meta["crs"])
+            if _is_geojson(path) and says_no_crs(Path(path)):  # GDAL takes it for EPSG:4326
+                crs = None
     except Exception as error:
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(
-            f"{path} cannot be read as a vector file: {reason}",
-            hint="geotiler reads what GDAL reads, and GeoParquet",
-        ) from error
+        raise _unreadable(path, error) from error
     if keep_empty:
         return Features(geometries, attributes, crs)
     there = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
@@ -365,13 +377,40 @@ def read_features(
     return Features(geometries[there], kept, crs)
 
 
+def _is_geojson(path: str) -> bool:
+    driver = DRIVERS.get(Path(path).suffix.lower(), "")
+    return driver.startswith("GeoJSON") and Path(path).is_file()
+
+
+def _check_there(path: str) -> None:
+    """Raises: InputError: there is no such file."""
+    if not path.startswith("/vsi") and "://" not in path and not Path(path).exists():
+        raise InputError(f"no such file: {path}")
+
+
+def _unreadable(path: str, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())[:160]
+    return InputError(
+        f"{path} cannot be read as a vector file: {reason}",
+        hint="geotiler reads what GDAL reads, and GeoParquet",
+    )
+
+
 def attribute_names(path: str) -> list[str]:
-    """Names of the attributes of a vector file that `read_features` reads."""
-    if path.lower().endswith(".parquet"):
-        schema = pa.parquet.read_schema(path)
-        geometry = json.loads(schema.metadata[b"geo"])["primary_column"]
-        return [name for name in schema.names if name != geometry]
-    return [str(name) for name in pyogrio.read_info(path, layer=0)["fields"]]
+    """Names of the attributes of a vector file that `read_features` reads.
+
+    Raises:
+        InputError: missing, or not a vector file.
+    """
+    _check_there(path)
+    try:
+        if path.lower().endswith(".parquet"):
+            schema = pa.parquet.read_schema(path)
+            geometry = json.loads(schema.metadata[b"geo"])["primary_column"]
+            return [name for name in schema.names if name != geometry]
+        return [str(name) for name in pyogrio.read_info(path, layer=0)["fields"]]
+    except Exception as error:
+        raise _unreadable(path, error) from error
 
 
 def _read_parquet(

@@ -21,9 +21,9 @@ from geotiler.core.regularize import Status
 from geotiler.core.snapping import snapped
 from geotiler.engines.ordered import ordered_map
 from geotiler.io.labels import class_name
-from geotiler.io.layer_style import Colour
-from geotiler.io.vector import FeatureBatch, Layer, check_target, write_features
-from geotiler.io.vector_formats import SHAPEFILE_LIMITS, check_texts, highest_id
+from geotiler.io.styles import styled_classes
+from geotiler.io.vector import FeatureBatch, Layer, write_features
+from geotiler.io.vector_formats import SHAPEFILE_LIMITS, check_target, check_texts, highest_id
 from geotiler.progress import (
     Notice,
     Reporter,
@@ -132,7 +132,6 @@ class _Run:
         self._dropped = 0
         self._filled = 0
         self._area = 0.0
-        self._colours: dict[str, Colour | None] = {}
         self._say_what_is_odd()
 
     def _say_what_is_odd(self) -> None:
@@ -175,7 +174,7 @@ class _Run:
             name=self._spec.layer,
             digits=None if digits is None else max(0, digits),
             degree_digits=degrees,
-            colours=self._colours,
+            styled=styled_classes(scene.class_names, scene.class_colours),
         )
 
     def batches(self) -> Iterator[FeatureBatch]:
@@ -299,7 +298,6 @@ class _Run:
         self._status += np.bincount(features.status, minlength=len(self._status))
         self._filled += int(features.columns["filled"].sum())
         self._area += float(area.sum())
-        self._know_colours(class_id)
         names = np.array([class_name(self._names, i) for i in range(MASK_NODATA + 1)], object)
         labels = np.array([status.label for status in Status], object)
         rings = shapely.get_num_interior_rings(shapely.get_parts(features.drawn))
@@ -320,14 +318,6 @@ class _Run:
         attributes["status"] = labels[features.status]
         placed = self.ground.geometries_to_crs(features.drawn)
         yield FeatureBatch(geometries=placed, attributes=attributes)
-
-    def _know_colours(self, class_id: npt.NDArray[np.uint8]) -> None:
-        table = self._source.scene.class_colours if not self._colours else None
-        for value in np.unique(class_id).tolist():
-            label = class_name(self._names, value)
-            if label not in self._colours:
-                table = self._source.scene.class_colours if table is None else table
-                self._colours[label] = table.get(value)
 
     def result(self, seconds: float) -> VectorizeReport:
         """What was counted so far."""

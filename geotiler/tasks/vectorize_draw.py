@@ -14,17 +14,13 @@ from geotiler.core.measure import Ground
 from geotiler.core.neighbours import Drawn, drawn_features
 from geotiler.core.polygons import Outlines
 from geotiler.core.regularize import Status, regularize
-from geotiler.core.simplify import simplify
+from geotiler.core.simplify import STAIRS_PX, simplify
 from geotiler.errors import InputError
 from geotiler.io.probability_sampler import ProbabilitySampler
 from geotiler.specs import Regularize, VectorizeSpec
 
-SIMPLIFY_PX = 1.0
-"""Default tolerance. The pixel staircase of a straight edge is a band of 0.71 to 1.41 pixels,
-by its direction, so that this takes most of it away and leaves what is larger than a pixel."""
-
-CONTOUR_SIMPLIFY_PX = 0.3
-"""The same for outlines between the pixels, which have no staircase."""
+CONTOUR_PX = 0.3
+"""Tolerance for outlines between the pixels, which have no staircase."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -115,7 +111,7 @@ def draw(
     columns["angle"] = found.angle
     drawn = found.geometries
     plain = np.flatnonzero(found.status == Status.SIMPLIFIED)
-    step = CONTOUR_SIMPLIFY_PX if contour else SIMPLIFY_PX
+    step = CONTOUR_PX if contour else STAIRS_PX
     tolerance = step * grain_px * np.sqrt(table.pixel_area[plain])
     if spec.simplify_m is not None:
         tolerance = np.full(len(plain), spec.simplify_m)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from geotiler.core.sieve import HALO, sieved
 from geotiler.errors import SpecError
 from geotiler.io.labels import Labels, chosen_classes, label_rule
-from geotiler.io.probability_raster import Probabilities, is_probability
+from geotiler.io.probabilities import Probabilities, is_probability
 from geotiler.io.probability_sampler import ProbabilitySampler
 from geotiler.io.raster import Scene, open_scene
 from geotiler.specs import MASK_NODATA, OutlinesFrom, VectorizeSpec, Window
@@ -36,7 +36,7 @@ class VectorizeInput:
         if spec.outlines_from is OutlinesFrom.PROBABILITY and spec.probability is None:
             is_own = True
         if is_own:
-            self._own = Probabilities(self.scene, spec.threshold)
+            self._own = Probabilities(self.scene, spec.threshold, is_told=True)
         else:
             rule = label_rule(self.scene)
             self.note = rule.note
@@ -54,7 +54,7 @@ class VectorizeInput:
         """Whether features may be of more than one class."""
         kept = set(np.flatnonzero(self.kept).tolist())
         if self._own is not None:
-            return len(kept & set(self._own.ids)) > 1
+            return len(kept & set(self._own.own_bands())) > 1
         return len(kept) > 1 and self._has_two()
 
     def _has_two(self) -> bool:
@@ -104,7 +104,7 @@ class VectorizeInput:
             # Only a mask that does not name its classes has to be searched for them.
             present: set[int] = set()
             if self._own is not None:
-                present = set(self._own.ids)
+                present = set(self._own.own_bands())
             elif not names and self._labels is not None:
                 present = self._labels.present()
             chosen = chosen_classes(spec.classes, names, present, spec.mask)
@@ -117,7 +117,8 @@ class VectorizeInput:
             if self._own is None:
                 return None
             path = self._spec.mask
-        sampler = ProbabilitySampler(path, self._spec.threshold)
+        sampler = ProbabilitySampler(
+            path, self._spec.threshold, self.scene, is_told=self._own is not None
+        )
         stack.callback(sampler.close)
-        sampler.check_grid(self.scene)
         return sampler

@@ -352,7 +352,9 @@ def test_what_are_no_probabilities_is_refused(tmp_path, kind):
     path = write(tmp_path / "p.tif", values, nodata=None, tags={})
     both = {"mask": mask, "probability": path}
     alone = {"mask": path, "outlines_from": OutlinesFrom.PROBABILITY}
-    message = {"int16": "int16", "other grid": "grids"}.get(kind, "probabilities from 0 to 1")
+    message = {"int16": "int16", "other grid": "has not the pixels"}.get(
+        kind, "probabilities from 0 to 1"
+    )
     with pytest.raises(InputError, match=message):
         vectorize(VectorizeSpec(output=str(tmp_path / "b.gpkg"), min_area_m2=0, **both))
     if kind != "other grid":
