@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -519,6 +521,50 @@ def test_appending_another_crs_is_refused_and_leaves_the_file(tmp_path, values):
     with pytest.raises(OutputError, match="EPSG:32633"):
         vectorize(VectorizeSpec(mask=other, output=str(target), append=True))
     assert target.read_bytes() == before
+
+
+def test_a_style_that_is_there_stays_when_features_are_added(tmp_path, mask):
+    target = tmp_path / "b.gpkg"
+    vectorize(VectorizeSpec(mask=mask, output=str(target)))
+    with closing(sqlite3.connect(target)) as base, base:
+        base.execute("UPDATE layer_styles SET styleQML = 'mine'")
+    vectorize(VectorizeSpec(mask=mask, output=str(target), append=True))
+    vectorize(VectorizeSpec(mask=mask, output=str(target), append=True, layer="other"))
+    with closing(sqlite3.connect(target)) as base:
+        rows = dict(base.execute("SELECT f_table_name, styleQML FROM layer_styles").fetchall())
+    assert rows["b"] == "mine"
+    assert "Straße" in rows["other"]
+    assert set(rows) == {"b", "other"}
+
+
+@pytest.mark.parametrize("suffix", [".geojson", ".geojsonl"])
+def test_pixels_are_not_read_back_as_degrees(tmp_path, values, suffix):
+    target = tmp_path / f"b{suffix}"
+    vectorize(exact(write(tmp_path / "m.tif", values, crs=None), target))
+    back = read_features(str(target))
+    assert back.crs is None
+    burned = features.rasterize(back.geometries.tolist(), out_shape=values.shape)
+    np.testing.assert_array_equal(burned > 0, (values > 0) & (values < 255))
+    for line in target.read_text().splitlines() if suffix == ".geojsonl" else ():
+        assert json.loads(line)["type"] == "Feature"
+
+
+@pytest.mark.parametrize("suffix", [".geojson", ".gpkg", ".parquet"])
+def test_a_class_without_a_band_has_no_mean_probability(tmp_path, suffix):
+    values = np.zeros((40, 40), np.uint8)
+    values[4:16, 4:16], values[20:36, 20:36] = 1, 2
+    mask = write(tmp_path / "m.tif", values)
+    tags = {**TAGS, "GEOTILER_CONTENT": "probability"}
+    chances = np.where(values == 2, 200, 20).astype(np.uint8)
+    p = write(tmp_path / "p.tif", chances, tags=tags)
+    with rasterio.open(p, "r+") as file:
+        file.descriptions = ["STRASSE"]  # names are compared as everywhere: by casefold
+    target = tmp_path / f"b{suffix}"
+    vectorize(VectorizeSpec(mask=mask, output=str(target), probability=p))
+    back = read_features(str(target)).attributes
+    found = dict(zip(back["class"], back["mean_probability"], strict=True))
+    assert found["Straße"] == pytest.approx(200 / 254, abs=1e-4)
+    assert np.isnan(np.float64(found["building"]))
 
 
 def test_neighbours_share_a_wall_if_asked(tmp_path):
