@@ -20,6 +20,12 @@ MASK_NODATA = 255
 PROBABILITY_STEPS = 254
 """A uint8 probability raster stores round(254 p)."""
 
+SMALLEST_M2 = 10.0
+"""Smaller objects are left out, unless asked for (square pixels without a CRS)."""
+
+SMALLEST_HOLE_M2 = 2.0
+"""Smaller holes of objects are filled, unless asked for."""
+
 
 class Backend(enum.StrEnum):
     """What runs the network."""
@@ -291,7 +297,9 @@ class ClassifyImagesSpec:
         _at_least("topk", self.topk, 1, "try --topk 3")
 
 
-VECTOR_SUFFIXES = (".geojson", ".json", ".gpkg", ".fgb", ".parquet")
+VECTOR_SUFFIXES = (
+    ".geojson", ".json", ".geojsonl", ".geojsons", ".ndjson", ".gpkg", ".fgb", ".parquet",
+)  # fmt: skip
 """Targets that hold polygons."""
 
 
@@ -378,9 +386,9 @@ class VectorizeSpec:
     """Target; the suffix chooses the format, "-" is GeoJSON on standard output."""
     classes: tuple[str, ...] | None = None
     """Class names or ids to polygonize; None: all but 0 (background) and nodata."""
-    min_area_m2: float = 10.0
+    min_area_m2: float = SMALLEST_M2
     """Smaller polygons are dropped (square pixels where the mask has no CRS)."""
-    min_hole_m2: float = 2.0
+    min_hole_m2: float = SMALLEST_HOLE_M2
     """Smaller holes are filled."""
     sieve_px: int = 0
     """Patches of fewer pixels take the class that most of their border has, beforehand."""
@@ -404,8 +412,8 @@ class VectorizeSpec:
     """Name of the layer in formats that have some; None: the file's name."""
     append: bool = False
     """Add to an existing file (GeoPackage, GeoJSONSeq)."""
-    workers: int = 1
-    """Threads that draw; the result does not depend on them."""
+    workers: int | None = None
+    """Threads that draw; None: all cores. The result does not depend on them."""
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -446,7 +454,7 @@ class EvaluateSpec:
     """How far from an outline pixels count for the boundary IoU."""
     objects: bool = True
     """Compare objects too, not pixels only."""
-    least_area_m2: float = 10.0
+    least_area_m2: float = SMALLEST_M2
     """Smaller objects are left out on both sides (square pixels without a CRS)."""
     probabilities: tuple[str, ...] = ()
     """Probability rasters of the predictions, or a folder, for a sweep over thresholds."""

@@ -38,6 +38,8 @@ TALLEST_BLOCK_PX = 2048
 """Taller blocks are not read whole: memory must not grow with a scene that is one block."""
 
 CLASSES_TAG = "GEOTILER_CLASSES"
+SETTINGS_TAG = "GEOTILER_SETTINGS"
+CONTENT_TAG = "GEOTILER_CONTENT"
 
 _COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
@@ -179,6 +181,40 @@ class Scene:
         except ValueError:  # rasterio's way to say so
             return {}
         return {key: colour[:3] for key, colour in table.items() if colour[3] and any(colour[:3])}
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings that geotiler made the raster with; empty if it did not."""
+        try:
+            settings = json.loads(self.tags.get(SETTINGS_TAG, "{}"))
+        except ValueError:
+            return {}
+        return settings if isinstance(settings, dict) else {}
+
+    @property
+    def stated_gsd_m(self) -> tuple[float, float] | None:
+        """Ground sample distance (x, y) that was stated when geotiler made the raster.
+
+        A single number in the tag is the model's own, taken for want of a better one.
+        """
+        value = self.settings.get("gsd_m")
+        if not isinstance(value, list) or len(value) != 2:
+            return None
+        x, y = value
+        good = all(isinstance(each, int | float) and 0 < each < math.inf for each in value)
+        return (float(x), float(y)) if good else None
+
+    @property
+    def grain_px(self) -> float:
+        """Side of a pixel of the network that geotiler made the raster with, at least 1.
+
+        Where that was trained at coarser pixels than the scene's, nothing finer is in the raster.
+        """
+        size = self.settings.get("network_px")
+        whole = isinstance(size, list) and all(isinstance(n, int) and n > 0 for n in size)
+        if not whole or len(size) != 2:
+            return 1.0
+        return max(1.0, math.sqrt(self.height * self.width / (size[0] * size[1])))
 
     def check_bands(self, bands: Sequence[int]) -> None:
         """Raises: SpecError: a band is not in the file."""

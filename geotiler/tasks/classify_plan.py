@@ -16,7 +16,7 @@ from geotiler.io.outputs import check_not_read, check_output
 from geotiler.io.part_layout import RasterLayout, raster_driver
 from geotiler.io.raster import Scene
 from geotiler.io.scene_source import SceneSource, scene_source
-from geotiler.io.vector import STDOUT, check_target
+from geotiler.io.vector_formats import STDOUT, check_target
 from geotiler.models.bundle import Bundle
 from geotiler.reports import Setting
 from geotiler.specs import MASK_NODATA, PROBABILITY_STEPS, ClassifySpec, Window

@@ -15,7 +15,8 @@ from geotiler.errors import OutputError
 from geotiler.io.outputs import check_output, replacing
 from geotiler.io.part_layout import raster_driver
 from geotiler.io.scene_writer import SceneWriter, create_scene
-from geotiler.io.vector import FeatureBatch, Layer, check_target, write_features
+from geotiler.io.vector import FeatureBatch, Layer, write_features
+from geotiler.io.vector_formats import check_target
 from geotiler.progress import Reporter, StageAdvanced, StageFinished, StageStarted, silent
 from geotiler.reports import Report
 from geotiler.specs import RenderSpec, Window
