@@ -210,11 +210,12 @@ class Scene:
 
         Where that was trained at coarser pixels than the scene's, nothing finer is in the raster.
         """
-        size = self.settings.get("network_px")
-        whole = isinstance(size, list) and all(isinstance(n, int) and n > 0 for n in size)
-        if not whole or len(size) != 2:
+        # Of a part of a scene both are told of the whole.
+        scene = _side_lengths(self.settings.get("scene_px", list(self.shape)))
+        network = _side_lengths(self.settings.get("network_px"))
+        if scene is None or network is None:
             return 1.0
-        return max(1.0, math.sqrt(self.height * self.width / (size[0] * size[1])))
+        return max(1.0, math.sqrt(math.prod(scene) / math.prod(network)))
 
     def check_bands(self, bands: Sequence[int]) -> None:
         """Raises: SpecError: a band is not in the file."""
@@ -374,6 +375,14 @@ class Scene:
         if block > TALLEST_BLOCK_PX:
             return max(1, about_px)
         return block * max(1, about_px // block)
+
+
+def _side_lengths(value: Any) -> tuple[int, int] | None:
+    """(height, width) of a tag that anybody may have written; None: it is none."""
+    if not isinstance(value, list) or len(value) != 2:
+        return None
+    good = all(isinstance(each, int) and each > 0 for each in value)
+    return (value[0], value[1]) if good else None
 
 
 def _rasterio_window(window: Window) -> rasterio.windows.Window:

@@ -329,6 +329,7 @@ def _area(
     window = area.window(scene.shape)
     place = [window.row, window.col, window.height, window.width]
     settings["area_px"] = Setting(value=place, origin="flag")
+    settings["scene_px"] = Setting(value=list(scene.shape), origin="scene")
     if not area.is_box:
         settings["area_outline"] = Setting(value=area.digest, origin="flag")
     return area, window

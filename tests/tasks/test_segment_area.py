@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from geotiler.errors import GeotilerError, InputError, SpecError
+from geotiler.io.raster import open_scene
 from geotiler.progress import StageStarted
 from geotiler.specs import SegmentSpec
 from geotiler.tasks.segment import estimate, segment
@@ -189,6 +190,17 @@ def test_all_of_it_is_the_whole_file(make_spec: Callable[..., SegmentSpec]) -> N
     ) as whole:  # fmt: skip
         assert found.transform == whole.transform
         np.testing.assert_array_equal(found.read(), whole.read())
+
+
+def test_a_part_says_how_coarse_the_network_was(make_spec: Callable[..., SegmentSpec]) -> None:
+    """Outlines are drawn by it, and have to be those of the whole."""
+    spec = replace(make_spec(gsd_m=(0.2, 0.2)), bounds=(500_000, 4_999_950, 500_040, 4_999_990))
+    segment(spec)
+    with (
+        open_scene(str(spec.output)) as part,
+        open_scene(str(spec.output.with_name("whole.tif"))) as whole,
+    ):
+        assert part.grain_px == whole.grain_px == pytest.approx(2.5, rel=0.01)
 
 
 def test_another_area_is_another_run(make_spec: Callable[..., SegmentSpec]) -> None:
