@@ -329,6 +329,10 @@ class ClassifySpec:
     """Go on with a scene that is smaller than a tile or far coarser than the model."""
     run: BackendSpec = BackendSpec()
     overwrite: bool = False
+    restart: bool = False
+    """Drop what an earlier run has left unfinished instead of going on from there."""
+    hash_content: bool = False
+    """Tell the scene by its bytes instead of by path and time of change."""
 
     def __post_init__(self) -> None:
         """Raises: SpecError: a value is out of range, or two contradict each other."""

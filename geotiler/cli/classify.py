@@ -11,8 +11,10 @@ import typer
 from geotiler.cli.options import (
     AsJson,
     DryRun,
+    HashContent,
     Overwrite,
     Quiet,
+    Restart,
     Verbose,
     bands_option,
     chosen_bands,
@@ -99,6 +101,8 @@ def classify(
     threads: Annotated[
         int | None, typer.Option(help="Threads of the network.", show_default="all cores")
     ] = None,
+    restart: Restart = False,
+    hash_content: HashContent = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -120,6 +124,8 @@ def classify(
         "--min-valid": min_valid,
         "--scene-gsd": scene_gsd,
         "--insist": insist or None,
+        "--restart": restart or None,
+        "--hash-content": hash_content or None,
         "--overwrite": overwrite or None,
         "--dry-run": dry_run or None,
     }
@@ -149,6 +155,8 @@ def classify(
         insist=insist,
         run=run,
         overwrite=overwrite,
+        restart=restart,
+        hash_content=hash_content,
     )
     _map(scene, dry_run, as_json, quiet, verbose)
 

@@ -17,6 +17,17 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say where each s
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print what would be done and what it costs, and stop.")
 ]
+Restart = Annotated[
+    bool,
+    typer.Option("--restart", help="Drop what an interrupted run has left, and begin anew."),
+]
+HashContent = Annotated[
+    bool,
+    typer.Option(
+        "--hash-content",
+        help="Tell a scene by its bytes, not by path and time, when going on with a run.",
+    ),
+]
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)]
 
 

@@ -11,8 +11,10 @@ import typer
 from geotiler.cli.options import (
     AsJson,
     DryRun,
+    HashContent,
     Overwrite,
     Quiet,
+    Restart,
     Verbose,
     bands_option,
     chosen_bands,
@@ -115,17 +117,8 @@ def segment(
         bool,
         typer.Option("--allow-remote", help="Read virtual rasters that point to addresses, too."),
     ] = False,
-    restart: Annotated[
-        bool,
-        typer.Option("--restart", help="Drop what an interrupted run has left, and begin anew."),
-    ] = False,
-    hash_content: Annotated[
-        bool,
-        typer.Option(
-            "--hash-content",
-            help="Tell a scene by its bytes, not by path and time, when going on with a run.",
-        ),
-    ] = False,
+    restart: Restart = False,
+    hash_content: HashContent = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,

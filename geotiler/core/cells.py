@@ -66,6 +66,13 @@ class CellAxis:
             return tile + 1
         return self.starts[tile + 1] // self.stride_px
 
+    def first_tile(self, cell: int) -> int:
+        """The first tile that covers a part of a cell; all later ones follow it in `starts`."""
+        if self.stride_px == self.tile_px:
+            return cell
+        first_px = cell * self.stride_px
+        return next(i for i, start in enumerate(self.starts) if start + self.tile_px > first_px)
+
     def shares(self, tile: int) -> tuple[int, NDArray[np.float32]]:
         """First cell that a tile covers, and its weight, above 0, for that and the following."""
         if self.stride_px == self.tile_px:  # each cell has a tile of its own
@@ -97,15 +104,15 @@ class CellBlender:
     exactly its tile's answer. Holds the cells of one row of tiles.
     """
 
-    def __init__(self, *, classes: int, rows: CellAxis, cols: CellAxis) -> None:
-        """Nothing is known yet."""
+    def __init__(self, *, classes: int, rows: CellAxis, cols: CellAxis, row: int = 0) -> None:
+        """Nothing is known yet. Args: row: of tiles, the first that will answer."""
         self._rows = rows
-        self._row = 0
+        self._row = row
         """Row of tiles that `_row_shares` belongs to."""
-        self._row_shares = rows.shares(0)
+        self._row_shares = rows.shares(row)
         self._col_shares = [cols.shares(tile) for tile in range(len(cols.starts))]
         self._shape = (classes, cols.cells)
-        self._first = 0
+        self._first = self._row_shares[0]
         """Row of cells that `_mean` begins with."""
         self._mean: NDArray[np.float32] = np.zeros((classes, 0, cols.cells), np.float32)
         self._sums: NDArray[np.float32] = np.zeros((0, cols.cells), np.float32)
@@ -158,11 +165,11 @@ class CellBlender:
 class CellsSeen:
     """Which cells have a valid pixel, from valid masks that come row by row."""
 
-    def __init__(self, rows: CellAxis, cols: CellAxis) -> None:
-        """No pixel has been looked at yet."""
+    def __init__(self, rows: CellAxis, cols: CellAxis, row: int = 0) -> None:
+        """No pixel has been looked at yet. Args: row: of pixels, the first that will be."""
         self._stride_px = rows.stride_px
         self._col_starts = cols.edges[:-1]
-        self._row = 0
+        self._row = row
         self._seen: dict[int, NDArray[np.bool_]] = {}
 
     def add(self, valid: NDArray[np.bool_]) -> None:

@@ -47,6 +47,12 @@ class LabelPlan:
         """True if the network's pixels are not the scene's."""
         return any(axis.ratio != 1.0 for axis in self.axes)
 
+    def first_row(self, cell: int) -> int:
+        """The first row of the scene that has to be read to begin with a row of cells."""
+        first_px = self.cells[0].starts[self.cells[0].first_tile(cell)]
+        axis = self.axes[0]
+        return axis.needed(first_px, axis.target_px)[0] if first_px else 0
+
     @property
     def tile_shape(self) -> tuple[int, int]:
         """(height, width) of a tile."""
@@ -69,41 +75,64 @@ def label_cells(
     plan: LabelPlan,
     counts: LabelCounts,
     advanced: Callable[[int], None] = lambda tiles: None,
+    first: int = 0,
 ) -> Iterator[FinishedCells]:
     """Probabilities of the scene's cells, rows in order, each row once.
 
     A cell is known when a tile that covers it has answered and it has a valid pixel itself.
 
     Args:
-        chunks: consecutive rows of the scene, from the first to the last, in full width.
+        chunks: consecutive rows of the scene, from `plan.first_row(first)` to the last, in full
+            width.
         network: answers probabilities; fewer tiles than `plan.batch` may be given.
         plan: tiles and radiometry.
         counts: filled as the pass goes on.
         advanced: hears how many tiles are dealt with.
+        first: row of cells to begin with; the tiles above that cover a part of it are asked, too,
+            so that it and the rows below are those of the whole scene.
     """
+    first_tile = plan.cells[0].first_tile(first)
+    first_px = plan.cells[0].starts[first_tile]
     if plan.is_resampled:
         rows, columns = (
             Span(
-                read=(0, axis.source_px),
-                network=(0, axis.target_px),
+                read=(row, axis.source_px),
+                network=(start, axis.target_px),
                 answered=(0, axis.source_px),
                 starts=(),
             )
-            for axis in plan.axes
+            for axis, start, row in zip(
+                plan.axes, (first_px, 0), (plan.first_row(first), 0), strict=True
+            )
         )
         chunks = at_network_gsd(chunks, plan.axes, rows, columns)
-    seen = CellsSeen(*plan.cells)
-    blender = CellBlender(classes=plan.classes, rows=plan.cells[0], cols=plan.cells[1])
+    seen = CellsSeen(*plan.cells, first_px)
+    blender = CellBlender(
+        classes=plan.classes, rows=plan.cells[0], cols=plan.cells[1], row=first_tile
+    )
     queue = _Queue(network, plan)
     last = len(plan.cells[0].starts) - 1
-    for row, tiles in enumerate(_tile_rows(chunks, plan, seen, counts, advanced)):
+    found = _tile_rows(chunks, plan, seen, counts, advanced, first_tile)
+    for row, tiles in enumerate(found, start=first_tile):
         for col, tile in tiles:
             queue.add(row, col, tile)
             if queue.is_full:
-                yield from _answered(queue, blender, seen, counts, advanced)
+                yield from _from(first, _answered(queue, blender, seen, counts, advanced))
         queue.end_row(row)
         if row == last:
-            yield from _answered(queue, blender, seen, counts, advanced)
+            yield from _from(first, _answered(queue, blender, seen, counts, advanced))
+
+
+def _from(first: int, rows: Iterable[FinishedCells]) -> Iterator[FinishedCells]:
+    """Rows of cells without those above the first: of these not all tiles were asked."""
+    for done in rows:
+        above = max(0, first - done.row)
+        if above < len(done.known):
+            yield FinishedCells(
+                row=done.row + above,
+                probabilities=done.probabilities[:, above:],
+                known=done.known[above:],
+            )
 
 
 class _Queue:
@@ -167,12 +196,13 @@ def _tile_rows(
     seen: CellsSeen,
     counts: LabelCounts,
     advanced: Callable[[int], None],
+    first_tile: int,
 ) -> Iterator[Iterator[tuple[int, NDArray[np.float32]]]]:
     """For each row of tiles, (index along the row, network input) of those with enough to see."""
     rows = plan.cells[0]
-    pixels = RowBuffer()
+    pixels = RowBuffer(rows.starts[first_tile])
     source = _normalised(chunks, plan)
-    for start in rows.starts:
+    for start in rows.starts[first_tile:]:
         stop = min(start + rows.tile_px, rows.length_px)
         pixels.drop(start)
         while pixels.stop < stop:

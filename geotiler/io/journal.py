@@ -18,6 +18,10 @@ JOURNAL = "journal.jsonl"
 _VERSION = 1
 
 
+class OtherRunError(OutputError):
+    """What is there of an unfinished run was made from something else."""
+
+
 class Journal:
     """The journal of one piece of work."""
 
@@ -45,6 +49,23 @@ class Journal:
             return None, []
         made_from = found[0].get("made_from")
         return (made_from, found[1:]) if isinstance(made_from, dict) else (None, [])
+
+    def lines_from(self, made_from: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Lines of work that is made from the same; none where nothing can be gone on from.
+
+        Raises:
+            OtherRunError: it is made from something else.
+        """
+        before, lines = self.read()
+        if before is None or not lines:
+            return []
+        other = first_difference(before, made_from)
+        if other:
+            raise OtherRunError(
+                f"{self.path.parent} holds an unfinished run with other settings: {other}",
+                hint="--restart drops it and begins anew; or give its settings to go on with it",
+            )
+        return lines
 
     def begin(self, made_from: Mapping[str, Any], lines: list[dict[str, Any]]) -> None:
         """Replace the journal, in one step, by a new one that holds these lines already.

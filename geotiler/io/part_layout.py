@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from affine import Affine
@@ -71,6 +73,22 @@ class Part:
     """Size of the file."""
     sha256: str
     """Of the file."""
+
+    @classmethod
+    def from_json(cls, values: Any) -> Part:
+        """The part of `dataclasses.asdict`. Raises: ValueError: these are not the values of one."""
+        try:
+            part = cls(**values)
+        except TypeError as error:
+            raise ValueError("not a part") from error
+        lengths = (part.row, part.col, part.height, part.width, part.bytes)
+        if not all(type(value) is int and 0 <= value < 2**53 for value in lengths):
+            raise ValueError("not lengths")
+        if not (part.height and part.width):
+            raise ValueError("not a rectangle")
+        if not isinstance(part.sha256, str) or not re.fullmatch("[0-9a-f]{64}", part.sha256):
+            raise ValueError("not a digest")
+        return part
 
     @property
     def name(self) -> str:

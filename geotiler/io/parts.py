@@ -120,6 +120,20 @@ class Parts:
         except OSError:
             return False
 
+    def read(self, part: Part) -> NDArray[Any]:
+        """The values (band, row, col) of a stored part.
+
+        Raises:
+            OutputError: it is not there any more, or damaged.
+        """
+        path = self.folder / part.name
+        try:
+            with _opened(path) as stored:
+                values: NDArray[Any] = stored.read()
+        except (CPLE_BaseError, RasterioError, OSError) as error:
+            raise OutputError(f"{path} cannot be read: {error}", hint="--restart") from error
+        return values
+
     def is_finished(self) -> bool:
         """Whether the target is there already, as these parts would make it but for its pixels."""
         try:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from geotiler.io.journal import OtherRunError
 from geotiler.io.map_picture import write_mask_picture, write_scene_picture
 from geotiler.io.raster import open_scene
 from geotiler.progress import Event, Notice, StageAdvanced, StageStarted
@@ -19,7 +20,6 @@ from geotiler.service.settings import Settings
 from geotiler.service.shelf import Shelf
 from geotiler.tasks.classify_images import ImageLabel, classify_images
 from geotiler.tasks.segment import SegmentReport, segment
-from geotiler.tasks.segment_work import OtherRunError
 from geotiler.tasks.vectorize import VectorizeReport, vectorize
 
 MASK, MASK_PNG, FEATURES = "mask.tif", "mask.png", "features.geojson"

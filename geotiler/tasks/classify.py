@@ -33,9 +33,13 @@ from geotiler.specs import ClassifySpec
 from geotiler.tasks.classify_input import open_classifier
 from geotiler.tasks.classify_plan import ClassifyPlan, plan_classify
 from geotiler.tasks.classify_polygons import CellPolygons
+from geotiler.tasks.classify_work import CellStore, opened_cells
 
 _PART_CELLS = 250_000
-"""About how many cells are held before they are stored."""
+"""About how many cells are held before they are written to a map."""
+
+_STORED_CELLS = 4096
+"""About how many labelled cells a run that is killed may lose."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +56,11 @@ class ClassifyReport(Report):
     cell_m: tuple[float, float] | None
     """Size (x, y) of a cell on the ground."""
     tiles: int
-    """Tiles that the network labelled."""
+    """Tiles that the network labelled in this run."""
     skipped: int
     """Tiles with too few valid pixels, never computed."""
+    resumed_cells: int
+    """Cells that an earlier run had finished."""
     polygons: int | None
     """Features of a vector map."""
     seconds: float
@@ -106,12 +112,14 @@ def classify(
     plan = plan_classify(spec)
     for notice in plan.notices:
         report(Notice(message=notice, warning=True))
-    run = _Run(plan, open_classifier(plan.bundle, spec.run), report)
-    if spec.is_vector:
-        run.to_polygons(stream)
-    else:
-        run.to_raster()
-    return run.result()
+    predictor = open_classifier(plan.bundle, spec.run)
+    with opened_cells(plan, predictor, report) as store:
+        run = _Run(plan, predictor, report, store)
+        if spec.is_vector:
+            run.to_polygons(stream)
+        else:
+            run.to_raster()
+        return run.result()
 
 
 def estimate(spec: ClassifySpec) -> ClassifyEstimate:
@@ -148,10 +156,14 @@ def estimate(spec: ClassifySpec) -> ClassifyEstimate:
 class _Run:
     """One pass over a scene, and what it counted."""
 
-    def __init__(self, plan: ClassifyPlan, predictor: Predictor, report: Reporter) -> None:
+    def __init__(
+        self, plan: ClassifyPlan, predictor: Predictor, report: Reporter, store: CellStore | None
+    ) -> None:
         self._plan = plan
         self._predictor = predictor
         self._report = report
+        self._store = store
+        self._resumed_cells = 0 if store is None else store.rows * plan.map.shape[1]
         self._started = time.perf_counter()
         self._network_seconds = 0.0
         self._counts = LabelCounts()
@@ -221,6 +233,7 @@ class _Run:
             cell_m=cell_m,
             tiles=self._counts.computed,
             skipped=self._counts.skipped,
+            resumed_cells=self._resumed_cells,
             polygons=self._polygons,
             seconds=round(time.perf_counter() - self._started, 3),
             network_seconds=round(self._network_seconds, 3),
@@ -242,7 +255,7 @@ class _Run:
 
     def _stored(self, confidence: Parts | None) -> Iterator[FinishedCells]:
         """Labelled rows of cells, their confidence stored and everything counted on the way."""
-        for rows in _gathered(self._labelled(), _PART_CELLS):
+        for rows in _gathered(self._kept(), _PART_CELLS):
             best = rows.probabilities.max(axis=0)
             likeliest = rows.probabilities.argmax(axis=0)[rows.known]
             self._class_cells += np.bincount(likeliest, minlength=len(self._class_cells))
@@ -252,11 +265,31 @@ class _Run:
                 self._confidence_placed.append(part)
             yield rows
 
-    def _labelled(self) -> Iterator[FinishedCells]:
-        """Finished rows of cells; reading runs ahead of the network in a thread."""
+    def _kept(self) -> Iterator[FinishedCells]:
+        """Finished rows of cells, those of an earlier run first."""
+        if self._store is None:
+            yield from self._labelled(0)
+            return
+        yield from self._store.read()
+        for rows in _gathered(self._labelled(self._store.rows), _STORED_CELLS):
+            self._store.keep(rows)
+            yield rows
+
+    def _labelled(self, first: int) -> Iterator[FinishedCells]:
+        """Finished rows of cells from one on; reading runs ahead of the network in a thread."""
         plan = self._plan
         stage = "classify"
         self._report(StageStarted(stage=stage, total=plan.tiles, unit="tile"))
+        if first < plan.map.shape[0]:
+            above = plan.cells[0].first_tile(first) * len(plan.cells[1].starts)
+            self._report(StageAdvanced(stage=stage, amount=above))
+            yield from self._swept(first, stage)
+        self._report(StageFinished(stage=stage))
+
+    def _swept(self, first: int, stage: str) -> Iterator[FinishedCells]:
+        plan = self._plan
+        label_plan = plan.label_plan(self._predictor.batch)
+        windows = plan.chunks(label_plan.first_row(first))
         reader = SceneReader(
             plan.source.gdal_name,
             plan.radiometry.bands,
@@ -267,16 +300,16 @@ class _Run:
         )
         with (
             closing(reader),
-            closing(ordered_map(reader, plan.chunks(), threads=1, ahead=2)) as chunks,
+            closing(ordered_map(reader, windows, threads=1, ahead=2)) as chunks,
         ):
             yield from label_cells(
                 chunks,
                 self._timed,
-                plan.label_plan(self._predictor.batch),
+                label_plan,
                 self._counts,
                 lambda tiles: self._report(StageAdvanced(stage=stage, amount=tiles)),
+                first,
             )
-        self._report(StageFinished(stage=stage))
 
     def _timed(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         started = time.perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from geotiler.core.cells import CellAxis
 from geotiler.core.label_sweep import LabelPlan
@@ -12,6 +13,7 @@ from geotiler.core.measure import Ground
 from geotiler.core.resample import Axis
 from geotiler.errors import SpecError
 from geotiler.io.class_raster import class_layout, coarser
+from geotiler.io.fingerprint import scene_fingerprint
 from geotiler.io.outputs import check_not_read, check_output
 from geotiler.io.part_layout import RasterLayout, raster_driver
 from geotiler.io.raster import Scene
@@ -41,6 +43,8 @@ class ClassifyPlan:
     spec: ClassifySpec
     bundle: Bundle
     source: SceneSource
+    scene: dict[str, Any]
+    """What tells the scene from others, see `scene_fingerprint`."""
     overview: int | None
     """Overview that is read, counted from 0; None: full resolution."""
     shape: tuple[int, int]
@@ -87,11 +91,13 @@ class ClassifyPlan:
             batch=batch,
         )
 
-    def chunks(self) -> Iterator[Window]:
-        """Windows that pixels are read by, whole block rows, top to bottom."""
-        height, width = self.shape
-        for row in range(0, height, self.chunk_rows):
-            yield Window(row=row, col=0, height=min(self.chunk_rows, height - row), width=width)
+    def chunks(self, first_row: int) -> Iterator[Window]:
+        """Windows that pixels are read by from a row on, whole block rows, top to bottom."""
+        row, (height, width) = first_row, self.shape
+        while row < height:
+            stop = min(height, (row // self.chunk_rows + 1) * self.chunk_rows)
+            yield Window(row=row, col=0, height=stop - row, width=width)
+            row = stop
 
     @property
     def confidence_layout(self) -> RasterLayout:
@@ -163,6 +169,7 @@ def _planned(spec: ClassifySpec, bundle: Bundle, source: SceneSource, scene: Sce
             spec=spec,
             bundle=bundle,
             source=source,
+            scene=scene_fingerprint(scene, spec.hash_content),
             overview=overview,
             shape=read.shape,
             ground=Ground(tuple(read.transform), None if read.crs is None else read.crs.to_wkt()),

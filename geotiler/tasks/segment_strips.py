@@ -7,7 +7,6 @@ is small. Which rows it is given changes nothing in their pixels.
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -58,8 +57,8 @@ class Strip:
             probability = values["probability"]
             (a, b), (c, d) = values["seam_sums"]
             strip = cls(
-                mask=_part(values["mask"]),
-                probability=None if probability is None else _part(probability),
+                mask=Part.from_json(values["mask"]),
+                probability=None if probability is None else Part.from_json(probability),
                 class_px={int(key): _count(n) for key, n in values["class_px"].items()},
                 computed=_count(values["computed"]),
                 skipped=_count(values["skipped"]),
@@ -73,16 +72,6 @@ class Strip:
         if not all(math.isfinite(value) for value in sums):
             raise ValueError("not finite")
         return strip
-
-
-def _part(values: Any) -> Part:
-    part = Part(**values)
-    lengths = (part.row, part.col, part.height, part.width, part.bytes)
-    if not all(_count(value) < 2**53 for value in lengths) or not (part.height and part.width):
-        raise ValueError("not a rectangle")
-    if not isinstance(part.sha256, str) or not re.fullmatch("[0-9a-f]{64}", part.sha256):
-        raise ValueError("not a digest")
-    return part
 
 
 def _count(value: Any) -> int:

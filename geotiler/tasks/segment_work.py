@@ -16,7 +16,7 @@ from typing import Any
 
 from geotiler import __version__
 from geotiler.errors import OutputError
-from geotiler.io.journal import JOURNAL, Journal, first_difference
+from geotiler.io.journal import JOURNAL, Journal
 from geotiler.io.parts import Parts, hold_parts, parts_folder
 from geotiler.io.work_folder import WorkFolder
 from geotiler.models.predictor import Predictor
@@ -27,10 +27,6 @@ from geotiler.tasks.segment_strips import Strip
 _PROBABILITY = "probability_raster"
 _ASSEMBLED = {"assembled": True}
 """Line of a journal whose outputs are whole."""
-
-
-class OtherRunError(OutputError):
-    """What is there of an unfinished run was made from something else."""
 
 
 def made_from(plan: SegmentPlan, predictor: Predictor) -> dict[str, Any]:
@@ -61,16 +57,9 @@ def finished_before(plan: SegmentPlan, now: dict[str, Any]) -> tuple[list[Strip]
     Raises:
         OtherRunError: what is there was made from something else.
     """
-    folder = parts_folder(plan.spec.output)
-    before, lines = Journal(folder / JOURNAL).read()
-    if before is None or not lines or plan.spec.restart:
+    if plan.spec.restart:
         return [], False
-    other = first_difference(before, now)
-    if other:
-        raise OtherRunError(
-            f"{folder} holds an unfinished run with other settings: {other}",
-            hint="--restart drops it and begins anew; or give its settings to go on with it",
-        )
+    lines = Journal(parts_folder(plan.spec.output) / JOURNAL).lines_from(now)
     places = {panel.answered for panel in plan.panels}
     strips = []
     for values in lines:

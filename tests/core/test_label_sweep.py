@@ -162,3 +162,32 @@ def test_batches_run_on_across_rows_of_tiles() -> None:
         pass
     assert sum(sizes) == 9 * 12
     assert all(size == 8 for size in sizes[:-1])  # though a row has 12 tiles
+
+
+@given(
+    shape=st.tuples(st.integers(1, 60), st.integers(1, 40)),
+    tile=st.integers(1, 16),
+    ratio=st.sampled_from([1.0, 0.4, 1.7]),
+    data=st.data(),
+)
+def test_begun_in_the_middle_the_rows_are_those_of_the_whole(
+    shape: tuple[int, int], tile: int, ratio: float, data: st.DataObject
+) -> None:
+    random = np.random.default_rng(data.draw(st.integers(0, 99)))
+    image = random.integers(0, 256, (1, *shape), dtype=np.uint8)
+    valid = random.random(shape) < data.draw(st.sampled_from([0.6, 1.0]))
+    axes = tuple(Axis.scaled(side, ratio) for side in shape)
+    stride = data.draw(st.integers(1, tile))
+    cells = tuple(
+        CellAxis(length_px=axis.target_px, tile_px=tile, stride_px=stride) for axis in axes
+    )
+    plan = _plan(shape, tile, stride, axes=axes, cells=cells, batch=data.draw(st.integers(1, 5)))
+    whole, known, _ = _whole(plan, _chunks(image, valid, 7))
+    first = data.draw(st.integers(0, cells[0].cells - 1))
+    top = plan.first_row(first)
+    chunks = _chunks(image[:, top:], valid[top:], data.draw(st.integers(1, 60)))
+    part = list(label_cells(chunks, _mean, plan, LabelCounts(), first=first))  # type: ignore[arg-type]
+    assert part[0].row == first
+    found = np.concatenate([rows.probabilities for rows in part], axis=1)
+    np.testing.assert_array_equal(found, whole[:, first:])
+    np.testing.assert_array_equal(np.concatenate([rows.known for rows in part]), known[first:])
