@@ -93,7 +93,9 @@ def serve(settings: Settings) -> None:
         timeout_graceful_shutdown=30, server_header=False, h11_max_incomplete_event_size=65_536,
     )  # fmt: skip
     try:
-        uvicorn.Server(config).run()
+        # Once everything has ended in order, it raises the signal that asked for that again.
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run()
     except SystemExit as error:  # how uvicorn says that it cannot bind
         if error.code:
             raise OutputError(
