@@ -9,7 +9,7 @@ endif
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-system bench-serve bench-vectorize docs lint format map wheel clean
+.PHONY: help install demo test soak test-system bench-serve bench-vectorize docs lint format map wheel clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,10 @@ demo: $(INSTALLED) ## render an example scene, find its buildings, write demo/
 
 test: $(INSTALLED) ## run the tests; what is skipped, and why, is listed
 	$(BIN)/python -m pytest -q -rs
+
+soak: $(INSTALLED) ## run the long tests: kills at random moments, damaged files, fuzzing
+	-$(BIN)/python -m pip install --quiet -c constraints.txt 'atheris' # Linux only
+	$(BIN)/python -m pytest -q -rs -m soak
 
 SYSTEM_PACKAGES := prometheus chromium python3-qgis man-db
 

@@ -36,6 +36,13 @@ class Backend(enum.StrEnum):
     OPENVINO = "openvino"
 
 
+class Engine(enum.StrEnum):
+    """How work is spread."""
+
+    LOCAL = "local"
+    DASK = "dask"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Window:
     """A pixel rectangle of a scene; no data."""
@@ -155,7 +162,26 @@ class SegmentSpec:
     """Also write the probability of each class here."""
     probability_dtype: str = "uint8"
     """uint8 (round(254 p), nodata 255) or float32 (nodata NaN)."""
+    aoi: str | None = None
+    """Vector file of the polygons that are asked for; elsewhere is nodata."""
+    bounds: tuple[float, float, float, float] | None = None
+    """(left, bottom, right, top) in the scene's CRS of what is asked for."""
     overwrite: bool = False
+    restart: bool = False
+    """Drop what an earlier run has left unfinished instead of going on from there."""
+    mosaic: tuple[str, ...] = ()
+    """Neighbouring rasters to take for one scene, in the place of `scene`."""
+    engine: Engine = Engine.LOCAL
+    scheduler: str | None = None
+    """Address of a dask scheduler; None starts workers on this machine."""
+    workers: int | None = None
+    """Processes that --engine dask starts on this machine; None: one for each core."""
+    asset: str | None = None
+    """Which asset, where the scene is a STAC item; None: its only raster."""
+    allow_remote: bool = False
+    """A local virtual raster may be read from other machines."""
+    hash_content: bool = False
+    """Tell the scene by its bytes instead of by path and time of change."""
     threads: int | None = None
     """Threads of the network; None: all cores. Does not change the result on CPU backends
     whose answer is independent of it."""
@@ -178,6 +204,11 @@ class SegmentSpec:
             _at_least("overlap_px", self.overlap_px, 0, "try --overlap 64")
         _at_least("batch", self.batch, 1, "try --batch 4")
         _at_least("threads", self.threads, 1, "try --threads 2")
+        _at_least("workers", self.workers, 1, "try --workers 2")
+        if self.engine is Engine.LOCAL and (self.scheduler or self.workers):
+            raise SpecError(
+                "a scheduler and workers belong to another engine", hint="add --engine dask"
+            )
         if self.threshold is not None and not 0.0 < self.threshold < 1.0:
             raise SpecError(
                 f"threshold must lie between 0 and 1, got {self.threshold:g}",
@@ -190,6 +221,15 @@ class SegmentSpec:
                 f"probability dtype must be uint8 or float32, got {self.probability_dtype!r}",
                 hint="--probability-dtype uint8 is the small one",
             )
+        if self.aoi is not None and self.bounds is not None:
+            raise SpecError("--aoi and --bounds exclude each other", hint="give one of them")
+        if self.bounds is not None:
+            left, bottom, right, top = self.bounds
+            if not all(map(math.isfinite, self.bounds)) or left == right or bottom == top:
+                raise SpecError(
+                    f"bounds must enclose an area, got {','.join(f'{v:g}' for v in self.bounds)}",
+                    hint="--bounds LEFT,BOTTOM,RIGHT,TOP in the scene's coordinates",
+                )
         if self.scale is not None and self.auto_scale:
             raise SpecError("a fixed scale and an automatic one exclude each other", "--scale once")
 

@@ -13,7 +13,7 @@ import shapely
 from geotiler.core.synthetic import CHUNK_PX, SyntheticScene
 from geotiler.errors import OutputError
 from geotiler.io.outputs import check_output, replacing
-from geotiler.io.parts import raster_driver
+from geotiler.io.part_layout import raster_driver
 from geotiler.io.scene_writer import SceneWriter, create_scene
 from geotiler.io.vector import FeatureBatch, Layer, write_features
 from geotiler.io.vector_formats import check_target

@@ -47,7 +47,7 @@ def test_the_version_is_data(capsys: pytest.CaptureFixture[str]) -> None:
         (["segmnt"], "segmnt"),
         (["segment", "a.tif", "-o", "b.tif", "--treshold", "1"], "--threshold"),
         (["segment", "a.tif"], "--output"),
-        (["segment"], "scene"),
+        (["segment"], "--output"),
         (["segment", "a.tif", "-o", "b.tif", "--backend", "magic"], "openvino"),
         (["segment", "a.tif", "-o", "b.tif", "--overlap", "many"], "--overlap"),
     ],
