@@ -66,8 +66,8 @@ def _field(spec: type, flag: str) -> dataclasses.Field[Any] | None:
 def test_every_flag_is_a_field_of_the_same_name_with_the_same_default(verb: str) -> None:
     compared = 0
     for flag, option in _options(verb).items():
-        if flag in ONLY_ON_THE_COMMAND_LINE:
-            continue
+        if flag in ONLY_ON_THE_COMMAND_LINE or (verb, flag) == ("segment", "from"):
+            continue  # a list of scenes is many specifications
         field = _field(PAIRS[verb], flag)
         assert field is not None, f"{verb} --{flag} has no field in {PAIRS[verb].__name__}"
         if option.required or (verb, flag) in READ_FROM_TEXT:
