@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -19,7 +18,6 @@ from geotiler.core.neighbours import Drawn, Neighbourhood, concatenated, drawn_f
 from geotiler.core.polygons import Outlines, PolygonStream, joined_outlines
 from geotiler.core.regularize import Status
 from geotiler.core.snapping import snapped
-from geotiler.engines.ordered import ordered_map
 from geotiler.io.labels import class_name
 from geotiler.io.styles import styled_classes
 from geotiler.io.vector import FeatureBatch, Layer, write_features
@@ -75,7 +73,7 @@ def vectorize(
 
     Features come in the order of their last row, numbered from 1, or on from those that are
     there. A polygon is dropped when either its pixels or its outline cover less than the minimum
-    area. The bytes do not depend on the number of workers.
+    area. The bytes do not depend on the height of strips.
 
     Args:
         spec: what to do.
@@ -202,22 +200,14 @@ class _Run:
 
     def _drawn(self) -> Iterator[tuple[Drawn, npt.NDArray[np.float64], int]]:
         """Drawn features with the bounds of open ones, and the row up to which all is known."""
-        workers = self._spec.workers or os.cpu_count() or 1
+        # One after the other: half of the time goes into tracing and measuring, and drawing is
+        # made of short calls that hold the interpreter's lock, so that threads gain nothing.
         contour, grain_px = self._source.contours, self._source.scene.grain_px
-
-        def work(
-            item: tuple[Sized, npt.NDArray[np.float64], int],
-        ) -> tuple[Drawn, npt.NDArray[np.float64], int]:
-            table, open_bounds, row = item
+        for table, open_bounds, row in self._gathered():
             drawn = draw(
                 table, self._spec, self._source.probabilities, contour=contour, grain_px=grain_px
             )
-            return drawn, open_bounds, row
-
-        # What each call returns depends on its batch only, and the order is that of the batches.
-        results = ordered_map(work, self._gathered(), threads=workers, ahead=workers + 1)
-        with closing(results):
-            yield from results
+            yield drawn, open_bounds, row
 
     def _gathered(self) -> Iterator[tuple[Sized, npt.NDArray[np.float64], int]]:
         """Outlines in batches that are worth the while."""

@@ -1,4 +1,4 @@
-"""How `geotiler vectorize` draws outlines; each batch by itself, in any thread."""
+"""How `geotiler vectorize` draws outlines; each batch by itself."""
 
 from __future__ import annotations
 
