@@ -40,6 +40,9 @@ STAGE = "vectorize"
 BATCH_FEATURES, BATCH_VERTICES = 1024, 500_000
 """Features drawn at once, or vertices, whichever comes first."""
 
+MOST_FEATURES = 16_384
+"""More are never drawn at once: a few rows of noise may hold a million."""
+
 FINEST = 1000
 """Coordinates are written to this fraction of a pixel, or a little finer."""
 
@@ -219,10 +222,24 @@ class _Run:
             tables.append(outlines)
             features, vertices = features + len(outlines), vertices + len(outlines.xy)
             if features >= BATCH_FEATURES or vertices >= BATCH_VERTICES:
-                yield self._sized(joined_outlines(tables)), bounds, row
+                yield from self._portions(joined_outlines(tables), bounds, row)
                 tables, features, vertices = [], 0, 0
         if tables:
-            yield self._sized(joined_outlines(tables)), bounds, row
+            yield from self._portions(joined_outlines(tables), bounds, row)
+
+    def _portions(
+        self, outlines: Outlines, bounds: npt.NDArray[np.float64], row: int
+    ) -> Iterator[tuple[Sized, npt.NDArray[np.float64], int]]:
+        """Outlines by so many at once; those that are left count as yet to come."""
+        table = self._sized(outlines)
+        boxes = table.outlines.bounds_px().astype(np.float64)
+        for start in range(0, max(len(boxes), 1), MOST_FEATURES):
+            stop = start + MOST_FEATURES
+            ahead, known = boxes[stop:], row
+            if len(ahead):  # they come by their last row: most lie below this one altogether
+                known = min(row, int(boxes[stop - 1, 3]))
+                ahead = ahead[ahead[:, 1] < known]
+            yield table.part(start, stop), np.concatenate([bounds, ahead]), known
 
     def _traced(self) -> Iterator[tuple[Outlines, PolygonStream]]:
         """Outlines as they become complete, and the stream they come from."""

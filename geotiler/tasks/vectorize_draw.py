@@ -39,6 +39,21 @@ class Sized:
     dropped: int
     """Features that were too small."""
 
+    def part(self, start: int, stop: int) -> Sized:
+        """The features from one position up to another."""
+        count = len(self.outlines)
+        if start == 0 and stop >= count:
+            return self
+        chosen = np.zeros(count, bool)
+        chosen[start:stop] = True
+        return Sized(
+            outlines=self.outlines.select(chosen),
+            pixel_size=self.pixel_size[start:stop],
+            pixel_area=self.pixel_area[start:stop],
+            filled=self.filled[start:stop],
+            dropped=self.dropped,
+        )
+
 
 def sized(outlines: Outlines, ground: Ground, spec: VectorizeSpec, *, fill: bool) -> Sized:
     """The outlines of at least the least area, less holes below theirs.

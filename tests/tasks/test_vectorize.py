@@ -375,9 +375,11 @@ def test_neither_strips_nor_batches_change_the_bytes(tmp_path, monkeypatch, suff
     _, values = towns()
     p = probability_file(tmp_path / "p.tif", values)
     outputs = []
-    for name, rows, batch in (("a", 10**4, 1024), ("b", 13, 3), ("c", 50, 1)):
+    sizes = (("a", 10**4, 1024, 10**4), ("b", 13, 3, 2), ("c", 10**4, 1024, 3))
+    for name, rows, batch, most in sizes:
         monkeypatch.setattr(Scene, "strip_rows", lambda self, width, rows=rows: rows)
         monkeypatch.setattr(task, "BATCH_FEATURES", batch)
+        monkeypatch.setattr(task, "MOST_FEATURES", most)
         (tmp_path / name).mkdir()
         target = tmp_path / name / f"b{suffix}"
         vectorize(VectorizeSpec(mask=p, output=str(target)))
