@@ -416,8 +416,6 @@ class VectorizeSpec:
     """Name of the layer in formats that have some; None: the file's name."""
     append: bool = False
     """Add to an existing file (GeoPackage, GeoJSONSeq)."""
-    workers: int | None = None
-    """Threads that draw; None: all cores. The result does not depend on them."""
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -427,7 +425,6 @@ class VectorizeSpec:
         _at_least("sieve_px", self.sieve_px, 0, "try --sieve 20")
         _at_least("simplify_m", self.simplify_m, 0, "try --simplify 0.5")
         _at_least("max_deviation_px", self.max_deviation_px, 0, "try --max-deviation 0.75")
-        _at_least("workers", self.workers, 1, "try --workers 2")
         if self.threshold is not None and not 0.0 < self.threshold < 1.0:
             raise SpecError(
                 f"threshold must lie between 0 and 1, got {self.threshold:g}",

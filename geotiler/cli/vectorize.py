@@ -97,10 +97,6 @@ def vectorize(
     append: Annotated[
         bool, typer.Option("--append", help="Add to an existing .gpkg or .geojsonl.")
     ] = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(help="Threads; the result is the same.", show_default="all cores"),
-    ] = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -130,7 +126,6 @@ def vectorize(
         eight_connected=eight_connected,
         layer=layer,
         append=append,
-        workers=workers,
         overwrite=overwrite,
     )
     from geotiler.cli.console import emit, reporter

@@ -38,7 +38,8 @@ class Probabilities:
             scene: open.
             threshold: of a raster with one band; None: as its tags say, else 0.5.
             is_told: the user says that these are probabilities, of 0 to 255 in 8 bits; otherwise
-                8 bits have to say so themselves, lest a mask be taken for them.
+                8 bits have to say so themselves, lest a mask be taken for them. A mask of
+                geotiler, which names its classes, is known to be none.
 
         Raises:
             InputError: values that cannot be probabilities.
@@ -52,7 +53,7 @@ class Probabilities:
         """Highest stored value that is one; above it nothing is known."""
         if kinds == {"uint8"} and is_probability(scene):
             self._factor, self._top = 1.0 / PROBABILITY_STEPS, PROBABILITY_STEPS
-        elif kinds == {"uint8"} and is_told:
+        elif kinds == {"uint8"} and is_told and not scene.class_names:
             self._factor = 1.0 / 255 if scene.scales[0] == 1.0 else scene.scales[0]
         elif not kinds <= {"float32", "float64"}:
             raise InputError(

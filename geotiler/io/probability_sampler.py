@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 
 from geotiler.core.contour import PixelSides, pixel_sides, row_sums
 from geotiler.core.polygons import Outlines
+from geotiler.errors import InputError
 from geotiler.io.probabilities import Probabilities
 from geotiler.io.raster import Scene, open_scene
 from geotiler.specs import Window
@@ -22,7 +22,7 @@ ONE = 1 << 20
 
 
 class ProbabilitySampler:
-    """Probabilities along outlines and within them; from any thread, each with its own handle."""
+    """Probabilities along outlines and within them, read by windows."""
 
     def __init__(
         self, path: str, threshold: float | None, mask: Scene, *, is_told: bool = False
@@ -38,34 +38,20 @@ class ProbabilitySampler:
         Raises:
             InputError: no probabilities, or not on the mask's pixels.
         """
-        self._path = path
-        self._threshold = threshold
-        self._is_told = is_told
-        self._local = threading.local()
-        self._opened: list[Scene] = []
-        probabilities = self._here()
-        probabilities.check_grid(mask)
-        self.count = probabilities.count
+        self._scene = open_scene(path)
+        try:
+            self._probabilities = Probabilities(self._scene, threshold, is_told=is_told)
+            self._probabilities.check_grid(mask)
+            self._band = _positions(self._probabilities, mask)
+        except InputError:
+            self._scene.close()
+            raise
+        self.count = self._probabilities.count
         """Number of classes that have a band."""
-        self._level = probabilities.threshold
-        self._band = np.full(256, -1)
-        """Class id → position of its band; -1: it has none."""
-        bands = probabilities.bands_of(mask.class_names) or probabilities.own_bands()
-        self._band[list(bands)] = np.array(list(bands.values())) - 1
 
     def close(self) -> None:
-        """Close every handle; the threads that read must have ended."""
-        while self._opened:
-            self._opened.pop().close()
-
-    def _here(self) -> Probabilities:
-        probabilities: Probabilities | None = getattr(self._local, "probabilities", None)
-        if probabilities is None:
-            scene = open_scene(self._path)
-            self._opened.append(scene)
-            probabilities = Probabilities(scene, self._threshold, is_told=self._is_told)
-            self._local.probabilities = probabilities
-        return probabilities
+        """Close the file."""
+        self._scene.close()
 
     def sample(
         self, outlines: Outlines
@@ -98,22 +84,21 @@ class ProbabilitySampler:
         summed: npt.NDArray[np.int64],
     ) -> None:
         """Enters what the sides at `index` need, from as many windows as they lie in."""
-        probabilities = self._here()
-        scene = self._opened[0]
         both = np.stack([sides.inside[index], sides.outside[index]], axis=1)
         has_band = self._band[class_id] >= 0
         index, class_id, both = index[has_band], class_id[has_band], both[has_band]
         if not len(index):
             return
         low = np.maximum(both.min(axis=(0, 1)), 0)
-        high = np.minimum(both.max(axis=(0, 1)) + 1, scene.shape)
+        high = np.minimum(both.max(axis=(0, 1)) + 1, self._scene.shape)
         bands = self._band[class_id]
         step = max(1, WINDOW_PX // max(1, int(high[1] - low[1])))
         for row in range(int(low[0]), int(high[0]), step):
             height = min(step, int(high[0]) - row)
             window = Window(row=row, col=int(low[1]), height=height, width=int(high[1] - low[1]))
-            values, valid = probabilities.read(window)
-            known = np.where(valid, values - np.float32(self._level), np.float32(np.nan))
+            values, valid = self._probabilities.read(window)
+            level = np.float32(self._probabilities.threshold)
+            known = np.where(valid, values - level, np.float32(np.nan))
             whole = np.rint(np.where(valid, values, 0).astype(np.float64) * ONE).astype(np.int64)
             left_of = np.zeros((*whole.shape[:2], window.width + 1), np.int64)
             np.cumsum(whole, axis=2, out=left_of[:, :, 1:])
@@ -125,6 +110,14 @@ class ProbabilitySampler:
             here = (inner >= 0) & (inner < height)
             col = both[:, :, 1].max(axis=1) - window.col
             summed[index[here]] = left_of[bands[here], inner[here], col[here]]
+
+
+def _positions(probabilities: Probabilities, mask: Scene) -> npt.NDArray[np.int64]:
+    """(256): class id → position of its band; -1: it has none."""
+    bands = probabilities.bands_of(mask.class_names) or probabilities.own_bands()
+    positions = np.full(256, -1)
+    positions[list(bands)] = np.array(list(bands.values())) - 1
+    return positions
 
 
 def _groups(bounds: npt.NDArray[np.int64]) -> Iterator[list[int]]:

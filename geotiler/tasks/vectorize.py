@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -19,7 +18,6 @@ from geotiler.core.neighbours import Drawn, Neighbourhood, concatenated, drawn_f
 from geotiler.core.polygons import Outlines, PolygonStream, joined_outlines
 from geotiler.core.regularize import Status
 from geotiler.core.snapping import snapped
-from geotiler.engines.ordered import ordered_map
 from geotiler.io.labels import class_name
 from geotiler.io.styles import styled_classes
 from geotiler.io.vector import FeatureBatch, Layer, write_features
@@ -41,6 +39,9 @@ STAGE = "vectorize"
 
 BATCH_FEATURES, BATCH_VERTICES = 1024, 500_000
 """Features drawn at once, or vertices, whichever comes first."""
+
+MOST_FEATURES = 16_384
+"""More are never drawn at once: a few rows of noise may hold a million."""
 
 FINEST = 1000
 """Coordinates are written to this fraction of a pixel, or a little finer."""
@@ -75,7 +76,7 @@ def vectorize(
 
     Features come in the order of their last row, numbered from 1, or on from those that are
     there. A polygon is dropped when either its pixels or its outline cover less than the minimum
-    area. The bytes do not depend on the number of workers.
+    area. The bytes do not depend on the height of strips.
 
     Args:
         spec: what to do.
@@ -202,22 +203,14 @@ class _Run:
 
     def _drawn(self) -> Iterator[tuple[Drawn, npt.NDArray[np.float64], int]]:
         """Drawn features with the bounds of open ones, and the row up to which all is known."""
-        workers = self._spec.workers or os.cpu_count() or 1
+        # One after the other: half of the time goes into tracing and measuring, and drawing is
+        # made of short calls that hold the interpreter's lock, so that threads gain nothing.
         contour, grain_px = self._source.contours, self._source.scene.grain_px
-
-        def work(
-            item: tuple[Sized, npt.NDArray[np.float64], int],
-        ) -> tuple[Drawn, npt.NDArray[np.float64], int]:
-            table, open_bounds, row = item
+        for table, open_bounds, row in self._gathered():
             drawn = draw(
                 table, self._spec, self._source.probabilities, contour=contour, grain_px=grain_px
             )
-            return drawn, open_bounds, row
-
-        # What each call returns depends on its batch only, and the order is that of the batches.
-        results = ordered_map(work, self._gathered(), threads=workers, ahead=workers + 1)
-        with closing(results):
-            yield from results
+            yield drawn, open_bounds, row
 
     def _gathered(self) -> Iterator[tuple[Sized, npt.NDArray[np.float64], int]]:
         """Outlines in batches that are worth the while."""
@@ -229,10 +222,24 @@ class _Run:
             tables.append(outlines)
             features, vertices = features + len(outlines), vertices + len(outlines.xy)
             if features >= BATCH_FEATURES or vertices >= BATCH_VERTICES:
-                yield self._sized(joined_outlines(tables)), bounds, row
+                yield from self._portions(joined_outlines(tables), bounds, row)
                 tables, features, vertices = [], 0, 0
         if tables:
-            yield self._sized(joined_outlines(tables)), bounds, row
+            yield from self._portions(joined_outlines(tables), bounds, row)
+
+    def _portions(
+        self, outlines: Outlines, bounds: npt.NDArray[np.float64], row: int
+    ) -> Iterator[tuple[Sized, npt.NDArray[np.float64], int]]:
+        """Outlines by so many at once; those that are left count as yet to come."""
+        table = self._sized(outlines)
+        boxes = table.outlines.bounds_px().astype(np.float64)
+        for start in range(0, max(len(boxes), 1), MOST_FEATURES):
+            stop = start + MOST_FEATURES
+            ahead, known = boxes[stop:], row
+            if len(ahead):  # they come by their last row: most lie below this one altogether
+                known = min(row, int(boxes[stop - 1, 3]))
+                ahead = ahead[ahead[:, 1] < known]
+            yield table.part(start, stop), np.concatenate([bounds, ahead]), known
 
     def _traced(self) -> Iterator[tuple[Outlines, PolygonStream]]:
         """Outlines as they become complete, and the stream they come from."""

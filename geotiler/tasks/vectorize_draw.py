@@ -1,4 +1,4 @@
-"""How `geotiler vectorize` draws outlines; each batch by itself, in any thread."""
+"""How `geotiler vectorize` draws outlines; each batch by itself."""
 
 from __future__ import annotations
 
@@ -38,6 +38,21 @@ class Sized:
     """(feature): holes that were filled."""
     dropped: int
     """Features that were too small."""
+
+    def part(self, start: int, stop: int) -> Sized:
+        """The features from one position up to another."""
+        count = len(self.outlines)
+        if start == 0 and stop >= count:
+            return self
+        chosen = np.zeros(count, bool)
+        chosen[start:stop] = True
+        return Sized(
+            outlines=self.outlines.select(chosen),
+            pixel_size=self.pixel_size[start:stop],
+            pixel_area=self.pixel_area[start:stop],
+            filled=self.filled[start:stop],
+            dropped=self.dropped,
+        )
 
 
 def sized(outlines: Outlines, ground: Ground, spec: VectorizeSpec, *, fill: bool) -> Sized:

@@ -231,7 +231,7 @@ def speed_of_polygons(table: Table, name: str, path: Path, folder: Path) -> None
 
     spec = VectorizeSpec(
         mask=str(path), output=str(folder / "speed.gpkg"), regularize=Regularize.NONE,
-        overwrite=True, workers=1,
+        overwrite=True,
     )  # fmt: skip
     ratio = seconds(lambda: vectorize(spec)) / seconds(shapes)
     table.add("polygonize, simplify, measure, write / shapes alone", name, "<= 2.5", ratio,
@@ -358,7 +358,7 @@ def memory(table: Table, folder: Path) -> None:
 
 def peak_of(mask: str, target: str) -> None:
     """Vectorize a mask and print this process's peak memory in bytes."""
-    vectorize(VectorizeSpec(mask=mask, output=target, overwrite=True, workers=2))
+    vectorize(VectorizeSpec(mask=mask, output=target, overwrite=True))
     print(peak_memory_bytes())
 
 

@@ -343,7 +343,7 @@ def test_from_mask_leaves_probabilities_to_be_refused(tmp_path):
         vectorize(spec)
 
 
-@pytest.mark.parametrize("kind", ["negative", "large", "int16", "other grid"])
+@pytest.mark.parametrize("kind", ["negative", "large", "int16", "a mask", "other grid"])
 def test_what_are_no_probabilities_is_refused(tmp_path, kind):
     values = np.full((9, 9), {"negative": -0.5, "large": 3.25}.get(kind, 0.6), np.float32)
     mask = write(tmp_path / "m.tif", np.ones((9, 9), np.uint8))
@@ -351,10 +351,13 @@ def test_what_are_no_probabilities_is_refused(tmp_path, kind):
         values = values.astype(np.int16)
     if kind == "other grid":
         values = values[:7]
-    path = write(tmp_path / "p.tif", values, nodata=None, tags={})
+    tags = {}
+    if kind == "a mask":
+        values, tags = values.astype(np.uint8), TAGS
+    path = write(tmp_path / "p.tif", values, nodata=None, tags=tags)
     both = {"mask": mask, "probability": path}
     alone = {"mask": path, "outlines_from": OutlinesFrom.PROBABILITY}
-    message = {"int16": "int16", "other grid": "has not the pixels"}.get(
+    message = {"int16": "int16", "a mask": "uint8", "other grid": "has not the pixels"}.get(
         kind, "probabilities from 0 to 1"
     )
     with pytest.raises(InputError, match=message):
@@ -366,18 +369,20 @@ def test_what_are_no_probabilities_is_refused(tmp_path, kind):
 
 
 @pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".parquet", ".shp"])
-def test_neither_workers_nor_strips_change_the_bytes(tmp_path, monkeypatch, suffix):
+def test_neither_strips_nor_batches_change_the_bytes(tmp_path, monkeypatch, suffix):
     from geotiler.tasks import vectorize as task
 
     _, values = towns()
     p = probability_file(tmp_path / "p.tif", values)
     outputs = []
-    for name, workers, rows, batch in (("a", 1, 10**4, 1024), ("b", 4, 13, 3), ("c", 2, 50, 1)):
+    sizes = (("a", 10**4, 1024, 10**4), ("b", 13, 3, 2), ("c", 10**4, 1024, 3))
+    for name, rows, batch, most in sizes:
         monkeypatch.setattr(Scene, "strip_rows", lambda self, width, rows=rows: rows)
         monkeypatch.setattr(task, "BATCH_FEATURES", batch)
+        monkeypatch.setattr(task, "MOST_FEATURES", most)
         (tmp_path / name).mkdir()
         target = tmp_path / name / f"b{suffix}"
-        vectorize(VectorizeSpec(mask=p, output=str(target), workers=workers))
+        vectorize(VectorizeSpec(mask=p, output=str(target)))
         outputs.append(target.read_bytes())
     assert outputs[0] == outputs[1] == outputs[2]
 
