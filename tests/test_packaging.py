@@ -73,7 +73,8 @@ def test_the_network_stack_is_pinned_exactly() -> None:
 def _installed_closure() -> dict[str, str]:
     """Name → public version of everything installed that geotiler and its tests stand on.
 
-    What a parent pins exactly, and what a CUDA build of torch brings along, is left to them.
+    What a parent pins exactly, what a CUDA build of torch brings along, and pip, which installs
+    all of this, are left to them.
     """
     open_requirements = [r for r in _requirements() if not r.marker or r.marker.evaluate()]
     seen: dict[str, str] = {}
@@ -92,7 +93,7 @@ def _installed_closure() -> dict[str, str]:
             wanted = not child.marker or child.marker.evaluate({"extra": ""})
             exact = any(part.operator == "==" for part in child.specifier)
             cuda = child.name.startswith(("nvidia-", "cuda-", "triton"))
-            if wanted and not exact and not cuda:
+            if wanted and not exact and not cuda and child.name != "pip":
                 open_requirements.append(child)
     return seen
 
