@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
+from geotiler.cli.options import Verbose
 from geotiler.errors import InputError, SpecError
 from geotiler.progress import Event, StageAdvanced, StageStarted
 
@@ -91,9 +92,14 @@ current = Session()
 
 
 def shared(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with `--config` and `--progress`, remembered in `current` while it runs."""
+    """The command with `--config`, `--progress` and `--verbose`.
+
+    All are remembered in `current` while it runs; a command that wants to know whether it is to
+    say more takes `verbose` itself.
+    """
     signature = inspect.signature(command, eval_str=True)
     takes_context = "context" in signature.parameters
+    takes_verbose = "verbose" in signature.parameters
 
     @functools.wraps(command)
     def run(
@@ -116,6 +122,8 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
         )
         if takes_context:
             rest["context"] = context
+        if not takes_verbose:
+            del rest["verbose"]
         command(*arguments, **rest)
 
     kind = inspect.Parameter.KEYWORD_ONLY
@@ -127,6 +135,8 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
         inspect.Parameter("config", kind, annotation=_Config, default=None),
         inspect.Parameter("progress", kind, annotation=_Progress, default=Progress.AUTO),
     ]
+    if not takes_verbose:
+        added.append(inspect.Parameter("verbose", kind, annotation=Verbose, default=False))
     run.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
     run.__annotations__ = {item.name: item.annotation for item in (*own, *added)}
     return run
