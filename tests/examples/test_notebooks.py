@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "examples" / "notebooks").glob("*.ipynb"))
-SMALLER = {"SIDE_PX = 768": "SIDE_PX = 384", "STEPS = 60": "STEPS = 2"}
+SMALLER = {"SIDE_PX = 768": "SIDE_PX = 384", "STEPS = 24": "STEPS = 2"}
 
 # Chips of a scene of 384 px are few; the kernel's own warnings are not the notebook's.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
