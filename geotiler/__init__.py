@@ -13,8 +13,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from geotiler import errors, specs
     from geotiler.tasks.classify import classify
+    from geotiler.tasks.classify_images import classify_images
     from geotiler.tasks.describe import describe
     from geotiler.tasks.evaluate import evaluate
+    from geotiler.tasks.export import export
     from geotiler.tasks.preview import preview
     from geotiler.tasks.render import render
     from geotiler.tasks.segment import segment
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
 _TASKS = frozenset(
     {
         "classify",
+        "classify_images",
         "describe",
         "evaluate",
+        "export",
         "preview",
         "render",
         "segment",
@@ -38,9 +42,11 @@ _TASKS = frozenset(
 
 __all__ = [
     "classify",
+    "classify_images",
     "describe",
     "errors",
     "evaluate",
+    "export",
     "preview",
     "render",
     "segment",

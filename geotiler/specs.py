@@ -529,6 +529,7 @@ class ExportTarget(enum.StrEnum):
 
     ONNX = "onnx"
     MLFLOW = "mlflow"
+    STAC = "stac"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -538,7 +539,7 @@ class ExportSpec:
     model: str
     """Name of a shipped model, or a model folder."""
     output: Path
-    """What to write: an .onnx file, or the folder of an MLflow model."""
+    """What to write: an .onnx file, the folder of an MLflow model, or the .json of a STAC item."""
     target: ExportTarget = ExportTarget.ONNX
     check: tuple[str, ...] = ()
     """Images whose tiles graph and network must answer alike; none: a rendered scene."""
@@ -548,13 +549,20 @@ class ExportSpec:
 
     def __post_init__(self) -> None:
         """Raises: SpecError: a target of another format, or a tolerance that is none."""
-        is_onnx = self.output.suffix.lower() == ".onnx"
-        if self.target is ExportTarget.ONNX and not is_onnx:
+        suffix = self.output.suffix.lower()
+        if self.target is ExportTarget.ONNX and suffix != ".onnx":
             raise SpecError(
                 f"output {self.output} is no .onnx file",
-                hint="try -o model.onnx; --to mlflow writes a folder",
+                hint="try -o model.onnx; --to mlflow writes a folder, --to stac a .json",
             )
-        if self.target is ExportTarget.MLFLOW and is_onnx:
+        if self.target is ExportTarget.STAC and suffix != ".json":
+            raise SpecError(f"a STAC item is a .json, got {self.output}", "try -o item.json")
+        if self.target is ExportTarget.STAC and self.check:
+            raise SpecError(
+                "a STAC item describes files that are there already, nothing is checked on images",
+                hint="leave out --check",
+            )
+        if self.target is ExportTarget.MLFLOW and suffix in (".onnx", ".json"):
             raise SpecError(f"an MLflow model is a folder, got {self.output}", "try -o mlflow/")
         if not 0 < self.tolerance < 1:
             raise SpecError(

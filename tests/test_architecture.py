@@ -34,7 +34,7 @@ HOMES: dict[str, set[str]] = {
     library: set(layers.split())
     for layers, libraries in {
         "models training": "torch torchvision segmentation_models_pytorch timm safetensors",
-        "models": "onnx onnxscript onnxruntime openvino",
+        "models": "onnx onnxscript onnxruntime openvino pystac stac_model",
         "io": "rasterio rio_cogeo geopandas pyogrio pyarrow",
         "io service": "filelock",
         "io models": "pandas",  # in models: what MLflow takes as an example

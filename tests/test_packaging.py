@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLES = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+PAGES = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md")))
 WHEEL_LIMIT_BYTES = 80_000_000
 
 
@@ -73,7 +74,8 @@ def test_the_network_stack_is_pinned_exactly() -> None:
 def _installed_closure() -> dict[str, str]:
     """Name → public version of everything installed that geotiler and its tests stand on.
 
-    What a parent pins exactly, and what a CUDA build of torch brings along, is left to them.
+    What a parent pins exactly, what a CUDA build of torch brings along, and pip, which installs
+    all of this, are left to them.
     """
     open_requirements = [r for r in _requirements() if not r.marker or r.marker.evaluate()]
     seen: dict[str, str] = {}
@@ -92,7 +94,7 @@ def _installed_closure() -> dict[str, str]:
             wanted = not child.marker or child.marker.evaluate({"extra": ""})
             exact = any(part.operator == "==" for part in child.specifier)
             cuda = child.name.startswith(("nvidia-", "cuda-", "triton"))
-            if wanted and not exact and not cuda:
+            if wanted and not exact and not cuda and child.name != "pip":
                 open_requirements.append(child)
     return seen
 
@@ -174,13 +176,14 @@ def test_relative_links_of_the_documents_lead_somewhere() -> None:
 # Commands of the README
 
 
-def _shell_lines() -> list[list[str]]:
-    blocks = re.findall(r"```bash\n(.*?)```", README + EXAMPLES, flags=re.DOTALL)
+def _shell_lines(text: str = README + EXAMPLES) -> list[list[str]]:
+    blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
 GEOTILER_LINES = [words[1:] for words in _shell_lines() if words[0] == "geotiler"]
+PAGE_LINES = [w[1:] for w in _shell_lines(PAGES) if w[0] == "geotiler" and w[1][0] != "-"]
 
 
 def _command(words: list[str]) -> tuple[Any, list[str]]:
@@ -211,8 +214,8 @@ def test_the_readme_shows_commands() -> None:
     assert {words[0] for words in GEOTILER_LINES} >= {"segment", "vectorize", "evaluate", "train"}
 
 
-@pytest.mark.parametrize("words", GEOTILER_LINES, ids=" ".join)
-def test_every_command_of_the_readme_exists_with_its_flags(words: list[str]) -> None:
+@pytest.mark.parametrize("words", [*GEOTILER_LINES, *PAGE_LINES], ids=" ".join)
+def test_every_command_of_the_readme_and_the_pages_exists_with_its_flags(words: list[str]) -> None:
     command, rest = _command(words)
     flags = _flags(command)
     arguments = [p for p in command.params if p.param_type_name == "argument"]

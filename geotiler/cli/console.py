@@ -10,7 +10,7 @@ from typing import Any
 
 from geotiler.cli import session
 from geotiler.cli.bars import listener
-from geotiler.progress import Reporter, silent
+from geotiler.progress import Event, Reporter, silent
 
 
 @contextmanager
@@ -20,11 +20,16 @@ def reporter(quiet: bool) -> Iterator[Reporter]:
     if mode == session.Progress.NONE or (quiet and mode != session.Progress.JSON):
         yield silent
         return
-    heard = listener(mode)
+    shown, heard = listener(mode), session.current.heard
+
+    def hear(event: Event) -> None:
+        heard(event)
+        shown(event)
+
     try:
-        yield heard
+        yield hear
     finally:
-        heard.close()
+        shown.close()
 
 
 def emit(report: Mapping[str, Any], as_json: bool, title: str, *, detailed: bool = False) -> None:

@@ -19,7 +19,8 @@ def export(
         typer.Option("--output", "-o", help="File or folder to write.", show_default=False),
     ],
     to: Annotated[
-        ExportTarget, typer.Option(help="What to write: a graph, or a folder for mlflow serve.")
+        ExportTarget,
+        typer.Option(help="A graph, a folder for mlflow serve, or an item for STAC catalogues."),
     ] = ExportTarget.ONNX,
     check: Annotated[
         list[str] | None,

@@ -27,12 +27,16 @@ from geotiler.cli import (
     render,
     segment,
     serve,
+    session,
     tile,
     train,
     vectorize,
 )
 from geotiler.cli.session import name_variables, shared, unknown_variables
 from geotiler.errors import GeotilerError, SpecError
+
+_INTERRUPTED = (130, 143)
+"""Exit codes of runs that were asked to end."""
 
 
 class _Root(TyperGroup):
@@ -192,6 +196,8 @@ def _interrupted() -> int:
 
 
 def _say(text: str, code: int) -> int:
+    if code in _INTERRUPTED:
+        text += session.current.heard.when_interrupted()
     print(f"geotiler: {' '.join(text.split())}", file=sys.stderr)
     return code
 

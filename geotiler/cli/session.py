@@ -20,7 +20,9 @@ from typing import Annotated, Any
 
 import typer
 
+from geotiler.cli.options import Verbose
 from geotiler.errors import InputError, SpecError
+from geotiler.progress import Event, StageAdvanced, StageStarted
 
 PREFIX = "GEOTILER_"
 _OTHER_VARIABLES = {"GEOTILER_TRACEBACK", "GEOTILER_DATA"}
@@ -39,6 +41,38 @@ class Progress(StrEnum):
 
 
 @dataclass
+class Heard:
+    """The stage that a run was last heard to be in."""
+
+    stage: str = ""
+    done: float = 0.0
+    total: float = 0.0
+    unit: str = ""
+
+    def __call__(self, event: Event) -> None:
+        """Follow an event; any thread may call."""
+        if isinstance(event, StageStarted):
+            self.stage, self.done, self.total = event.stage, 0.0, event.total
+            self.unit = event.unit if event.unit.endswith("px") else f"{event.unit}s"
+        elif isinstance(event, StageAdvanced) and event.stage == self.stage:
+            self.done += event.amount
+
+    def when_interrupted(self) -> str:
+        """How far it came and how to go on, to be put behind "interrupted"; may be empty."""
+        if not self.stage:
+            return ""
+        text = f": {self.done:,.0f} of {self.total:,.0f} {self.unit} done"
+        return f"{text}; {_GOES_ON[self.stage]}" if self.stage in _GOES_ON else text
+
+
+_GOES_ON = {
+    "tile": "the same command goes on from there",
+    "training": "the same command with --resume goes on",
+}
+"""Stage → how a run that is interrupted in it goes on, where the task does not tell."""
+
+
+@dataclass
 class Session:
     """What the running command was told besides its task."""
 
@@ -50,6 +84,7 @@ class Session:
     """Flag without dashes → value."""
     origins: dict[str, str] = field(default_factory=dict)
     """Flag without dashes → flag, the variable, the file, or default."""
+    heard: Heard = field(default_factory=Heard)
 
 
 current = Session()
@@ -57,9 +92,14 @@ current = Session()
 
 
 def shared(command: Callable[..., int | None]) -> Callable[..., int | None]:
-    """The command with `--config` and `--progress`, remembered in `current` while it runs."""
+    """The command with `--config`, `--progress` and `--verbose`.
+
+    All are remembered in `current` while it runs; a command that wants to know whether it is to
+    say more takes `verbose` itself.
+    """
     signature = inspect.signature(command, eval_str=True)
     takes_context = "context" in signature.parameters
+    takes_verbose = "verbose" in signature.parameters
 
     @functools.wraps(command)
     def run(
@@ -82,6 +122,8 @@ def shared(command: Callable[..., int | None]) -> Callable[..., int | None]:
         )
         if takes_context:
             rest["context"] = context
+        if not takes_verbose:
+            del rest["verbose"]
         return command(*arguments, **rest)
 
     kind = inspect.Parameter.KEYWORD_ONLY
@@ -93,6 +135,8 @@ def shared(command: Callable[..., int | None]) -> Callable[..., int | None]:
         inspect.Parameter("config", kind, annotation=_Config, default=None),
         inspect.Parameter("progress", kind, annotation=_Progress, default=Progress.AUTO),
     ]
+    if not takes_verbose:
+        added.append(inspect.Parameter("verbose", kind, annotation=Verbose, default=False))
     run.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
     run.__annotations__ = {item.name: item.annotation for item in (*own, *added)}
     return run

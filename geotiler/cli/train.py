@@ -84,7 +84,6 @@ def task_and_overrides(words: Sequence[str]) -> tuple[str, list[str]]:
 
 def _run(task: str, overrides: list[str], as_json: bool, quiet: bool) -> None:
     from geotiler.cli.console import emit, reporter
-    from geotiler.progress import Notice
     from geotiler.tasks.train import train as run
 
     keys = _keys()
@@ -92,7 +91,6 @@ def _run(task: str, overrides: list[str], as_json: bool, quiet: bool) -> None:
         try:
             values = run(task, overrides, keys=keys, report=report).as_dict()
         except SystemExit as stop:  # how Lightning answers Ctrl-C
-            report(Notice(message="the same command with --resume goes on"))
             raise KeyboardInterrupt from stop
     if as_json:
         emit(values, as_json, "")

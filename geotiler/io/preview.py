@@ -23,7 +23,7 @@ from geotiler.errors import InputError
 from geotiler.io.cache import CACHE_BYTES
 from geotiler.io.label_polygons import PolygonLabels, in_pixels, is_polygonal
 from geotiler.io.label_source import frame_of
-from geotiler.io.opening import opened_by
+from geotiler.io.opening import opened_by, quiet_about_georeferencing
 from geotiler.io.outputs import replacing
 from geotiler.io.raster import open_scene
 from geotiler.io.vector import read_features
@@ -69,7 +69,7 @@ def read_reduced(
     """
     resampling = Resampling.nearest if categories else Resampling.average
     try:
-        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), opened_by(path, drivers) as dataset:
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), _opened(path, drivers) as dataset:
             part = window or Window(row=0, col=0, height=dataset.height, width=dataset.width)
             area = RasterWindow(part.col, part.row, part.width, part.height)
             indexes = list(range(1, min(dataset.count, 3) + 1))
@@ -96,6 +96,12 @@ def read_reduced(
         window=part,
         scene_shape=scene_shape,
     )
+
+
+def _opened(path: str, drivers: Sequence[str] | None) -> rasterio.DatasetReader:
+    """A raster that is not warned about where it has no place: the picture says so itself."""
+    with quiet_about_georeferencing():
+        return opened_by(path, drivers)
 
 
 def burned(path: str, scene_path: str, window: Window, shape: tuple[int, int]) -> NDArray[np.bool_]:

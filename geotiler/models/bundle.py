@@ -144,22 +144,39 @@ def copy_bundle(bundle: Bundle, folder: Path, *, overwrite: bool = False) -> Bun
     return open_bundle(folder)
 
 
-def replace_card(folder: Path, card: ModelCard) -> None:
-    """Give a model folder another card for the same files, as after measuring the model.
+def replace_card(folder: Path, card: ModelCard) -> ModelCard:
+    """The card as written, of a folder that gets another card for the same weights.
+
+    What graphs say of themselves follows the card, whose digests of them are made anew; where
+    only scores were measured they stay. The folder is exchanged whole, as in `copy_bundle`.
 
     Raises:
-        ModelError: the card does not name the files that are there.
-        OutputError: the card cannot be written.
+        ModelError: the card names other files or weights than are there, or a graph is none.
+        OutputError: the folder cannot be written.
     """
+    from geotiler.models.graph_metadata import redescribed
+
     folder = Path(folder)
-    if open_bundle(folder).card.files != card.files:
+    bundle = open_bundle(folder)
+    if _without_graphs(bundle.card) != _without_graphs(card):
         raise ModelError(f"the new card of {folder} names other files than the folder holds")
-    temporary = folder / f".{CARD_FILE}.new"
-    try:
-        temporary.write_text(card.to_json(), encoding="utf-8")
-        os.replace(temporary, folder / CARD_FILE)
-    except OSError as error:
-        raise OutputError(f"{folder / CARD_FILE} cannot be written: {error.strerror}") from error
+    contents = {name: bundle.read(name) for name in card.files}
+    for name, content in contents.items():
+        if name.endswith(".onnx"):
+            contents[name] = redescribed(content, card)
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    card = dataclasses.replace(card, files=digests)
+    with _new_folder(folder, overwrite=True) as temporary:
+        for name, content in contents.items():
+            (temporary / name).write_bytes(content)
+        (temporary / CARD_FILE).write_text(card.to_json(), encoding="utf-8")
+        open_bundle(temporary)
+    return card
+
+
+def _without_graphs(card: ModelCard) -> dict[str, str]:
+    """Names of all files, with the digests of those that are no graphs."""
+    return {name: "" if name.endswith(".onnx") else card.files[name] for name in card.files}
 
 
 def _network_of(card: ModelCard) -> nn.Module:

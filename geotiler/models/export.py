@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import nn
 
 from geotiler.errors import MissingExtraError, ModelError
 from geotiler.models.card import ModelCard
+from geotiler.models.graph_metadata import PRODUCER, describe
 from geotiler.models.predictor import Batch, graph_runner
 
 if TYPE_CHECKING:
@@ -68,30 +68,6 @@ def difference_from(
     probabilities = _Probabilities(network, card.activation).eval()
     run = graph_runner(Path(path).read_bytes())
     return _difference(probabilities, run, tiles, card.name, tolerance)
-
-
-def deepness_metadata(card: ModelCard) -> dict[str, str]:
-    """Metadata of an ONNX file as the QGIS plugin Deepness reads it: key → JSON.
-
-    Source: Deepness, "Adding metadata to ONNX model". Its documentation says `tiles_size`, its
-    code reads `tile_size`; both are given. The overlap is in percent, the resolution in cm.
-    """
-    names = [info.name for info in card.classes]
-    if card.activation == "sigmoid":
-        names = ["background", *names]
-    values: dict[str, Any] = {
-        "model_type": "Segmentor" if card.task == "segmentation" else "Recognition",
-        "class_names": {str(index): name for index, name in enumerate(names)},
-        "tile_size": card.tile_px,
-        "tiles_size": card.tile_px,
-        "tiles_overlap": round(100 * card.overlap_px / card.tile_px),
-        "standardization_mean": list(card.mean),
-        "standardization_std": list(card.std),
-        "seg_thresh": card.threshold,
-    }
-    if card.gsd_m is not None:
-        values["resolution"] = round(100 * card.gsd_m, 6)
-    return {key: json.dumps(value) for key, value in sorted(values.items())}
 
 
 class _Probabilities(nn.Module):
@@ -189,16 +165,12 @@ def _halve_weights(graph: ModelProto) -> None:
 
 def _describe(graph: ModelProto, card: ModelCard) -> None:
     """Put the card's metadata in place of what the exporter says about itself."""
-    graph.producer_name = "geotiler"
-    graph.producer_version = card.geotiler_version
-    graph.graph.name = card.name
-    graph.doc_string = card.description
+    graph.producer_name = PRODUCER
     graph.graph.doc_string = ""
     for node in graph.graph.node:
         node.doc_string = ""
     del graph.metadata_props[:]
-    for key, value in deepness_metadata(card).items():
-        graph.metadata_props.add(key=key, value=value)
+    describe(graph, card)
 
 
 def _check_parity(probabilities: nn.Module, content: bytes, card: ModelCard) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import tempfile
@@ -23,6 +24,7 @@ from geotiler.models.bundle import Bundle, load_network
 from geotiler.models.card import ModelCard
 from geotiler.models.mlflow_model import save_pyfunc
 from geotiler.models.registry import find_model
+from geotiler.models.stac_item import stac_item
 from geotiler.progress import Reporter, StageAdvanced, StageFinished, StageStarted, silent
 from geotiler.reports import Report
 from geotiler.resources import pyfunc_source
@@ -44,35 +46,43 @@ class ExportReport(Report):
     size_bytes: int
     checked_tiles: int
     checked_on: str
-    largest_difference: float
-    """Of a probability, between the graph and the network in torch."""
+    largest_difference: float | None
+    """Of a probability, between the graph and the network in torch; None: not compared."""
     tolerance: float
 
 
 def export(spec: ExportSpec, *, report: Reporter = silent) -> ExportReport:
-    """Write a model's ONNX graph, or an MLflow model around its folder.
+    """Write a model's ONNX graph, an MLflow model around its folder, or a STAC item about it.
 
     The graph has a free batch, answers probabilities, and holds its metadata; it is made anew
-    from the weights. Either is written only if the graph answers real tiles as the network in
-    torch does.
+    from the weights. Graph and MLflow model are written only if the graph answers real tiles as
+    the network in torch does; the item names files whose digests were verified.
 
     Raises:
         ModelError: unknown or damaged model, one without weights, or a graph that differs.
         SpecError: an MLflow model of something else than a classifier.
         InputError: an image to check on cannot be read, or does not fit the model.
         OutputError: the target exists or cannot be written.
-        MissingExtraError: mlflow is not installed.
+        MissingExtraError: mlflow or stac-model is not installed.
     """
-    from geotiler.models.export import export_onnx
-
     bundle = find_model(spec.model)
     card = bundle.card
+    tiles, worst, seen = 0, None, ", ".join(spec.check)
     if spec.target is ExportTarget.ONNX:
+        from geotiler.models.export import export_onnx
+
         check_output(spec.output, spec.overwrite)
         with replacing(spec.output, spec.overwrite) as temporary:
             export_onnx(load_network(bundle), card, temporary)
             tiles, worst = _checked(spec, bundle, temporary, report)
             size_bytes = temporary.stat().st_size
+    elif spec.target is ExportTarget.STAC:
+        check_output(spec.output, spec.overwrite)
+        text = json.dumps(stac_item(bundle, spec.output), indent=2, ensure_ascii=False) + "\n"
+        with replacing(spec.output, spec.overwrite) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+            size_bytes = temporary.stat().st_size
+        seen = "digests of the files"
     else:
         if card.task != "classification":
             raise SpecError(
@@ -89,7 +99,7 @@ def export(spec: ExportSpec, *, report: Reporter = silent) -> ExportReport:
         digest=bundle.digest,
         size_bytes=size_bytes,
         checked_tiles=tiles,
-        checked_on=", ".join(spec.check) if spec.check else "rendered scene (--check names images)",
+        checked_on=seen or "rendered scene (--check names images)",
         largest_difference=worst,
         tolerance=spec.tolerance,
     )

@@ -21,6 +21,9 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 
 Start = Callable[[Path], "subprocess.Popen[str]"]
 
+# Whoever starts the tests in the background has them ignore interrupts.
+HEARS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -46,7 +49,7 @@ def start(scene: Path, tiny_bundle: Bundle) -> Start:
             "--tile", "64", "--overlap", "16", "--backend", "onnx", "--threads", "1",
         ]  # fmt: skip
         return subprocess.Popen(
-            [sys.executable, "-c", "from geotiler.cli.main import run; run()", *words],
+            [sys.executable, "-c", f"{HEARS}; from geotiler.cli.main import run; run()", *words],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 

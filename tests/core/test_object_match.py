@@ -134,8 +134,8 @@ def streamed(pair: np.ndarray, height: int) -> tuple[dict[int, ObjectTally], int
 @given(MASKS, st.integers(1, 9))
 def test_traced_objects_agree_with_labelled_pixels(pair: np.ndarray, height: int) -> None:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(object_streams, "SIMPLIFY_PX", 0.0)
-        patched.setattr(object_streams, "SMALL_HOLE_M2", 0.0)
+        patched.setattr(object_streams, "STAIRS_PX", 0.0)
+        patched.setattr(object_streams, "SMALLEST_HOLE_M2", 0.0)
         total, _ = streamed(pair, height)
     for class_id in (1, 2):
         labels = [ndimage.label(pair[..., side] == class_id) for side in range(2)]

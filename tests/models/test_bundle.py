@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from geotiler.errors import GeotilerError, ModelError, OutputError
@@ -165,6 +167,45 @@ def test_measured_numbers_change_the_card_but_not_the_digest(folder: Path) -> No
     assert after.digest == before.digest
     with pytest.raises(ModelError, match="other files"):
         replace_card(folder, dataclasses.replace(before.card, files={"model.onnx": "0" * 64}))
+
+
+def test_another_card_is_told_to_whoever_reads_the_graph_alone(folder: Path) -> None:
+    """Deepness, Netron and the like never see the card."""
+    before = open_bundle(folder)
+    numbers = _tensors(before.read("model.onnx"))
+    classes = (dataclasses.replace(before.card.classes[0], name="roof"),)
+    changed = dataclasses.replace(
+        before.card, name="roofs", threshold=0.25, gsd_m=0.2, classes=classes
+    )
+    written = replace_card(folder, changed)
+    after = open_bundle(folder)
+    assert after.card == written
+    assert after.digest != before.digest
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    graph = onnx.load_from_string(after.read("model.onnx"))
+    said = {item.key: json.loads(item.value) for item in graph.metadata_props}
+    assert (graph.graph.name, said["seg_thresh"], said["resolution"]) == ("roofs", 0.25, 20)
+    assert said["class_names"] == {"0": "background", "1": "roof"}
+    assert _tensors(after.read("model.onnx")) == numbers
+    replace_card(folder, before.card)  # and back: nothing else was lost
+    assert open_bundle(folder).card == before.card
+
+
+def test_a_card_for_a_graph_that_is_none_changes_nothing(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes(b"no graph")
+    digest = hashlib.sha256(b"no graph").hexdigest()
+    text = (folder / "card.json").read_text()
+    text = text.replace(json.loads(text)["files"]["model.onnx"], digest)
+    (folder / "card.json").write_text(text)
+    card = open_bundle(folder).card
+    with pytest.raises(ModelError, match="is no ONNX file"):
+        replace_card(folder, dataclasses.replace(card, threshold=0.3))
+    assert (folder / "card.json").read_text() == text
+
+
+def _tensors(content: bytes) -> list[bytes]:
+    graph = onnx.load_from_string(content).graph
+    return [tensor.SerializeToString(deterministic=True) for tensor in graph.initializer]
 
 
 def test_models_are_found_by_name_folder_and_graph(

@@ -5,14 +5,18 @@ Needs the Python package playwright and a Chromium (its own or the system's); sk
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cv2
+import geopandas
 import numpy as np
 import pytest
+import rasterio
+import shapely
 
 from geotiler.specs import PreviewSpec, RenderSpec
 from geotiler.tasks.preview import preview
@@ -100,6 +104,43 @@ def test_everything_can_be_done_with_keys(page: Any) -> None:
     assert page.inner_text("#picked") == first
     page.keyboard.press("Escape")
     assert page.is_hidden("#picked")
+
+
+def test_keys_work_in_a_page_just_opened(page: Any) -> None:
+    before = _pixels(page)
+    page.keyboard.press("+")
+    assert np.abs(_pixels(page) - before).mean() > 1
+    page.keyboard.press("n")
+    assert "building" in page.inner_text("#picked")
+    page.locator("input[type=range]").first.focus()  # where keys mean something else
+    page.keyboard.press("Escape")
+    assert page.is_visible("#picked")
+
+
+def test_numbers_beside_a_histogram_do_not_touch(browser: Any, page_file: Path) -> None:
+    """With squares of 3 to 300 m, each size more often than the next: many bins, large counts."""
+    scene, layer = page_file.with_name("town.tif"), page_file.with_name("sizes.gpkg")
+    with rasterio.open(scene) as file:
+        bounds, crs = file.bounds, file.crs
+    squares = [
+        shapely.box(bounds.left, bounds.bottom, bounds.left + side, bounds.bottom + side)
+        for step, side in enumerate(np.geomspace(3, 290, 16))
+        for _ in range(2 ** (13 - step) if step < 12 else 1)
+    ]
+    names = ["building"] * len(squares)
+    geopandas.GeoDataFrame({"class": names}, geometry=squares, crs=crs).to_file(layer)
+    target = page_file.with_name("sizes.html")
+    preview(PreviewSpec(scene=str(scene), output=target, layers=(str(layer),)))
+    opened = browser.new_page(viewport={"width": 1000, "height": 700})
+    opened.goto(target.as_uri())
+    opened.wait_for_selector("html[data-ready=yes]", timeout=120_000)
+    boxes = [text.bounding_box() for text in opened.locator("svg text").all()]
+    opened.close()
+    assert len(boxes) > 16
+    for one, other in itertools.combinations(boxes, 2):
+        apart_x = one["x"] + one["width"] <= other["x"] or other["x"] + other["width"] <= one["x"]
+        apart_y = one["y"] + one["height"] <= other["y"] or other["y"] + other["height"] <= one["y"]
+        assert apart_x or apart_y, (one, other)
 
 
 def test_a_click_on_a_polygon_tells_its_attributes(page: Any) -> None:

@@ -290,3 +290,16 @@ def test_missing_files_and_existing_pictures_are_refused(tmp_path: Path) -> None
     with pytest.raises(OutputError):
         preview(PreviewSpec(scene=str(scene), output=tmp_path / "p.png"))
     assert (tmp_path / "p.png").read_bytes() == b"mine"
+
+
+@pytest.mark.filterwarnings("error::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("suffix", ["png", "html"])
+def test_a_picture_without_a_place_is_shown_without_a_library_complaining(
+    suffix: str, tmp_path: Path
+) -> None:
+    scene, mask = tmp_path / "photo.png", tmp_path / "mask.png"
+    cv2.imwrite(str(scene), np.random.default_rng(3).integers(0, 256, (80, 120, 3), np.uint8))
+    cv2.imwrite(str(mask), np.eye(80, 120, dtype=np.uint8))
+    target = tmp_path / f"look.{suffix}"
+    preview(PreviewSpec(scene=str(scene), output=target, layers=(str(mask),)))
+    assert target.stat().st_size > 1000
