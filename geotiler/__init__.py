@@ -12,16 +12,43 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from geotiler import errors, specs
+    from geotiler.tasks.classify import classify
+    from geotiler.tasks.describe import describe
     from geotiler.tasks.evaluate import evaluate
+    from geotiler.tasks.preview import preview
     from geotiler.tasks.render import render
     from geotiler.tasks.segment import segment
     from geotiler.tasks.tile import tile
     from geotiler.tasks.train import train
     from geotiler.tasks.vectorize import vectorize
 
-__all__ = ["errors", "evaluate", "render", "segment", "specs", "tile", "train", "vectorize"]
+_TASKS = frozenset(
+    {
+        "classify",
+        "describe",
+        "evaluate",
+        "preview",
+        "render",
+        "segment",
+        "tile",
+        "train",
+        "vectorize",
+    }
+)
 
-_TASKS = frozenset({"evaluate", "render", "segment", "tile", "train", "vectorize"})
+__all__ = [
+    "classify",
+    "describe",
+    "errors",
+    "evaluate",
+    "preview",
+    "render",
+    "segment",
+    "specs",
+    "tile",
+    "train",
+    "vectorize",
+]
 
 
 def __getattr__(name: str) -> Any:

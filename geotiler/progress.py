@@ -30,6 +30,14 @@ class StageAdvanced:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StageExpected:
+    """A stage that is yet to come will take about so long; a later word replaces an earlier one."""
+
+    stage: str
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class StageFinished:
     """A stage is complete."""
 
@@ -44,7 +52,7 @@ class Notice:
     warning: bool = False
 
 
-Event = StageStarted | StageAdvanced | StageFinished | Notice
+Event = StageStarted | StageAdvanced | StageExpected | StageFinished | Notice
 Reporter = Callable[[Event], None]
 
 

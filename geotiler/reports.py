@@ -17,6 +17,15 @@ class Report:
         return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One setting and where it came from."""
+
+    value: Any
+    origin: str
+    """flag, scene, model card or default."""
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)

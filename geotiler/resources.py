@@ -20,6 +20,11 @@ def configs_dir() -> Path:
     return _shipped("configs")
 
 
+def pyfunc_source() -> Path:
+    """The file that MLflow runs to serve an exported classifier."""
+    return _PACKAGE / "service" / "pyfunc.py"
+
+
 def _shipped(name: str) -> Path:
     inside, checkout = _PACKAGE / name, _PACKAGE.parent
     if not inside.is_dir() and (checkout / "pyproject.toml").is_file():

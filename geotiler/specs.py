@@ -76,6 +76,26 @@ def _at_least(name: str, value: float | None, minimum: float, hint: str) -> None
         raise SpecError(f"{name} must be at least {minimum:g}, got {value:g}", hint=hint)
 
 
+def check_gsd(gsd_m: tuple[float, float] | None) -> None:
+    """Raises: SpecError: a ground sample distance that is no length."""
+    for value in gsd_m or ():
+        if not (math.isfinite(value) and value > 0):
+            raise SpecError(
+                f"gsd must be positive metres per pixel, got {value:g}",
+                hint="try --scene-gsd 0.3",
+            )
+
+
+def check_bands(bands: tuple[int, ...] | None) -> None:
+    """Raises: SpecError: no band, or one below 1."""
+    if bands is None:
+        return
+    if not bands:
+        raise SpecError("at least one band must be chosen", hint="try --bands 1,2,3")
+    if min(bands) < 1:
+        raise SpecError(f"bands are counted from 1, got {min(bands)}", hint="try --bands 1,2,3")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scale:
     """Linear map of raw values to the range of an 8-bit model: minimum → 0, maximum → 255."""
@@ -102,6 +122,8 @@ class SegmentSpec:
     """Path or GDAL name of the raster."""
     output: Path
     """Mask to write: .tif (Cloud-Optimized GeoTIFF) or .png."""
+    drivers: tuple[str, ...] | None = None
+    """GDAL drivers that may open the scene; None: all."""
     model: str = "buildings"
     """Name of a shipped model, a model folder, or an ONNX file beside its card.json."""
     tile_px: tuple[int, int] | None = None
@@ -156,13 +178,7 @@ class SegmentSpec:
                 hint="try --threshold 0.5",
             )
         check_bands(self.bands)
-        if self.gsd_m is not None:
-            for value in self.gsd_m:
-                if not (math.isfinite(value) and value > 0):
-                    raise SpecError(
-                        f"gsd must be positive metres per pixel, got {value:g}",
-                        hint="try --gsd 0.3",
-                    )
+        check_gsd(self.gsd_m)
         if self.probability_dtype not in ("uint8", "float32"):
             raise SpecError(
                 f"probability dtype must be uint8 or float32, got {self.probability_dtype!r}",
@@ -172,21 +188,152 @@ class SegmentSpec:
             raise SpecError("a fixed scale and an automatic one exclude each other", "--scale once")
 
 
-def check_bands(bands: tuple[int, ...] | None) -> None:
-    """Raises: SpecError: no band, or one below 1."""
-    if bands is None:
-        return
-    if not bands:
-        raise SpecError("at least one band must be chosen", hint="try --bands 1,2,3")
-    if min(bands) < 1:
-        raise SpecError(f"bands are counted from 1, got {min(bands)}", hint="try --bands 1,2,3")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RadiometrySpec:
+    """How stored values become what a classifier was trained on."""
+
+    bands: tuple[int, ...] | None = None
+    """Bands counted from 1, in the order the model wants them; None: by name, else in order."""
+    scale: Scale | None = None
+    """Raw range; None: as the card says."""
+    auto_scale: bool = False
+    """Measure the scene-wide 2-98 % range instead."""
+    dn_offset: float | None = None
+    """Added to stored values first; None: as the metadata say."""
+
+    def __post_init__(self) -> None:
+        """Raises: SpecError: a band below 1, or an offset that is no number."""
+        check_bands(self.bands)
+        if self.dn_offset is not None and not math.isfinite(self.dn_offset):
+            raise SpecError("the offset must be finite", hint="try --dn-offset -1000")
+        if self.scale is not None and self.auto_scale:
+            raise SpecError("a fixed scale and an automatic one exclude each other", "--scale once")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackendSpec:
+    """What runs a network, and on what."""
+
+    backend: Backend = Backend.AUTO
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    batch: int = 16
+    """Tiles per forward pass. It can change the last digits of an answer, so it never depends on
+    how much there is to do."""
+    threads: int | None = None
+    """Threads of the network; None: all cores."""
+
+    def __post_init__(self) -> None:
+        """Raises: SpecError: nothing at a time, or no thread."""
+        _at_least("batch", self.batch, 1, "try --batch 16")
+        _at_least("threads", self.threads, 1, "try --threads 2")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassifyImagesSpec:
+    """Images, each of which is one thing."""
+
+    images: tuple[str, ...]
+    """Paths or GDAL names; each is resized to the model's tile."""
+    model: str = "landuse"
+    """Name of a shipped model, a model folder, or an ONNX file beside its card.json."""
+    topk: int = 3
+    """How many of the likeliest classes are listed."""
+    drivers: tuple[str, ...] | None = None
+    """GDAL drivers that may open the images; None: all."""
+    radiometry: RadiometrySpec = RadiometrySpec()
+    run: BackendSpec = BackendSpec()
+
+    def __post_init__(self) -> None:
+        """Raises: SpecError: no image, or a list of no classes."""
+        if not self.images:
+            raise SpecError("no image to classify", hint="geotiler classify tile.jpg")
+        _at_least("topk", self.topk, 1, "try --topk 3")
+
+
+VECTOR_SUFFIXES = (".geojson", ".json", ".gpkg", ".fgb", ".parquet")
+"""Targets that hold polygons."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassifySpec:
+    """One scene to a map of classes."""
+
+    scene: tuple[str, ...]
+    """Path or GDAL name of the raster, or of one file for each band."""
+    output: str
+    """Map to write: polygons (.geojson, .gpkg, .fgb, .parquet, "-" is GeoJSON on standard output)
+    or a raster of classes (.tif, .png)."""
+    model: str = "landuse"
+    """Name of a shipped model, a model folder, or an ONNX file beside its card.json."""
+    stride_px: int | None = None
+    """Distance of neighbouring tiles, and side of a cell, in model pixels; None: one tile."""
+    dissolve: bool = False
+    """Merge neighbouring cells of one class into one polygon."""
+    confidence: Path | None = None
+    """Also write the probability of the class of each cell here."""
+    radiometry: RadiometrySpec = RadiometrySpec()
+    gsd_m: tuple[float, float] | None = None
+    """Ground sample distance (x, y) of the scene; None computes it from transform and CRS."""
+    min_valid: float = 0.5
+    """Least share of valid pixels of a tile; 0 asks for one pixel."""
+    insist: bool = False
+    """Go on with a scene that is smaller than a tile or far coarser than the model."""
+    run: BackendSpec = BackendSpec()
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises: SpecError: a value is out of range, or two contradict each other."""
+        if not self.scene:
+            raise SpecError("no scene to classify", hint="geotiler classify scene.tif -o map.tif")
+        _at_least("stride_px", self.stride_px, 1, "try --stride 32")
+        check_gsd(self.gsd_m)
+        if not 0.0 <= self.min_valid <= 1.0:
+            raise SpecError(
+                f"min_valid must lie in 0 to 1, got {self.min_valid:g}", hint="try --min-valid 0.5"
+            )
+        if self.dissolve and not self.is_vector:
+            raise SpecError(
+                f"--dissolve merges polygons, and {self.output} is a raster",
+                hint="-o landuse.geojson",
+            )
+
+    @property
+    def is_vector(self) -> bool:
+        """True if the map is made of polygons."""
+        return self.output == "-" or self.output.lower().endswith(VECTOR_SUFFIXES)
+
+
+class Regularize(enum.StrEnum):
+    """How outlines are drawn."""
+
+    NONE = "none"
+    """Simplified only."""
+    RIGHT_ANGLES = "right-angles"
+    """Walls along a building's own direction, square to it, and at 45° where they really are."""
+    ANY_ANGLE = "any-angle"
+    """Besides, walls of any other direction."""
+    AUTO = "auto"
+    """Right angles, else circles, else any angle: what fits."""
+
+
+class OutlinesFrom(enum.StrEnum):
+    """What outlines are taken from."""
+
+    AUTO = "auto"
+    """Probabilities, if the raster is known to hold some or a raster of them is given."""
+    MASK = "mask"
+    """Pixel sides."""
+    PROBABILITY = "probability"
+    """Where the probability crosses the threshold, between the pixels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VectorizeSpec:
-    """One mask to one set of polygons."""
+    """One mask, or one raster of probabilities, to one set of polygons."""
 
     mask: str
+    """Mask of class ids, or probabilities of one class or several."""
     output: str
     """Target; the suffix chooses the format, "-" is GeoJSON on standard output."""
     classes: tuple[str, ...] | None = None
@@ -195,28 +342,94 @@ class VectorizeSpec:
     """Smaller polygons are dropped (square pixels where the mask has no CRS)."""
     min_hole_m2: float = 2.0
     """Smaller holes are filled."""
+    sieve_px: int = 0
+    """Patches of fewer pixels take the class that most of their border has, beforehand."""
     simplify_m: float | None = None
-    """Douglas-Peucker tolerance; None: one pixel's ground distance. 0 keeps every vertex."""
+    """Tolerance of outlines that are not regularized; None: one pixel's ground distance.
+    0 keeps every vertex."""
+    regularize: Regularize = Regularize.AUTO
+    """How outlines are drawn. AUTO leaves masks of several classes to coverage simplification."""
+    max_deviation_px: float = 0.75
+    """Regular outlines further from the mask's, on average, are refused."""
+    outlines_from: OutlinesFrom = OutlinesFrom.AUTO
+    probability: str | None = None
+    """Probabilities on the mask's grid: for outlines between pixels, and mean_probability."""
+    threshold: float | None = None
+    """Where `mask` holds probabilities of one class; None: as its tags say, else 0.5."""
+    snap_neighbours: bool = False
+    """Walls of neighbours less than two pixels apart become one."""
     eight_connected: bool = False
     """Join pixels that touch at a corner only."""
+    layer: str | None = None
+    """Name of the layer in formats that have some; None: the file's name."""
+    append: bool = False
+    """Add to an existing file (GeoPackage, GeoJSONSeq)."""
+    workers: int = 1
+    """Threads that draw; the result does not depend on them."""
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        """Raises: SpecError: a negative measure."""
+        """Raises: SpecError: a value is out of range, or two contradict each other."""
         _at_least("min_area_m2", self.min_area_m2, 0, "try --min-area 10")
         _at_least("min_hole_m2", self.min_hole_m2, 0, "try --min-hole 2")
+        _at_least("sieve_px", self.sieve_px, 0, "try --sieve 20")
         _at_least("simplify_m", self.simplify_m, 0, "try --simplify 0.5")
+        _at_least("max_deviation_px", self.max_deviation_px, 0, "try --max-deviation 0.75")
+        _at_least("workers", self.workers, 1, "try --workers 2")
+        if self.threshold is not None and not 0.0 < self.threshold < 1.0:
+            raise SpecError(
+                f"threshold must lie between 0 and 1, got {self.threshold:g}",
+                hint="try --threshold 0.5",
+            )
+        if self.append and self.overwrite:
+            raise SpecError("--append and --overwrite exclude each other", hint="leave one out")
+        if self.append and self.output == "-":
+            raise SpecError("standard output cannot be appended to", hint="leave --append out")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluateSpec:
-    """One mask against the truth."""
+    """Masks or polygons against the truth."""
 
-    mask: str
-    truth: str
-    """Raster or vector file; vectors in any CRS."""
+    predictions: tuple[str, ...]
+    """Masks of class ids, or polygons in any CRS; a folder stands for the files in it."""
+    truths: tuple[str, ...]
+    """Rasters or polygons in any CRS, or a folder; one is for all predictions, of several each
+    prediction takes that of its name, else the one that overlaps it."""
     classes: tuple[str, ...] | None = None
-    """Class names or ids to score; None: all classes of the mask."""
+    """Class names or ids to score; None: all classes."""
+    attribute: str = "class"
+    """Attribute of polygons that holds a class's name or id."""
+    grid: str | None = None
+    """Raster whose pixels are counted where prediction and truth are both polygons."""
+    boundary_px: int = 3
+    """How far from an outline pixels count for the boundary IoU."""
+    objects: bool = True
+    """Compare objects too, not pixels only."""
+    least_area_m2: float = 10.0
+    """Smaller objects are left out on both sides (square pixels without a CRS)."""
+    probabilities: tuple[str, ...] = ()
+    """Probability rasters of the predictions, or a folder, for a sweep over thresholds."""
+    plot: Path | None = None
+    """PNG of that sweep."""
+    csv: Path | None = None
+    """Table of all scores."""
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises: SpecError: nothing to compare, or a value is out of range."""
+        if not self.predictions or not self.truths:
+            raise SpecError(
+                "evaluate compares predictions with a truth, and one of them is missing",
+                hint="geotiler evaluate mask.tif --truth footprints.geojson",
+            )
+        _at_least("boundary_px", self.boundary_px, 1, "try --boundary 3")
+        _at_least("least_area_m2", self.least_area_m2, 0, "try --min-area 10")
+        if self.plot is not None and not self.probabilities:
+            raise SpecError(
+                "--plot draws a sweep over thresholds, which needs probabilities",
+                hint="--probability p.tif, from geotiler segment --probability p.tif",
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -242,24 +455,90 @@ class RenderSpec:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PreviewSpec:
-    """One scene and what was found in it, as a small picture to look at."""
+class EurosatSpec:
+    """The EuroSAT tiles as a folder to train on."""
 
-    scene: str
     output: Path
-    """PNG to write."""
-    mask: str | None = None
-    """Mask on the scene's grid; every class but 0 and nodata is drawn."""
-    truth: str | None = None
-    """True footprints, a vector file in any CRS; colours hits, misses and false alarms."""
-    width_px: int = 1600
-    """Width of the picture; smaller scenes keep theirs."""
-    detail_px: int = 0
-    """Side of a square of scene pixels shown beside the overview; 0 shows none."""
+    """Folder to write."""
+    source: Path | None = None
+    """Zip or folder of the data set; None downloads it."""
+    lists: Path | None = None
+    """Folder of the spatial split's lists; None looks beside and in the source."""
+    limit: int | None = None
+    """Only so many tiles of each class and part; None: all."""
+    subset: bool = False
+    """Accept a source that is not complete."""
     overwrite: bool = False
 
     def __post_init__(self) -> None:
-        """Raises: SpecError: a picture too small to show anything."""
+        """Raises: SpecError: a limit that leaves nothing."""
+        _at_least("limit", self.limit, 1, "try --limit 100")
+
+
+class ExportTarget(enum.StrEnum):
+    """What a model is exported to."""
+
+    ONNX = "onnx"
+    MLFLOW = "mlflow"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportSpec:
+    """A model for other programs."""
+
+    model: str
+    """Name of a shipped model, or a model folder."""
+    output: Path
+    """What to write: an .onnx file, or the folder of an MLflow model."""
+    target: ExportTarget = ExportTarget.ONNX
+    check: tuple[str, ...] = ()
+    """Images whose tiles graph and network must answer alike; none: a rendered scene."""
+    tolerance: float = 1e-3
+    """Largest allowed difference of a probability; a quarter of a step of an 8-bit one."""
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises: SpecError: a target of another format, or a tolerance that is none."""
+        is_onnx = self.output.suffix.lower() == ".onnx"
+        if self.target is ExportTarget.ONNX and not is_onnx:
+            raise SpecError(
+                f"output {self.output} is no .onnx file",
+                hint="try -o model.onnx; --to mlflow writes a folder",
+            )
+        if self.target is ExportTarget.MLFLOW and is_onnx:
+            raise SpecError(f"an MLflow model is a folder, got {self.output}", "try -o mlflow/")
+        if not 0 < self.tolerance < 1:
+            raise SpecError(
+                f"tolerance must lie between 0 and 1, got {self.tolerance:g}",
+                hint="try --tolerance 1e-3",
+            )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreviewSpec:
+    """One scene and what was found in it, as a picture or a page to look at."""
+
+    scene: str
+    output: Path
+    """Picture (.png) or self-contained page (.html) to write."""
+    layers: tuple[str, ...] = ()
+    """Masks of class ids and vector files, drawn in this order."""
+    truth: str | None = None
+    """What is truly there, raster or vectors; colours hits, misses and false alarms."""
+    width_px: int | None = None
+    """Width of the picture; None: 1600 (2048 in a page). Smaller scenes keep theirs."""
+    detail_px: int = 0
+    """Side of a square of scene pixels shown beside the picture; 0 shows none."""
+    attribution: str | None = None
+    """Whose imagery it is; None: as the scene's tags say."""
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises: SpecError: a picture too small to show anything, or an unknown format."""
+        if self.output.suffix.lower() not in (".png", ".html"):
+            raise SpecError(
+                f"a preview is a .png or a .html, got {self.output}", hint="-o preview.png"
+            )
         _at_least("width_px", self.width_px, 64, "try --width 1600")
         _at_least("detail_px", self.detail_px, 0, "try --detail 512")
 
@@ -312,7 +591,7 @@ class TileSpec:
     gsd_m: tuple[float, float] | None = None
     """Ground sample distance (x, y) to resample to; None keeps the scene's pixels."""
     scene_gsd_m: tuple[float, float] | None = None
-    """Ground sample distance (x, y) of scenes that have no CRS."""
+    """Ground sample distance (x, y) of the scenes; None computes it from transform and CRS."""
     bands: tuple[int, ...] | None = None
     """Bands counted from 1; None: all but alpha."""
     min_valid: float = 0.0
@@ -328,6 +607,10 @@ class TileSpec:
     """Side of a block; None: whole chips, as many as leave enough blocks for the split."""
     seed: int = 0
     """Chooses blocks and empty chips."""
+    scene_splits: tuple[str, ...] = ()
+    """Split of each scene, where lists say it; `split` is not asked then."""
+    black_border: bool = False
+    """Black bands along the edges of 8-bit scenes are nodata that nobody declared."""
     skip_bad: bool = False
     """Leave out, and count, what would be an error: scenes, features, unreadable rows."""
     overwrite: bool = False
@@ -336,6 +619,10 @@ class TileSpec:
         """Raises: SpecError: a value is out of range, or two contradict each other."""
         if not self.scenes:
             raise SpecError("no scene to tile", hint="geotiler tile scene.tif")
+        if self.scene_splits and (
+            len(self.scene_splits) != len(self.scenes) or set(self.scene_splits) - set(SPLITS)
+        ):
+            raise SpecError("scene_splits takes train, val or test for each scene")
         for side in self.tile_px:
             if side < 16:
                 raise SpecError(f"tile_px must be at least 16, got {side}", hint="try --tile 512")

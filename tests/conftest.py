@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,6 +101,142 @@ def tiny_bundle(
     return open_bundle(folder)
 
 
+EUROSAT_CLASSES = (
+    "AnnualCrop",
+    "Forest",
+    "HerbaceousVegetation",
+    "Highway",
+    "Industrial",
+    "Pasture",
+    "PermanentCrop",
+    "Residential",
+    "River",
+    "SeaLake",
+)
+
+
+def _landuse_card(**changes: Any) -> ModelCard:
+    from geotiler.models.card import ClassInfo, Stretch
+
+    values: dict[str, Any] = {
+        "name": "tiny-landuse",
+        "task": "classification",
+        "library": "geotiler",
+        "architecture": "simple_cnn",
+        "arguments": {"num_classes": 10, "widths": [8, 8, 8]},
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.5, 0.5, 0.5),
+        "gsd_m": 10.0,
+        "tile_px": 64,
+        "overlap_px": 0,
+        "input_px": 96,
+        "stretch": Stretch(
+            source="Sentinel-2 L1C",
+            source_bands=(4, 3, 2),
+            minimum=0.0,
+            maximum=2750.0,
+            low=1.0,
+            high=255.0,
+        ),
+        "classes": tuple(
+            ClassInfo(id=index, name=name, color=f"#{index * 20:02x}80{255 - index * 20:02x}")
+            for index, name in enumerate(EUROSAT_CLASSES, start=1)
+        ),
+        "activation": "softmax",
+    }
+    return _card(**{**values, **changes})
+
+
+@pytest.fixture(scope="session")
+def make_landuse_card() -> Callable[..., ModelCard]:
+    """A valid card of a classifier with the given values changed."""
+    return _landuse_card
+
+
+@pytest.fixture(scope="session")
+def tiny_landuse(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A classifier's model folder with random weights whose answers differ from tile to tile.
+
+    Written once per session. Copy it before changing it.
+    """
+    import torch
+
+    from geotiler.models.build import build_network
+    from geotiler.models.bundle import open_bundle, write_bundle
+
+    folder: Path = tmp_path_factory.mktemp("weights") / "tiny-landuse"
+    card = _landuse_card()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(7)
+        network = build_network(card.library, card.architecture, card.arguments, card.input_px)
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0  # one pass leaves statistics as training would
+        colours = torch.randn(32, 3, 1, 1)
+        network.train()(colours + 0.3 * torch.randn(32, 3, 64, 64))
+        network.network.classifier[1].weight *= 20.0
+    torch.set_num_threads(threads)
+    write_bundle(folder, card, network.eval())
+    return open_bundle(folder)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real imagery; tests that ask for it skip where there is none."""
+    named = os.environ.get("GEOTILER_DATA")
+    root = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not root.is_dir():
+        pytest.skip(f"no real data at {root}: GEOTILER_DATA names its folder")
+    return root
+
+
+@pytest.fixture(scope="session")
+def landuse_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Drawn tiles in the folders and with the lists of EuroSAT: 6, 2 and 2 of each class.
+
+    A class is a colour and a direction of stripes.
+    """
+    import cv2
+    import numpy as np
+
+    root: Path = tmp_path_factory.mktemp("eurosat")
+    random = np.random.default_rng(5)
+    rows, cols = np.mgrid[:64, :64]
+    lists: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for label, name in enumerate(EUROSAT_CLASSES):
+        (root / name).mkdir()
+        colour = np.array([40 + 20 * label, 200 - 15 * label, 60 + 90 * (label % 2)])
+        for index in range(10):
+            phase = random.uniform(0, 6)
+            stripes = 20 * np.sin((rows if label % 3 else cols) / 3 + phase)
+            image = colour + stripes[..., None] + random.normal(0, 8, (64, 64, 3))
+            tile = f"{name}_{index + 1}.jpg"
+            cv2.imwrite(str(root / name / tile), np.clip(image, 0, 255).astype(np.uint8))
+            lists["train" if index < 6 else "val" if index < 8 else "test"].append(tile)
+    for part, names in lists.items():
+        (root / f"eurosat-spatial-{part}.txt").write_text("\n".join(names) + "\n")
+    return root
+
+
+@pytest.fixture
+def small_landuse_run(landuse_tiles: Path, tmp_path: Path) -> list[str]:
+    """Overrides of a classifier's run that takes seconds."""
+    return [
+        f"data.root={landuse_tiles}",
+        "model=simple_cnn",
+        "++model.arguments.widths=[8,16,16]",
+        "train.steps=8",
+        "train.steps_per_epoch=4",
+        "train.batch=16",
+        "train.scheduler.warmup_steps=1",
+        "train.ema_decay=0.5",
+        "train.precision=32-true",
+        f"output={tmp_path / 'run'}",
+    ]
+
+
 CHIP_GSD_M = 0.5
 """Ground sample distance of the chips below."""
 
@@ -139,14 +276,82 @@ def small_run(chip_folder: Path, tmp_path: Path) -> list[str]:
         f"data.root={chip_folder}",
         f"data.gsd_m={CHIP_GSD_M}",
         "data.rendered.share=0",
-        "++model.arguments.encoder_depth=3",
+        "+model.arguments.encoder_depth=3",
         "model.arguments.decoder_channels=[16,8,8]",
+        "model.stride_of_network=8",
         "train.steps=6",
         "train.steps_per_epoch=3",
         "train.batch=2",
         "train.crop_px=64",
         "train.workers=0",
-        "train.warmup_steps=1",
+        "train.scheduler.warmup_steps=1",
         "train.precision=32-true",
         f"output={tmp_path / 'run'}",
     ]
+
+
+@pytest.fixture(scope="session")
+def make_product() -> Callable[..., Path]:
+    """Writes a Sentinel-2 product as ESA lays it out, small: metadata and three bands as JPEG 2000.
+
+    Arguments: folder; values (row, col, band) uint16 of B04, B03, B02; level "L1C" or "L2A";
+    offset in the metadata, None for products from before 2022. Returns the product's metadata.
+    """
+    import numpy as np
+    import rasterio
+    from affine import Affine
+
+    def make(folder: Path, values: Any, *, level: str = "L2A", offset: int | None = -1000) -> Path:
+        date, tile = "20230601T100601", "T33UUP"
+        root = folder / f"S2A_MSI{level}_{date}_N0509_R022_{tile}_20230601T120000.SAFE"
+        granule = f"GRANULE/{level}_{tile}_A000000_{date}"
+        inner, suffix = ("/R10m", "_10m") if level == "L2A" else ("", "")
+        images = f"{granule}/IMG_DATA{inner}"
+        (root / images).mkdir(parents=True)
+        names = {band: f"{images}/{tile}_{date}_{band}{suffix}" for band in ("B02", "B03", "B04")}
+        height, width = values.shape[:2]
+        for index, band in enumerate(("B04", "B03", "B02")):
+            with rasterio.open(
+                root / f"{names[band]}.jp2", "w", driver="JP2OpenJPEG", width=width,
+                height=height, count=1, dtype="uint16", crs="EPSG:32633", QUALITY="100",
+                transform=Affine(10, 0, 300_000, 0, -10, 5_400_000), REVERSIBLE="YES",
+                BLOCKXSIZE="128", BLOCKYSIZE="128",
+            ) as file:  # fmt: skip
+                file.write(np.ascontiguousarray(values[:, :, index]), 1)
+        kind, word = ("2A", "BOA") if level == "L2A" else ("1C", "RADIO")
+        offsets = "".join(
+            f'<{word}_ADD_OFFSET band_id="{band}">{offset}</{word}_ADD_OFFSET>'
+            for band in range(13 if offset is not None else 0)
+        )
+        # Products of level 1C name their bands by a prefix that ends in B and two digits.
+        listed = "".join(f"<IMAGE_FILE>{name}</IMAGE_FILE>" for name in names.values())
+        holder = {"BOA": "BOA_ADD_OFFSET_VALUES_LIST", "RADIO": "Radiometric_Offset_List"}[word]
+        (root / f"MTD_MSI{level}.xml").write_text(
+            f'<n1:Level-{kind}_User_Product xmlns:n1="https://example.org/'
+            f'User_Product_Level-{kind}.xsd">'
+            f"<n1:General_Info><Product_Info><PRODUCT_URI>{root.name}</PRODUCT_URI>"
+            "<Product_Organisation><Granule_List>"
+            f'<Granule granuleIdentifier="x">{listed}</Granule>'
+            "</Granule_List></Product_Organisation><Query_Options>"
+            "<PRODUCT_FORMAT>SAFE_COMPACT</PRODUCT_FORMAT></Query_Options></Product_Info>"
+            "<Product_Image_Characteristics><Special_Values>"
+            "<SPECIAL_VALUE_TEXT>NODATA</SPECIAL_VALUE_TEXT>"
+            "<SPECIAL_VALUE_INDEX>0</SPECIAL_VALUE_INDEX></Special_Values>"
+            f"<{holder}>{offsets}</{holder}></Product_Image_Characteristics>"
+            f"</n1:General_Info></n1:Level-{kind}_User_Product>"
+        )
+        places = "".join(
+            f'<Size resolution="{size}"><NROWS>{height * 10 // size}</NROWS>'
+            f"<NCOLS>{width * 10 // size}</NCOLS></Size>"
+            f'<Geoposition resolution="{size}"><ULX>300000</ULX><ULY>5400000</ULY>'
+            f"<XDIM>{size}</XDIM><YDIM>-{size}</YDIM></Geoposition>"
+            for size in (10, 20, 60)
+        )
+        (root / granule / "MTD_TL.xml").write_text(
+            f'<n1:Level-{kind}_Tile_ID xmlns:n1="https://example.org/{kind}"><n1:Geometric_Info>'
+            "<Tile_Geocoding><HORIZONTAL_CS_CODE>EPSG:32633</HORIZONTAL_CS_CODE>"
+            f"{places}</Tile_Geocoding></n1:Geometric_Info></n1:Level-{kind}_Tile_ID>"
+        )
+        return root / f"MTD_MSI{level}.xml"
+
+    return make

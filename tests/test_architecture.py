@@ -23,7 +23,7 @@ BELOW: dict[str, set[str]] = {
     "engines": {"core"},
     "training": {"core", "models"},
     "tasks": {"core", "io", "models", "engines", "training"},
-    "cli": {"core", "io", "models", "engines", "training", "tasks"},
+    "cli": {"core", "io", "models", "engines", "training", "tasks", "service"},
     "service": {"core", "io", "models", "engines", "training", "tasks"},
 }
 """Layer → the layers that it may import, besides itself and the base modules."""
@@ -35,14 +35,18 @@ HOMES: dict[str, set[str]] = {
     for layers, libraries in {
         "models training": "torch torchvision segmentation_models_pytorch timm safetensors",
         "models": "onnx onnxscript onnxruntime openvino",
-        "io": "rasterio rio_cogeo geopandas pyogrio pyarrow pandas",
+        "io": "rasterio rio_cogeo geopandas pyogrio pyarrow",
+        "io models": "pandas",  # in models: what MLflow takes as an example
         "core io training": "cv2",
         "core io": "affine",
         "engines": "dask distributed",
-        "training": "hydra omegaconf lightning torchmetrics matplotlib",
-        "training models": "mlflow wandb comet_ml",
-        "cli": "typer rich tqdm",
-        "service": "fastapi uvicorn starlette prometheus_client",
+        "training": "hydra omegaconf lightning torchmetrics",
+        "training io": "matplotlib",
+        "training models": "wandb comet_ml",
+        "training models service": "mlflow",
+        "cli": "typer rich tqdm dotenv pydantic_settings",
+        "service": "fastapi uvicorn starlette prometheus_client sqlalchemy anyio",
+        "service cli": "pydantic",
         # Nowhere: typer brings its own click, rasterio and pyogrio bring GDAL, weights are
         # safetensors and ONNX.
         "": "click osgeo fiona pickle",
@@ -164,12 +168,11 @@ TASKS = [source for source in LAYERED if source.layer == "tasks"]
 @pytest.mark.parametrize("source", TASKS, ids=_ids(TASKS))
 def test_tasks_never_call_tasks(source: Source) -> None:
     """A task may be laid out in several files, as segment.py and segment_plan.py."""
-    verb = source.path.stem
+    verb = source.path.stem.split("_")[0]
     for line, name in imports(source):
         if name.startswith("geotiler.tasks"):
             target = name.split(".")[2]
-            own = target.startswith(f"{verb}_") or verb.startswith(f"{target}_")
-            assert own, f"{source.name}:{line} imports {name}"
+            assert target.split("_")[0] == verb, f"{source.name}:{line} imports {name}"
 
 
 def test_importing_the_package_or_the_command_line_loads_nothing_heavy() -> None:

@@ -307,6 +307,11 @@ def test_the_wheel_is_small_and_holds_what_it_needs(wheel: Path) -> None:
                 assert f"geotiler/{path.relative_to(ROOT).as_posix()}" in names
     assert "geotiler/weights/buildings/card.json" in names
     assert "geotiler/configs/buildings.yaml" in names
+    assert "geotiler/service/page/index.html" in names
+    page = ROOT / "geotiler" / "service" / "page"
+    for path in page.rglob("*"):  # with the libraries of the pages, where npm could fetch them
+        if path.is_file():
+            assert path.relative_to(ROOT).as_posix() in names
     tops = {name.split("/")[0] for name in names}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"geotiler"}
     assert not [name for name in names if name.endswith((".pt", ".pth", ".pkl", ".ckpt"))]
@@ -338,5 +343,5 @@ def test_an_installed_wheel_opens_its_model_and_lists_it(unpacked: Path, tmp_pat
 
 @pytest.mark.slow
 def test_an_installed_wheel_composes_its_configuration(unpacked: Path, tmp_path: Path) -> None:
-    code = "from geotiler.training.config import compose; print(compose('buildings', []).task)"
+    code = "from geotiler.training.compose import compose; print(compose('buildings', []).task)"
     assert _outside(code, unpacked, tmp_path).splitlines()[-1] == "buildings"

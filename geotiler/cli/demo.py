@@ -98,12 +98,13 @@ def _run(
     vectorized = vectorize(
         VectorizeSpec(mask=str(mask), output=str(buildings), overwrite=True), report=report
     ).as_dict()
-    scores = evaluate(EvaluateSpec(mask=str(mask), truth=str(truth)), report=report).as_dict()
+    asked = EvaluateSpec(predictions=(str(mask),), truths=(str(truth),), objects=False)
+    scores = evaluate(asked, report=report).as_dict()
     preview(
         PreviewSpec(
             scene=str(scene),
             output=picture,
-            mask=str(mask),
+            layers=(str(mask),),
             truth=str(truth),
             width_px=1000,
             detail_px=600,

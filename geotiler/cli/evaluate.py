@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from geotiler.cli.options import AsJson, Quiet
+from geotiler.cli.options import AsJson, Overwrite, Quiet, Verbose
 from geotiler.specs import EvaluateSpec
+
+MOST_SCENES = 12
+"""More scenes than this are not listed one by one."""
 
 
 def evaluate(
-    mask: Annotated[str, typer.Argument(help="Mask of class ids; nodata is left out.")],
+    predictions: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PREDICTION...", help="Masks of class ids, polygons, or a folder of them."
+        ),
+    ],
     truth: Annotated[
-        str,
-        typer.Option(help="Raster of class ids or polygons, in any CRS.", show_default=False),
+        list[str],
+        typer.Option(
+            help="Raster of class ids or polygons in any CRS, or a folder; may be given again. One "
+            "is for all; of several each prediction takes that of its name, else of its place.",
+            show_default=False,
+        ),
     ],
     class_: Annotated[
         list[str] | None,
@@ -22,14 +35,86 @@ def evaluate(
             "--class", help="Class name or id; may be given again.", show_default="all classes"
         ),
     ] = None,
+    attribute: Annotated[
+        str, typer.Option(help="Attribute of polygons that holds a class's name or id.")
+    ] = "class",
+    grid: Annotated[
+        str | None,
+        typer.Option(
+            help="Raster whose pixels are counted where both are polygons.", show_default=False
+        ),
+    ] = None,
+    boundary: Annotated[
+        int, typer.Option(help="Pixels from an outline that the boundary IoU counts.")
+    ] = 3,
+    min_area: Annotated[
+        float, typer.Option(help="Smaller objects are left out on both sides, in m².")
+    ] = 10.0,
+    pixels_only: Annotated[
+        bool, typer.Option("--pixels-only", help="Do not compare objects.")
+    ] = False,
+    probability: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Probability raster of the scene, or a folder: tells what other thresholds give.",
+            show_default=False,
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="PNG of that sweep over thresholds.", show_default=False)
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="Table of all scores.", show_default=False)
+    ] = None,
+    overwrite: Overwrite = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
-    """Compare a mask with the truth: IoU, F1, precision and recall in pixels."""
-    spec = EvaluateSpec(mask=mask, truth=truth, classes=tuple(class_) if class_ else None)
+    """Compare masks or polygons with the truth, in pixels and in objects."""
+    spec = EvaluateSpec(
+        predictions=tuple(predictions),
+        truths=tuple(truth),
+        classes=tuple(class_) if class_ else None,
+        attribute=attribute,
+        grid=grid,
+        boundary_px=boundary,
+        objects=not pixels_only,
+        least_area_m2=min_area,
+        probabilities=tuple(probability or ()),
+        plot=plot,
+        csv=csv,
+        overwrite=overwrite,
+    )
     from geotiler.cli.console import emit, reporter
     from geotiler.tasks.evaluate import evaluate as run
 
     with reporter(quiet) as report:
         values = run(spec, report=report).as_dict()
-    emit(values, as_json, "geotiler evaluate")
+    emit(values if as_json else _shown(values, verbose), as_json, "geotiler evaluate")
+
+
+def _shown(values: dict[str, Any], in_full: bool) -> dict[str, Any]:
+    """The scores of all scenes, and one line for each scene if there are several."""
+    scenes = values.pop("scenes")
+    classes = values.pop("classes")
+    for name, result in classes.items():
+        sweep = result.pop("sweep")
+        if sweep:
+            values["average_precision", name] = sweep["average_precision"]
+            best = sweep["best"]
+            values["best_threshold", name] = f"{best['threshold']:g} (IoU {best['iou']:.4g})"
+    shown = {key if isinstance(key, str) else f"{key[1]}: {key[0]}": v for key, v in values.items()}
+    for name, result in classes.items():  # of one class alone the same stands above
+        shown[name] = {k: v for k, v in result.items() if len(classes) > 1 or k not in values}
+    if len(scenes) > 1 and (in_full or len(scenes) <= MOST_SCENES):
+        shown["iou_of"] = {scene["prediction"]: _line(scene["classes"]) for scene in scenes}
+    return shown
+
+
+def _line(classes: dict[str, Any]) -> str:
+    scores = {name: result["iou"] for name, result in classes.items()}
+    parts = [
+        f"{name} {'none' if iou is None else format(iou, '.4g')}" for name, iou in scores.items()
+    ]
+    return ", ".join(parts) if len(parts) > 1 else parts[0].rpartition(" ")[2]

@@ -4,23 +4,53 @@ from __future__ import annotations
 
 import difflib
 import errno
+import json
 import os
 import sys
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from geotiler import __version__
-from geotiler.cli import demo, evaluate, models, render, segment, tile, train, vectorize
-from geotiler.errors import GeotilerError
+from geotiler.cli import (
+    classify,
+    completion,
+    data,
+    demo,
+    evaluate,
+    export,
+    info,
+    models,
+    preview,
+    render,
+    segment,
+    serve,
+    tile,
+    train,
+    vectorize,
+)
+from geotiler.cli.session import name_variables, shared, unknown_variables
+from geotiler.errors import GeotilerError, SpecError
+
+
+class _Root(TyperGroup):
+    """The root of all commands: options may come from the environment."""
+
+    def make_context(self, *arguments: Any, **settings: Any) -> Any:
+        name_variables(self)
+        for line in unknown_variables(self):
+            print(f"warning: {line}", file=sys.stderr)
+        return super().make_context(*arguments, **settings)
+
 
 app = typer.Typer(
+    cls=_Root,
     help="From a raster of any size to buildings and land use on a map.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={
-        "auto_envvar_prefix": "GEOTILER",
         "help_option_names": ["-h", "--help"],
         "max_content_width": 100,
     },
@@ -28,36 +58,48 @@ app = typer.Typer(
 )
 
 
-def _version(shown: bool) -> None:
-    if shown:
-        print(f"geotiler {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _root(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version",
-            help="Print the version.",
-            callback=_version,
-            is_eager=True,
-            allow_from_autoenv=False,  # a container may well set GEOTILER_VERSION
-        ),
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --version: what a report of a defect needs.")
     ] = False,
 ) -> None:
     """From a raster of any size to buildings and land use on a map."""
+    if version and as_json:
+        from geotiler.cli.versions import versions
+
+        print(json.dumps(versions(), indent=2))
+    elif version:
+        print(f"geotiler {__version__}")
+    elif context.invoked_subcommand is None:
+        raise SpecError("--json needs a command, or --version", hint="see geotiler --help")
+    else:
+        return
+    raise typer.Exit
 
 
-app.command()(tile.tile)
-app.command()(segment.segment)
-app.command()(vectorize.vectorize)
-app.command()(evaluate.evaluate)
-app.command()(train.train)
-app.command()(render.render)
-app.command()(demo.demo)
+for _verb in (
+    info.info,
+    tile.tile,
+    segment.segment,
+    vectorize.vectorize,
+    classify.classify,
+    evaluate.evaluate,
+    preview.preview,
+    render.render,
+    export.export,
+    demo.demo,
+):
+    app.command()(shared(_verb))
+# --help shows more than flags there, so that the command has its own.
+app.command(context_settings={"help_option_names": []})(shared(train.train))
+app.command()(serve.serve)
 app.add_typer(models.app, name="models")
+app.add_typer(data.app, name="data")
+app.command()(completion.completion)
+app.command()(completion.man)
 
 
 def run(arguments: list[str] | None = None) -> None:
@@ -70,6 +112,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     Set GEOTILER_TRACEBACK=1 to see where an error came from.
     """
+    if "_GEOTILER_COMPLETE" in os.environ:  # a shell asks what may follow
+        from typer.completion import completion_init
+
+        completion_init()
     try:
         outcome: Any = app(args=arguments, prog_name="geotiler", standalone_mode=False)
         code = outcome if isinstance(outcome, int) else 0
@@ -77,13 +123,16 @@ def main(arguments: list[str] | None = None) -> int:
     except GeotilerError as error:
         _maybe_raise(error)
         return _say(str(error), error.exit_code)
+    except SystemExit as error:  # the parser's answer to a reader of stdout that left, as `head`
+        if not isinstance(error.__context__, BrokenPipeError):
+            raise
+        return _left()
     except KeyboardInterrupt:
         return _say("interrupted", 130)
     except MemoryError:
         return _say("not enough memory (try a smaller --tile or --batch 1)", 6)
-    except BrokenPipeError:  # the reader of stdout left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    except BrokenPipeError:
+        return _left()
     except OSError as error:  # what tasks do not translate is the standard output's
         if error.errno == errno.ENOSPC:
             return _say("standard output cannot be written: no space left", 4)
@@ -100,6 +149,12 @@ def main(arguments: list[str] | None = None) -> int:
         _maybe_raise(error)
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return _say(f"a defect of geotiler: {reason} (GEOTILER_TRACEBACK=1 shows where)", 1)
+
+
+def _left() -> int:
+    """Exit code when nobody reads stdout any more; what is still buffered goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())  # type: ignore[union-attr]
+    return 141
 
 
 def _usage(error: Any) -> str:

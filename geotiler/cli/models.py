@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from geotiler.cli.console import print_columns
 from geotiler.cli.options import AsJson
 
 if TYPE_CHECKING:
     from geotiler.models.bundle import Bundle
 
-app = typer.Typer(help="List, show and check models.", no_args_is_help=True)
+app = typer.Typer(help="List, show, check and promote models.", no_args_is_help=True)
 
 Model = Annotated[
     str, typer.Argument(help="Name of a shipped model, a model folder, or an .onnx file.")
@@ -28,7 +30,7 @@ def list_(as_json: AsJson = False) -> None:
         _print_json({"folder": str(weights_dir()), "models": [_summary(one) for one in bundles]})
         return
     rows = [[str(value) for value in _summary(one).values()] for one in bundles]
-    _print_table(["name", "version", "task", "classes", "gsd", "licence", "description"], rows)
+    print_columns(["name", "version", "task", "classes", "gsd", "licence", "description"], rows)
 
 
 @app.command()
@@ -43,7 +45,7 @@ def show(model: Model, as_json: AsJson = False) -> None:
         card = json.loads(bundle.card.to_json())
         _print_json({**card, "folder": str(bundle.folder), "digest": bundle.digest})
         return
-    _print_table(["", bundle.card.name], _card_rows(bundle))
+    print_columns(["", bundle.card.name], _card_rows(bundle))
 
 
 @app.command()
@@ -66,7 +68,40 @@ def check(
         [str(one["model"]), "\n".join(one["backends"]), f"{one['largest_difference']:.1e}"]
         for one in checks
     ]
-    _print_table(["model", "backends", "largest difference"], rows)
+    print_columns(["model", "backends", "largest difference"], rows)
+
+
+@app.command()
+def promote(
+    run: Annotated[Path, typer.Argument(help="Folder of a run of geotiler train, or of a model.")],
+    weights: Annotated[Path, typer.Option(help="Folder of model folders that a service reads.")],
+    if_better: Annotated[
+        str | None, typer.Option(help="Metric that must be higher, as iou.", show_default="always")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the model there.", show_default="card")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="What both cards were measured on.", show_default="shared")
+    ] = None,
+    scores: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(
+            help="Reports of geotiler evaluate --json on held-out data: the new model's, the old "
+            "one's. They are compared instead of the cards.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a model into a weights folder, in one step, if it is better than the one there."""
+    from geotiler.cli.console import emit
+    from geotiler.models.promote import Scores
+    from geotiler.models.promote import promote as promoted
+
+    compared = None if scores is None else Scores(candidate=scores[0], current=scores[1])
+    report = promoted(run, weights, name=name, metric=if_better, data=data, scores=compared)
+    emit(report.as_dict(), as_json, "geotiler models promote")
 
 
 def _summary(bundle: Bundle) -> dict[str, Any]:
@@ -120,17 +155,3 @@ def _print_json(content: dict[str, Any]) -> None:
     import json
 
     typer.echo(json.dumps(content, indent=2, ensure_ascii=False))
-
-
-def _print_table(header: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for name in header:
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        # Text, not markup: a card may hold square brackets.
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from geotiler.errors import SpecError
+from geotiler.specs import Scale
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")]
@@ -17,6 +18,24 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print what would be done and what it costs, and stop.")
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)]
+
+
+def bands_option(default: str) -> Any:
+    """`--bands`; `default` says in words what is taken without it."""
+    return typer.Option(help="Bands from 1, as 4,3,2.", show_default=default)
+
+
+def overlap_option(what: str, default: str) -> Any:
+    """`--overlap`; `what` is shared by neighbours, `default` in words."""
+    return typer.Option(help=f"Pixels that neighbouring {what} share.", show_default=default)
+
+
+def scene_gsd_option(default: str, *names: str) -> Any:
+    """`--scene-gsd`, the resolution that the scene has; `names` are accepted besides."""
+    return typer.Option(
+        "--scene-gsd", *names, help="Metres per pixel of the scene, as 0.3 or X,Y.",
+        show_default=default,
+    )  # fmt: skip
 
 
 def numbers(text: str | None, flag: str, count: tuple[int, int]) -> tuple[float, ...] | None:
@@ -52,8 +71,28 @@ def whole_numbers(text: str | None, flag: str, count: tuple[int, int]) -> tuple[
     return tuple(int(value) for value in values)
 
 
-def pair(values: tuple[float, ...] | None) -> tuple[float, float] | None:
-    """Two numbers, or one for both."""
-    if values is None:
-        return None
+def chosen_bands(text: str | None) -> tuple[int, ...] | None:
+    """The value of `--bands`."""
+    return whole_numbers(text, "--bands", (0, 65_535))
+
+
+def metres_per_pixel(text: str | None, flag: str) -> tuple[float, float] | None:
+    """Two numbers (x, y), or one for both."""
+    values = numbers(text, flag, (1, 2))
+    return None if values is None else (values[0], values[-1])
+
+
+def tile_sides(text: str) -> tuple[int, int]:
+    """(height, width) of `--tile`; one number is both."""
+    values = whole_numbers(text, "--tile", (1, 2))
+    assert values is not None
     return values[0], values[-1]
+
+
+def scale(text: str | None) -> Scale | None:
+    """MIN,MAX of an option; None where it is absent or auto."""
+    if text is None or text == "auto":
+        return None
+    values = numbers(text, "--scale", (2, 2))
+    assert values is not None
+    return Scale(minimum=values[0], maximum=values[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,11 +14,15 @@ from geotiler.cli.options import (
     Overwrite,
     Quiet,
     Verbose,
-    numbers,
-    pair,
-    whole_numbers,
+    bands_option,
+    chosen_bands,
+    metres_per_pixel,
+    overlap_option,
+    scene_gsd_option,
+    tile_sides,
 )
-from geotiler.specs import Backend, Scale, SegmentSpec
+from geotiler.cli.options import scale as read_scale
+from geotiler.specs import Backend, SegmentSpec
 
 
 def segment(
@@ -30,22 +34,15 @@ def segment(
     tile: Annotated[
         str, typer.Option(help="Tile side in pixels, or HEIGHT,WIDTH, or auto.")
     ] = "auto",
-    overlap: Annotated[
-        int | None, typer.Option(help="Pixels shared by neighbouring tiles.", show_default="card")
-    ] = None,
+    overlap: Annotated[int | None, overlap_option("tiles", "card")] = None,
     batch: Annotated[
         int | None, typer.Option(help="Tiles per forward pass.", show_default="by device")
     ] = None,
     threshold: Annotated[
         float | None, typer.Option(help="Probability of a one-class model.", show_default="card")
     ] = None,
-    bands: Annotated[
-        str | None, typer.Option(help="Bands from 1, as 4,3,2.", show_default="by name or order")
-    ] = None,
-    gsd: Annotated[
-        str | None,
-        typer.Option(help="Metres per pixel of the scene, as 0.3 or X,Y.", show_default="from CRS"),
-    ] = None,
+    bands: Annotated[str | None, bands_option("by name or order")] = None,
+    scene_gsd: Annotated[str | None, scene_gsd_option("from CRS", "--gsd")] = None,
     scale: Annotated[
         str | None,
         typer.Option(help="Raw range MIN,MAX, or auto (scene-wide 2-98 %).", show_default="card"),
@@ -72,13 +69,13 @@ def segment(
         scene=scene,
         output=output,
         model=model,
-        tile_px=_tile(tile),
+        tile_px=None if tile == "auto" else tile_sides(tile),
         overlap_px=overlap,
         batch=batch,
         threshold=threshold,
-        bands=whole_numbers(bands, "--bands", (0, 65_535)),
-        gsd_m=pair(numbers(gsd, "--gsd", (1, 2))),
-        scale=_scale(scale),
+        bands=chosen_bands(bands),
+        gsd_m=metres_per_pixel(scene_gsd, "--scene-gsd"),
+        scale=read_scale(scale),
         auto_scale=scale == "auto",
         backend=backend,
         device=device,
@@ -94,32 +91,7 @@ def segment(
     with reporter(quiet) as report:
         if dry_run:
             values = estimate(spec).as_dict()
-            emit(values if as_json else _flat(values, True), as_json, "geotiler segment would do")
+            emit(values, as_json, "geotiler segment would do", detailed=True)
             return
         values = run(spec, report=report).as_dict()
-    emit(values if as_json else _flat(values, verbose), as_json, "geotiler segment")
-
-
-def _tile(text: str) -> tuple[int, int] | None:
-    if text == "auto":
-        return None
-    sides = whole_numbers(text, "--tile", (1, 2))
-    assert sides is not None
-    return sides[0], sides[-1]
-
-
-def _scale(text: str | None) -> Scale | None:
-    if text is None or text == "auto":
-        return None
-    values = numbers(text, "--scale", (2, 2))
-    assert values is not None
-    return Scale(minimum=values[0], maximum=values[1])
-
-
-def _flat(values: dict[str, Any], with_origin: bool) -> dict[str, Any]:
-    """Settings as one line each: the value, and where it came from if asked."""
-    settings = values.pop("settings")
-    if with_origin:
-        for name, setting in settings.items():
-            values[name] = f"{setting['value']} ({setting['origin']})"
-    return values
+    emit(values, as_json, "geotiler segment")

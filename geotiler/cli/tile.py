@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,19 +14,33 @@ from geotiler.cli.options import (
     Overwrite,
     Quiet,
     Verbose,
+    bands_option,
+    chosen_bands,
+    metres_per_pixel,
     numbers,
-    pair,
-    whole_numbers,
+    overlap_option,
+    scene_gsd_option,
+    tile_sides,
 )
 from geotiler.errors import SpecError
 from geotiler.specs import ClassRule, SplitBy, TileSpec
+
+if TYPE_CHECKING:
+    from geotiler.io.plain_folder import PlainFolder
+
+MOST_SCENES = 12
+"""Labels of more scenes than this are not listed one by one."""
 
 DEFAULT_SPLIT = (0.7, 0.15, 0.15)
 
 
 def tile(
     scenes: Annotated[
-        list[str], typer.Argument(metavar="SCENE...", help="Rasters, anything GDAL opens.")
+        list[str],
+        typer.Argument(
+            metavar="SCENE...",
+            help="Rasters, anything GDAL opens; or a folder with images/, masks/ and split lists.",
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -62,23 +77,16 @@ def tile(
     ] = None,
     tile: Annotated[str, typer.Option(help="Side of a chip in pixels, or HEIGHT,WIDTH.")] = "512",
     overlap: Annotated[
-        int | None,
-        typer.Option(
-            help="Pixels that neighbouring chips share.",
-            show_default="64, or an eighth of smaller tiles",
-        ),
+        int | None, overlap_option("chips", "64, or an eighth of smaller tiles")
     ] = None,
     gsd: Annotated[
         str | None,
-        typer.Option(help="Resample to metres per pixel, 0.3 or X,Y.", show_default="as it is"),
+        typer.Option(
+            help="Metres per pixel of the chips, 0.3 or X,Y: resamples.", show_default="as it is"
+        ),
     ] = None,
-    scene_gsd: Annotated[
-        str | None,
-        typer.Option(help="Metres per pixel of scenes without a CRS.", show_default="unknown"),
-    ] = None,
-    bands: Annotated[
-        str | None, typer.Option(help="Bands from 1, as 4,3,2.", show_default="all but alpha")
-    ] = None,
+    scene_gsd: Annotated[str | None, scene_gsd_option("from CRS")] = None,
+    bands: Annotated[str | None, bands_option("all but alpha")] = None,
     min_valid: Annotated[
         float, typer.Option(help="Least share of valid pixels of a chip; 0: one pixel.")
     ] = 0.0,
@@ -115,26 +123,29 @@ def tile(
     verbose: Verbose = False,
 ) -> None:
     """Cut scenes and labels into chips to train on, with splits that share no ground."""
-    sides = whole_numbers(tile, "--tile", (1, 2)) or (512,)
+    sides = tile_sides(tile)
+    inputs = _inputs(scenes, labels, split)
     spec = TileSpec(
-        scenes=tuple(scenes),
+        scenes=inputs.images,
         output=output or _default_output(scenes),
-        labels=tuple(labels or ()),
+        labels=inputs.masks,
         attribute=attribute,
         classes=_classes(classes),
         label_extent=label_extent,
-        tile_px=(sides[0], sides[-1]),
+        tile_px=sides,
         overlap_px=min(64, min(sides) // 8) if overlap is None else overlap,
-        gsd_m=pair(numbers(gsd, "--gsd", (1, 2))),
-        scene_gsd_m=pair(numbers(scene_gsd, "--scene-gsd", (1, 2))),
-        bands=whole_numbers(bands, "--bands", (0, 65_535)),
+        gsd_m=metres_per_pixel(gsd, "--gsd"),
+        scene_gsd_m=metres_per_pixel(scene_gsd, "--scene-gsd"),
+        bands=chosen_bands(bands),
         min_valid=min_valid,
         empty_ratio=empty_ratio,
-        split=_split(split, bool(labels)),
+        split=None if inputs.splits else _split(split, bool(inputs.masks)),
         is_split_asked=split is not None,
         split_by=split_by,
         block_px=block,
         seed=seed,
+        scene_splits=inputs.splits,
+        black_border=inputs.images != tuple(scenes),
         skip_bad=skip_bad,
         overwrite=overwrite,
     )
@@ -144,10 +155,32 @@ def tile(
 
     with reporter(quiet) as report:
         if dry_run:
-            emit(estimate(spec).as_dict(), as_json, "geotiler tile would do")
+            would = estimate(spec).as_dict()
+            if not (as_json or verbose) and len(would["labels"]) > MOST_SCENES:
+                del would["labels"]
+            emit(would, as_json, "geotiler tile would do")
             return
         values = run(spec, report=report).as_dict()
     emit(values if as_json or verbose else _short(values), as_json, "geotiler tile")
+
+
+def _inputs(scenes: list[str], labels: list[str] | None, split: str | None) -> PlainFolder:
+    """Scenes, labels and the splits that lists say.
+
+    Raises:
+        SpecError: a folder of images beside other scenes or labels.
+    """
+    from geotiler.io.plain_folder import PlainFolder, is_plain_folder, read_plain_folder
+
+    if not any(is_plain_folder(path) for path in scenes):
+        return PlainFolder(images=tuple(scenes), masks=tuple(labels or ()), splits=())
+    if len(scenes) > 1 or labels:
+        raise SpecError(
+            "a folder of images brings its own masks and is tiled alone",
+            hint="geotiler tile FOLDER -o chips/",
+        )
+    found = read_plain_folder(scenes[0])
+    return found if split is None else replace(found, splits=())
 
 
 def _default_output(scenes: list[str]) -> Path:

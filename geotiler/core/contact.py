@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from geotiler.core.overlay import NODATA, Colour, Image, displayable, painted, with_legend
+from geotiler.core.caption import captioned
+from geotiler.core.overlay import NODATA, Image, displayable, painted
+from geotiler.core.palette import Colour
 from geotiler.specs import MASK_NODATA
 
 COLOURS: tuple[Colour, ...] = (
@@ -73,7 +75,7 @@ def contact_sheet(
     legend = [(class_colour(key), name) for key, name in sorted(classes.items())]
     legend += [(IGNORED, "not labelled")] if ignored else []
     legend += [(NODATA, "nodata")] if any(not item.valid.all() for item in every) else []
-    return with_legend(np.concatenate(rows, axis=0), legend)
+    return captioned(np.concatenate(rows, axis=0), legend)
 
 
 def _pictures(items: Sequence[Thumbnail], side_px: int, classes: Mapping[int, str]) -> list[Image]:

@@ -1,15 +1,17 @@
-"""Distances on the ground."""
+"""How large a scene's pixels are on the ground."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import pyproj
+import numpy as np
 import pyproj.exceptions
 
-_STEP_PX = 64.0
-"""Length of the measured baseline; one pixel alone would lose digits."""
+from geotiler.core.measure import Ground
+
+_SIDE_PX = 64.0
+"""Side of the square that is measured; one pixel alone would lose digits."""
 
 
 def ground_gsd_m(
@@ -31,25 +33,13 @@ def ground_gsd_m(
     if crs is None:
         return None
     try:
-        system = pyproj.CRS.from_user_input(crs)
+        ground = Ground(tuple(transform), crs)
     except pyproj.exceptions.CRSError:  # a system that GDAL knows and PROJ does not
         return None
-    geodetic = system.geodetic_crs
-    if geodetic is None:
+    if not ground.on_earth:
         return None
-    a, b, c, d, e, f = tuple(transform)[:6]
-    col, row = shape[1] / 2, shape[0] / 2
-    half = _STEP_PX / 2
-    points = [(col - half, row), (col + half, row), (col, row - half), (col, row + half)]
-    xs = [a * x + b * y + c for x, y in points]
-    ys = [d * x + e * y + f for x, y in points]
-    to_degrees = pyproj.Transformer.from_crs(system, geodetic, always_xy=True)
-    lon, lat = to_degrees.transform(xs, ys)
-    geod = system.get_geod()
-    if geod is None:
-        return None
-    _, _, distances = geod.inv(lon[::2], lat[::2], lon[1::2], lat[1::2])
-    x_m, y_m = (float(distance) / _STEP_PX for distance in distances)
+    centre = np.array([[shape[1] / 2, shape[0] / 2]])
+    x_m, y_m = ground.pixel_size_m(centre, side_px=_SIDE_PX)[0][0].tolist()
     if not (0 < x_m < 1e7 and 0 < y_m < 1e7):
         return None
     return x_m, y_m

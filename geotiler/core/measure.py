@@ -63,6 +63,11 @@ class Ground:
         """Whether measures are metres; otherwise they are pixels."""
         return self.crs is not None
 
+    @property
+    def on_earth(self) -> bool:
+        """Whether pixels have a place on an ellipsoid; a drawing's own CRS has none."""
+        return self._to_geodetic is not None
+
     def to_crs(self, points: Floats) -> Floats:
         """(n, 2): CRS coordinates of pixel coordinates; pixel coordinates without a CRS."""
         a, b, c, d, e, f = self._affine
@@ -75,9 +80,14 @@ class Ground:
         result: Geometries = shapely.set_coordinates(geometries.copy(), self.to_crs(points))
         return result
 
-    def pixel_size_m(self, points: Floats) -> tuple[Floats, Floats]:
-        """Size (n, 2) of a pixel along x and y in metres, and area (n) in m², at the points."""
-        steps = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
+    def pixel_size_m(self, points: Floats, *, side_px: float = 1.0) -> tuple[Floats, Floats]:
+        """Size (n, 2) of a pixel along x and y in metres, and area (n) in m², at the points.
+
+        Args:
+            points: (n, 2) in pixels.
+            side_px: of the square around each point that is measured.
+        """
+        steps = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]]) * side_px
         corners = (points[:, None, :] + steps).reshape(-1, 2)
         count = len(points)
         if not count:
@@ -86,7 +96,7 @@ class Ground:
         areas, edges = self._rings(corners, starts)
         sides = edges.reshape(count, 4)
         size = np.stack([sides[:, 0] + sides[:, 2], sides[:, 1] + sides[:, 3]], axis=1) / 2
-        return size, np.abs(areas)
+        return size / side_px, np.abs(areas) / side_px**2
 
     def measure(self, geometries: Geometries) -> tuple[Floats, Floats]:
         """Area in m² and perimeter in m, holes counted, of polygons in pixel coordinates.

@@ -85,7 +85,12 @@ class ConfusionMatrix:
     @property
     def accuracy(self) -> float | None:
         """Share of the scored pixels on which both agree, background included."""
-        return _ratio(int(np.trace(self.counts[:IGNORED, :IGNORED])), self.scored)
+        return _ratio(self.agreed, self.scored)
+
+    @property
+    def agreed(self) -> int:
+        """Pixels known in both on which both agree."""
+        return int(np.trace(self.counts[:IGNORED, :IGNORED]))
 
     @property
     def present(self) -> list[int]:

@@ -1,16 +1,18 @@
-"""Pictures for looking at: display contrast, coloured masks over a scene, a legend."""
+"""Pictures for looking at: display contrast, coloured masks and outlines over a scene."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from geotiler.core.palette import Colour
+
 Image = NDArray[np.uint8]
 """(row, col, 3), red-green-blue."""
-Colour = tuple[int, int, int]
 
 # Told apart by people with red-green blindness too.
 FOUND: Final[Colour] = (64, 190, 255)
@@ -64,6 +66,24 @@ def painted(image: Image, area: NDArray[np.bool_], colour: Colour) -> Image:
     return result
 
 
+def outlined(
+    image: Image, rings: Sequence[NDArray[np.float64]], colour: Colour, width_px: int = 1
+) -> Image:
+    """The picture with closed lines.
+
+    Args:
+        image: what to draw on; stays as it is.
+        rings: (n, 2) points (x, y) in pixels of the picture, the corner of the first one at 0.
+        colour: of the lines.
+        width_px: of the lines.
+    """
+    result = image.copy()
+    # Fixed-point coordinates with three binary places; pixel centres lie at whole numbers.
+    points = [np.rint((ring - 0.5) * 8).astype(np.int32) for ring in rings if len(ring) > 1]
+    cv2.polylines(result, points, True, colour, width_px, cv2.LINE_AA, shift=3)
+    return result
+
+
 def compared(
     image: Image, found: NDArray[np.bool_] | None, truth: NDArray[np.bool_] | None
 ) -> Image:
@@ -102,28 +122,3 @@ def beside(left: Image, right: Image, gap_px: int = 8) -> Image:
     scaled = cv2.resize(right, (width, height), interpolation=nearest)
     gap = np.full((height, gap_px, 3), 255, np.uint8)
     return np.concatenate([left, gap, scaled.astype(np.uint8)], axis=1)
-
-
-def with_legend(image: Image, entries: list[tuple[Colour, str]]) -> Image:
-    """The picture with a line below that names the colours, as far as they fit."""
-    if not entries:
-        return image
-    strip = np.full((34, image.shape[1], 3), 255, np.uint8)
-    col = 10
-    for colour, label in entries:
-        (width, _), _ = cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, 0.5, 1)
-        if col + 22 + width > image.shape[1]:
-            break
-        cv2.rectangle(strip, (col, 10), (col + 14, 24), colour, thickness=-1)
-        cv2.putText(
-            strip,
-            label,
-            (col + 22, 22),
-            cv2.FONT_HERSHEY_SIMPLEX,
-            0.5,
-            (40, 40, 40),
-            1,
-            cv2.LINE_AA,
-        )
-        col += 22 + width + 24
-    return np.concatenate([image, strip], axis=0)

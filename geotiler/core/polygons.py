@@ -180,6 +180,7 @@ class PolygonStream:
         self._run_part: Ints = np.empty(0, np.int64)
         self._sides = Sides.none()
         self._open: list[list[_Piece]] = []
+        self._open_bounds: Ints = np.empty((0, 4), np.int64)
 
     def add_strip(self, classes: npt.NDArray[np.uint8]) -> Iterator[Outlines]:
         """Features completed by the next rows; 0 is background, any other value a class.
@@ -196,6 +197,30 @@ class PolygonStream:
     def finish(self) -> Iterator[Outlines]:
         """Features that touch the bottom of the raster."""
         yield self._add_block(np.zeros((1, self._width), np.uint8))
+
+    @property
+    def row(self) -> int:
+        """Rows that were given so far; features beyond them are not known."""
+        return self._row
+
+    def open_bounds(self) -> Ints:
+        """(n, 4): left, top, right, bottom that each feature still open has so far."""
+        bounds = self._open_bounds.copy()
+        bounds[:, 3] = self._row
+        return bounds
+
+    @property
+    def open_area_px(self) -> Ints:
+        """(n): pixels so far of each feature that is not complete."""
+        pieces = [piece.segments for each in self._open for piece in each]
+        owner = [np.full(len(p.part), i) for i, each in enumerate(self._open) for p in each]
+        area = np.zeros(len(self._open), np.int64)
+        if pieces:
+            segments = Segments.concatenate(pieces)
+            # Rows below each top side, less those below each bottom side: the shoelace formula.
+            width = segments.head.astype(np.int64) - segments.tail
+            np.add.at(area, np.concatenate(owner), width * (self._row - segments.y))
+        return area
 
     def _add_block(self, rows: npt.NDArray[np.uint8]) -> Outlines:
         """Closes the pixel corners above each of `rows`; returns what became complete."""
@@ -270,7 +295,27 @@ class PolygonStream:
             if any(map(len, positions)):
                 target.append(piece.select(*positions))
         self._open = still
+        self._open_bounds = self._bounds_of(piece, index, carried, is_open, owners[0])
         return _outlines(pieces, np.concatenate(owner), self._eight)
+
+    def _bounds_of(
+        self, piece: _Piece, index: Ints, carried: Ints, is_open: Bools, owner: Ints
+    ) -> Ints:
+        """(n, 4): left, top, right, bottom of the open components after a block."""
+        count = int(is_open.sum())
+        low = np.full((count, 2), np.iinfo(np.int64).max)
+        high = np.full((count, 2), np.iinfo(np.int64).min)
+        known = is_open[carried]
+        np.minimum.at(low, index[carried[known]], self._open_bounds[known, :2])
+        np.maximum.at(high, index[carried[known]], self._open_bounds[known, 2:])
+        mine = is_open[owner]
+        group = index[owner[mine]]
+        tail, head, y = (
+            each[mine] for each in (piece.segments.tail, piece.segments.head, piece.segments.y)
+        )
+        np.minimum.at(low, group, np.stack([np.minimum(tail, head), y], axis=1).astype(np.int64))
+        np.maximum.at(high, group, np.stack([np.maximum(tail, head), y], axis=1).astype(np.int64))
+        return np.hstack([low, high])
 
 
 def _grouped(index: Ints, is_open: Bools, owner: Ints) -> list[Ints]:

@@ -106,6 +106,15 @@ def border_nodata(
     return np.asarray(grown == 0)
 
 
+_SENTINEL_2 = {"B02": "blue", "B03": "green", "B04": "red", "B08": "nir"}
+"""Two digits, as Sentinel-2 and HLS write them: a plain B4 is another colour on each Landsat."""
+
+
+def spectral_name(text: str) -> str:
+    """Lower-case name of a band; the colour where it is called B02, B03, B04 or B08."""
+    return _SENTINEL_2.get(text.strip().upper(), text.strip().lower())
+
+
 def chosen_bands(names: Sequence[str | None], wanted: Sequence[str]) -> tuple[int, ...] | None:
     """Bands of a scene, counted from 1, that a model wants; None if only the analyst can know.
 

@@ -153,7 +153,9 @@ def sweep(
             scene_valid.append(valid[:, answered])
             yield values, valid
 
-    pixels = _at_network_gsd(watched(), plan) if plan.is_resampled else watched()
+    pixels: Iterable[Chunk] = watched()
+    if plan.is_resampled:
+        pixels = at_network_gsd(pixels, plan.axes, plan.columns)
     finished = _blended_rows(pixels, network, plan, counts, advanced)
     if plan.is_resampled:
         finished = _at_scene_gsd(finished, plan)
@@ -170,12 +172,20 @@ def sweep(
 Strip = tuple[int, NDArray[np.float32], NDArray[np.bool_]]
 
 
-def _at_network_gsd(chunks: Iterable[Chunk], plan: SweepPlan) -> Iterator[Chunk]:
-    """Chunks on the network's grid, as soon as the rows they are made of are there."""
-    by_row, by_col = plan.axes
+def at_network_gsd(
+    chunks: Iterable[Chunk], axes: tuple[Axis, Axis], columns_swept: Columns
+) -> Iterator[Chunk]:
+    """Chunks on the network's grid, as soon as the rows they are made of are there.
+
+    Args:
+        chunks: consecutive rows of the scene, the columns that are read.
+        axes: (rows, columns) of the whole scene: scene pixels to network pixels.
+        columns_swept: which columns are read, and which come out.
+    """
+    by_row, by_col = axes
     source = RowBuffer()
-    col_first, col_matrix = by_col.matrix(*plan.columns.network)
-    left = col_first - plan.columns.read[0]
+    col_first, col_matrix = by_col.matrix(*columns_swept.network)
+    left = col_first - columns_swept.read[0]
     columns = slice(left, left + col_matrix.shape[1])
     step = _rows_at_once(by_row, *col_matrix.shape)
     done = 0
@@ -285,7 +295,7 @@ def _tiles(
         (raw,) = pixels.rows(*rows, columns)
         yield (
             col,
-            _padded(
+            mirrored(
                 normalise(raw, known, scale=plan.scale, mean=plan.mean, std=plan.std),
                 plan.tile_shape,
             ),
@@ -304,7 +314,7 @@ def _blend_batch(
     return len(tiles)
 
 
-def _padded(tile: NDArray[np.float32], tile_shape: tuple[int, int]) -> NDArray[np.float32]:
+def mirrored(tile: NDArray[np.float32], tile_shape: tuple[int, int]) -> NDArray[np.float32]:
     """A tile of a scene that is smaller than a tile, mirrored at its right and lower edge."""
     below, right = tile_shape[0] - tile.shape[1], tile_shape[1] - tile.shape[2]
     if not below and not right:

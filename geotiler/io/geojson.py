@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
@@ -20,27 +22,33 @@ DEGREE_DIGITS = 7
 PLAIN_DIGITS = 3
 """For coordinates that are not degrees: pixels of a raster without a CRS."""
 
+_END_BYTES = 2**16
+_FEATURES = re.compile(r'"features"\s*:')
+_NO_CRS = re.compile(r'"crs"\s*:\s*null')
+
 
 class GeoJSONWriter:
     """A FeatureCollection that grows on a text stream; the stream stays open.
 
     Shells run counter-clockwise (right-hand rule), coordinates are rounded, each feature is a
-    line of its own.
+    line of its own. Coordinates that are not longitude and latitude are marked by `"crs": null`.
     """
 
-    def __init__(self, stream: TextIO, *, digits: int = DEGREE_DIGITS) -> None:
+    def __init__(self, stream: TextIO, *, lonlat: bool = True) -> None:
         """Nothing is written yet.
 
         Args:
             stream: text.
-            digits: decimal places of coordinates.
+            lonlat: coordinates are longitude and latitude; otherwise pixels.
         """
         self._stream = stream
-        self._digits = digits
+        self._lonlat = lonlat
+        self._digits = DEGREE_DIGITS if lonlat else PLAIN_DIGITS
         self._separator = "\n"
 
     def __enter__(self) -> GeoJSONWriter:
-        self._stream.write('{"type": "FeatureCollection", "features": [')
+        mark = "" if self._lonlat else '"crs": null, '
+        self._stream.write(f'{{"type": "FeatureCollection", {mark}"features": [')
         return self
 
     def __exit__(
@@ -66,6 +74,23 @@ class GeoJSONWriter:
                 f'"geometry": {text}}}'
             )
             self._separator = ",\n"
+
+
+def says_no_crs(path: Path) -> bool:
+    """Whether a GeoJSON file says `"crs": null`, hence that its coordinates have no CRS.
+
+    Without that word they are longitude and latitude. Only what stands before and after the
+    features is looked at.
+
+    Source: GJ2008, the GeoJSON specification of 2008, section 3; RFC 7946, section 4.
+    """
+    with path.open("rb") as file:
+        head = file.read(_END_BYTES)
+        file.seek(max(0, path.stat().st_size - _END_BYTES))
+        tail = file.read()
+    before = _FEATURES.split(head.decode("utf-8", "replace"), maxsplit=1)[0]
+    after = tail.decode("utf-8", "replace").rpartition("]")[2]
+    return bool(_NO_CRS.search(before) or _NO_CRS.search(after))
 
 
 def _plain(column: Sequence[Any] | npt.NDArray[Any]) -> list[Any]:

@@ -7,6 +7,7 @@ a spatial index, so that a window costs what lies in it, whatever the scene and 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from geotiler.errors import InputError
-from geotiler.io.label_source import Classes, Frame, placed_points, way_to
+from geotiler.io.label_source import Classes, Frame, described_boxes, placed_points, way_to
 from geotiler.io.vector import attribute_names, read_features
 from geotiler.specs import LARGEST_CLASS, MASK_NODATA, ClassRule, Window
 
@@ -130,9 +131,9 @@ class PolygonFile:
         if self.crs is None or frame.crs is None:
             return None
         there = pyproj.Transformer.from_crs(frame.crs.to_wkt(), self.crs, always_xy=True)
-        boxes = (shapely.total_bounds(self.shapes), there.transform_bounds(*frame.bounds))
-        texts = [" ".join(f"{value:.6g}" for value in box) for box in boxes]
-        return f"the labels lie in {texts[0]}, the scene in {texts[1]} (left bottom right top)"
+        return described_boxes(
+            shapely.total_bounds(self.shapes), there.transform_bounds(*frame.bounds)
+        )
 
     def _remember_useless(self, skip_bad: bool) -> None:
         for index in np.flatnonzero(self._useless).tolist():
@@ -156,14 +157,16 @@ def in_pixels(
 ) -> tuple[Shapes, NDArray[np.bool_]]:
     """Shapes in pixels of a frame, and which of them have a place there.
 
-    Without a CRS of the frame they are in pixels of its scene already.
+    Where neither they nor the frame have a CRS they are in pixels of its scene already.
 
     Raises:
-        InputError: no CRS where the scene has one; `flag` named the file.
+        InputError: only one of the two has a CRS; `flag` named the file.
     """
     points, owner = shapely.get_coordinates(shapes, return_index=True)
     exists = np.ones(len(shapes), bool)
     if frame.crs is None:
+        if crs is not None:
+            raise _without_place(path, crs, frame, flag)
         pixels = points * [axis.ratio for axis in frame.axes[::-1]]
     else:
         if crs is None:
@@ -180,31 +183,55 @@ def in_pixels(
     return moved, exists
 
 
+def _without_place(path: str, crs: pyproj.CRS, frame: Frame, flag: str) -> InputError:
+    hint = f"give {frame.path} a CRS, or {flag} polygons in its pixels"
+    if Path(path).suffix.lower() in (".geojson", ".json"):
+        hint += ': a GeoJSON is longitude and latitude unless it says "crs": null'
+    return InputError(
+        f"{path} is in {crs.name}, and {frame.path} has no CRS: nobody knows where they meet",
+        hint=hint,
+    )
+
+
 class PolygonLabels:
     """Polygons in pixels, burned window by window where they contain a pixel's centre."""
 
     def __init__(self, shapes: Shapes, ids: NDArray[np.uint8]) -> None:
         """Args: shapes: in pixels. ids: class of each; later ones lie on top."""
-        self._shapes = shapes
-        self._ids = ids
+        self.shapes = shapes
+        self.ids = ids
         self._tree = shapely.STRtree(shapes)
 
     def read(self, window: Window) -> Classes:
         """See `LabelSource`; what no polygon covers is background."""
+        chosen = self._near(window)
+        return _burned(self.shapes[chosen], self.ids[chosen], window)
+
+    def numbers(self, window: Window) -> NDArray[np.int32]:
+        """Number (row, col) of the polygon on top of each pixel, -1 where there is none."""
+        chosen = self._near(window)
+        return _burned(self.shapes[chosen], (chosen + 1).astype(np.int32), window) - np.int32(1)
+
+    def _near(self, window: Window) -> NDArray[np.intp]:
+        """Positions of the polygons that may cover a pixel of a window, in their order."""
         frame = shapely.box(
             window.col - _ROOM_PX, window.row - _ROOM_PX,
             window.col_stop + _ROOM_PX, window.row_stop + _ROOM_PX,
         )  # fmt: skip
-        chosen = np.sort(self._tree.query(frame))  # in the order of the file
-        if not chosen.size:
-            return np.zeros(window.shape, np.uint8)
-        burned: Classes = rasterio.features.rasterize(
-            zip(self._shapes[chosen], self._ids[chosen].tolist(), strict=True),
-            out_shape=window.shape,
-            transform=Affine.translation(window.col, window.row),
-            dtype=np.uint8,
-        )
-        return burned
+        return np.sort(self._tree.query(frame))
+
+
+def _burned(shapes: Shapes, values: NDArray[Any], window: Window) -> NDArray[Any]:
+    """Values (row, col) of the polygons that contain the pixels' centres; 0 elsewhere."""
+    if not len(shapes):
+        return np.zeros(window.shape, values.dtype)
+    burned: NDArray[Any] = rasterio.features.rasterize(
+        zip(shapes, values.tolist(), strict=True),
+        out_shape=window.shape,
+        transform=Affine.translation(window.col, window.row),
+        dtype=values.dtype,
+    )
+    return burned
 
 
 def found_classes(paths: Sequence[str], attribute: str) -> list[ClassRule]:

@@ -22,6 +22,7 @@ from geotiler.io.label_source import (
     Classes,
     Frame,
     LabelSource,
+    described_boxes,
     way_to,
     window_bounds,
     window_corners,
@@ -128,6 +129,23 @@ def overlaps_raster(path: str, frame: Frame) -> bool:
         and bounds[0] < here[2] and here[0] < bounds[2]
         and bounds[1] < here[3] and here[1] < bounds[3]
     )  # fmt: skip
+
+
+def has_place(path: str, frame: Frame) -> bool:
+    """Whether both a label raster and a scene have a CRS."""
+    with open_scene(path) as scene:
+        return scene.crs is not None and frame.crs is not None
+
+
+def raster_place_beside(path: str, frame: Frame) -> str | None:
+    """Where a label raster and a scene are, in the scene's CRS; None if nobody can tell."""
+    with open_scene(path) as scene:
+        if scene.crs is None or frame.crs is None:
+            return None
+        bounds = _bounds_in(scene, frame)
+    if bounds is None:
+        return f"the labels have no place in the CRS of {frame.path}"
+    return described_boxes(bounds, frame.bounds)
 
 
 def _bounds_in(scene: Scene, frame: Frame) -> tuple[float, ...] | None:

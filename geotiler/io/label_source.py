@@ -107,6 +107,12 @@ def way_to(frame: Frame, path: str, crs: object) -> pyproj.Transformer:
         ) from error
 
 
+def described_boxes(labels: Sequence[float], scene: Sequence[float]) -> str:
+    """Where labels and scene lie, in words; bounds in one CRS."""
+    texts = [" ".join(f"{value:.6g}" for value in box) for box in (labels, scene)]
+    return f"the labels lie in {texts[0]}, the scene in {texts[1]} (left bottom right top)"
+
+
 class LabelSource(Protocol):
     """What is known about one scene."""
 

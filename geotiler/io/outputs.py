@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from geotiler.errors import OutputError
+from geotiler.errors import OutputError, SpecError
 
 
 def check_output(path: Path, overwrite: bool, needed_bytes: int = 0) -> None:
@@ -45,6 +45,21 @@ def check_output(path: Path, overwrite: bool, needed_bytes: int = 0) -> None:
             f"{parent} has {free_bytes / 1e6:,.0f} MB free",
             hint="choose another -o",
         )
+
+
+def check_not_read(path: Path, sources: Iterable[str]) -> None:
+    """Refuse a target that is one of the files to be read.
+
+    Raises:
+        SpecError: it is.
+    """
+    for source in sources:
+        try:
+            same = path.exists() and path.samefile(source)
+        except OSError:  # the source is no file, or is not there
+            same = False
+        if same:
+            raise SpecError(f"output {path} is read by the scene", hint="choose another name")
 
 
 @contextmanager

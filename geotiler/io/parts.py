@@ -7,6 +7,7 @@ absent or whole.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
@@ -24,9 +25,11 @@ from rasterio._err import CPLE_BaseError  # which copying lets through as it is
 from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
+from geotiler.core.qgis_style import StyledClass, ramp_qml, raster_qml
 from geotiler.errors import OutputError
 from geotiler.io.outputs import replacing
-from geotiler.io.raster import quiet_about_georeferencing
+from geotiler.io.raster import CLASSES_TAG, quiet_about_georeferencing
+from geotiler.io.styles import save_style
 
 _GDAL_TYPES = {"uint8": "Byte", "float32": "Float32"}
 _PART_NAME = re.compile(r"r\d+-c\d+\.tif")
@@ -150,6 +153,7 @@ class Parts:
             mosaic.write_text(_mosaic(self._layout, self._placed), encoding="utf-8")
             with quiet_about_georeferencing(), replacing(self._output, overwrite) as temporary:
                 rasterio.shutil.copy(mosaic, temporary, driver=driver, strict=False, **options)
+                save_style(_style(self._layout), "raster", self._output, temporary)
         except (CPLE_BaseError, RasterioError, OSError) as error:
             if isinstance(error, OutputError):
                 raise
@@ -159,6 +163,23 @@ class Parts:
     def discard(self) -> None:
         """Remove the folder and everything in it."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _style(layout: RasterLayout) -> str:
+    """How QGIS draws it: named classes, or a ramp of probability."""
+    if not layout.categorical:
+        return ramp_qml(0.0, 1.0)
+    names = json.loads(layout.tags.get(CLASSES_TAG, "{}"))
+    return raster_qml(
+        [
+            StyledClass(
+                value=value,
+                name=names.get(str(value), str(value)),
+                color="#{:02x}{:02x}{:02x}".format(*colour),
+            )
+            for value, colour in sorted(layout.colours.items())
+        ]
+    )
 
 
 def _text(parent: ElementTree.Element, tag: str, text: str, **attributes: str) -> None:
@@ -188,13 +209,7 @@ def _mosaic(layout: RasterLayout, placed: Sequence[tuple[str, int, int, int, int
             _text(band, "Scale", repr(layout.scale))
         if layout.colours:
             _text(band, "ColorInterp", "Palette")
-            table = ElementTree.SubElement(band, "ColorTable")
-            for value in range(256):
-                red, green, blue = layout.colours.get(value, (0, 0, 0))
-                opaque = 255 if value in layout.colours else 0
-                ElementTree.SubElement(
-                    table, "Entry", c1=str(red), c2=str(green), c3=str(blue), c4=str(opaque)
-                )
+            ElementTree.SubElement(band, "ColorTable")  # filled below
         for name, row, col, part_height, part_width in placed:
             source = ElementTree.SubElement(band, "SimpleSource")
             _text(source, "SourceFilename", name, relativeToVRT="1")
@@ -202,4 +217,20 @@ def _mosaic(layout: RasterLayout, placed: Sequence[tuple[str, int, int, int, int
             size = {"xSize": str(part_width), "ySize": str(part_height)}
             ElementTree.SubElement(source, "SrcRect", xOff="0", yOff="0", **size)
             ElementTree.SubElement(source, "DstRect", xOff=str(col), yOff=str(row), **size)
-    return ElementTree.tostring(root, encoding="unicode")
+    text = ElementTree.tostring(root, encoding="unicode")
+    if layout.colours:
+        table = _colour_table(tuple(sorted(layout.colours.items())))
+        text = text.replace("<ColorTable />", f"<ColorTable>{table}</ColorTable>")
+    return text
+
+
+@functools.lru_cache(maxsize=16)
+def _colour_table(colours: tuple[tuple[int, tuple[int, int, int]], ...]) -> str:
+    """256 entries, the same for all masks of a model: half of the work on a small one."""
+    known = dict(colours)
+    entries = []
+    for value in range(256):
+        red, green, blue = known.get(value, (0, 0, 0))
+        opaque = 255 if value in known else 0
+        entries.append(f'<Entry c1="{red}" c2="{green}" c3="{blue}" c4="{opaque}" />')
+    return "".join(entries)

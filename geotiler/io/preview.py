@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import pyproj
 import rasterio
 import shapely
 from affine import Affine
@@ -18,9 +18,12 @@ from rasterio.errors import RasterioIOError
 from rasterio.features import rasterize
 from rasterio.windows import Window as RasterWindow
 
+from geotiler.core.resample import Axis
 from geotiler.errors import InputError
+from geotiler.io.label_polygons import PolygonLabels, in_pixels, is_polygonal
+from geotiler.io.label_source import frame_of
 from geotiler.io.outputs import replacing
-from geotiler.io.raster import CACHE_BYTES
+from geotiler.io.raster import CACHE_BYTES, open_scene, opened_by
 from geotiler.io.vector import read_features
 from geotiler.specs import Window
 
@@ -34,24 +37,21 @@ class Reduced:
     valid: NDArray[np.bool_]
     """(row, col), True where every band has data."""
     transform: Affine
-    """Of the coarser grid."""
+    """Of the coarser grid; from its pixels to those of the raster where that has no CRS."""
     crs: Any
-
-
-def raster_shape(path: str) -> tuple[int, int]:
-    """(height, width) of a raster.
-
-    Raises: InputError: not a readable raster.
-    """
-    try:
-        with rasterio.open(path) as dataset:
-            return dataset.height, dataset.width
-    except RasterioIOError as error:
-        raise InputError(f"cannot read {path}: {error}") from error
+    window: Window
+    """The part of the raster."""
+    scene_shape: tuple[int, int]
+    """(height, width) of the whole raster."""
 
 
 def read_reduced(
-    path: str, shape: tuple[int, int], *, window: Window | None = None, categories: bool = False
+    path: str,
+    shape: tuple[int, int],
+    *,
+    window: Window | None = None,
+    categories: bool = False,
+    drivers: Sequence[str] | None = None,
 ) -> Reduced:
     """At most three bands of a raster, or of a window of it, resampled to a shape.
 
@@ -60,13 +60,14 @@ def read_reduced(
         shape: (height, width) to read at; overviews are used where the file has them.
         window: part of the raster; None reads all of it.
         categories: pick the nearest pixel, for class ids, instead of the mean.
+        drivers: GDAL drivers that may open it; None: all.
 
     Raises:
         InputError: the raster cannot be read.
     """
     resampling = Resampling.nearest if categories else Resampling.average
     try:
-        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), rasterio.open(path) as dataset:
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), opened_by(path, drivers) as dataset:
             part = window or Window(row=0, col=0, height=dataset.height, width=dataset.width)
             area = RasterWindow(part.col, part.row, part.width, part.height)
             indexes = list(range(1, min(dataset.count, 3) + 1))
@@ -76,30 +77,53 @@ def read_reduced(
                 indexes, window=area, out_shape=shape, resampling=Resampling.nearest
             )
             step = Affine.scale(part.width / shape[1], part.height / shape[0])
-            transform = dataset.transform @ Affine.translation(part.col, part.row) @ step
+            base = dataset.transform if dataset.crs else Affine.identity()
+            transform = base @ Affine.translation(part.col, part.row) @ step
             crs = dataset.crs
+            scene_shape = dataset.height, dataset.width
     except RasterioIOError as error:
         raise InputError(f"cannot read {path}: {error}") from error
     valid = (masks > 0).all(axis=0)
     if np.issubdtype(bands.dtype, np.floating):
         valid &= np.isfinite(bands).all(axis=0)
-    return Reduced(bands=bands, valid=valid, transform=transform, crs=crs)
+    return Reduced(
+        bands=bands,
+        valid=valid,
+        transform=transform,
+        crs=crs,
+        window=part,
+        scene_shape=scene_shape,
+    )
 
 
-def burned(path: str, like: Reduced) -> NDArray[np.bool_]:
+def burned(path: str, scene_path: str, window: Window, shape: tuple[int, int]) -> NDArray[np.bool_]:
     """True where the polygons of a vector file cover the centre of a pixel.
 
-    Raises: InputError: not a readable vector file.
+    Args:
+        path: vector file in any CRS, or in the scene's pixels.
+        scene_path: raster.
+        window: part of the raster.
+        shape: (height, width) of the picture of that part.
+
+    Raises:
+        InputError: not a readable vector file, or it cannot be brought onto the scene.
     """
+    with open_scene(scene_path) as scene:
+        frame = frame_of(scene, (Axis.scaled(scene.height, 1.0), Axis.scaled(scene.width, 1.0)))
     features = read_features(path)
-    shapes = features.geometries
-    if features.crs is not None and like.crs is not None:
-        there = pyproj.Transformer.from_crs(features.crs, like.crs.to_wkt(), always_xy=True)
-        shapes = shapely.transform(shapes, there.transform, interleaved=False)
+    shapes = features.geometries[is_polygonal(features.geometries)]
+    placed, exists = in_pixels(path, shapes, features.crs, frame, "--truth")
+    step = np.array([shape[1] / window.width, shape[0] / window.height])
+    moved = shapely.transform(placed[exists], lambda p: (p - [window.col, window.row]) * step)
+    labels = PolygonLabels(moved, np.ones(len(moved), np.uint8))
+    return labels.read(Window(row=0, col=0, height=shape[0], width=shape[1])) > 0
+
+
+def drawn_areas(shapes: NDArray[np.object_], shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """(row, col) True where polygons in pixels of the picture cover the centre of a pixel."""
     if len(shapes) == 0:
-        return np.zeros(like.valid.shape, np.bool_)
-    inside = rasterize(shapes, like.valid.shape, transform=like.transform, dtype="uint8")
-    return np.asarray(inside, np.bool_)
+        return np.zeros(shape, np.bool_)
+    return np.asarray(rasterize(shapes, shape, dtype="uint8"), np.bool_)
 
 
 def write_png(path: Path, image: NDArray[np.uint8], *, overwrite: bool = False) -> None:

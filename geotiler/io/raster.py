@@ -17,12 +17,14 @@ import rasterio
 import rasterio.windows
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.env import set_gdal_config
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 
 from geotiler.core.geodesy import ground_gsd_m
+from geotiler.core.radiometry import spectral_name
 from geotiler.errors import InputError, SpecError
 from geotiler.specs import Window
 
@@ -36,6 +38,8 @@ TALLEST_BLOCK_PX = 2048
 """Taller blocks are not read whole: memory must not grow with a scene that is one block."""
 
 CLASSES_TAG = "GEOTILER_CLASSES"
+
+_COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
 _WARNINGS_LOCK = threading.RLock()
 
@@ -53,6 +57,8 @@ def quiet_about_georeferencing() -> Iterator[None]:
 
 
 def _is_local(path: str) -> bool:
+    if path.startswith("<"):  # a virtual raster, spelled out
+        return False
     return "://" not in path and not path.startswith("/vsi") and ":" not in path[2:]
 
 
@@ -73,6 +79,9 @@ class Scene:
         self.driver: str = dataset.driver
         self.block_shape: tuple[int, int] = dataset.block_shapes[0]
         self.descriptions: tuple[str | None, ...] = dataset.descriptions
+        self.offsets: tuple[float, ...] = dataset.offsets
+        """Physical value of each band = offset + scale · stored value."""
+        self.scales: tuple[float, ...] = dataset.scales
         self.tags: dict[str, str] = dataset.tags()
         self.files: tuple[str, ...] = tuple(dataset.files)
         """Everything it is read from: a virtual raster names its sources."""
@@ -114,6 +123,15 @@ class Scene:
         return ground_gsd_m(tuple(self.transform)[:6], self.crs, self.shape)
 
     @property
+    def overviews(self) -> tuple[int, ...]:
+        """By how much each overview of the first band is coarser, finest first."""
+        return tuple(int(factor) for factor in self._dataset.overviews(1))
+
+    def band_tags(self, band: int) -> dict[str, str]:
+        """What is written down about one band."""
+        return dict(self._dataset.tags(band))
+
+    @property
     def band_names(self) -> tuple[str | None, ...]:
         """Lower-case name of each band, from its description or its colour; None if it has none."""
         names: list[str | None] = []
@@ -122,13 +140,26 @@ class Scene:
         for description, colour, is_alpha in bands:
             if is_alpha:
                 names.append("alpha")
+            elif self.driver == "SENTINEL2" and colour in _COLOURS:
+                names.append(colour.name)  # its descriptions are sentences
             elif description:
-                names.append(description.strip().lower())
-            elif colour in (ColorInterp.red, ColorInterp.green, ColorInterp.blue):
+                names.append(spectral_name(description))
+            elif colour in _COLOURS:
                 names.append(colour.name)
             else:
                 names.append(None)
         return tuple(names)
+
+    @property
+    def compression(self) -> str | None:
+        """Name of the compression, as deflate or jpeg; None where pixels are stored plainly."""
+        name = self._dataset.compression
+        return None if name is None else str(name.value).lower()
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """(left, bottom, right, top) in the units of the CRS."""
+        return tuple(self._dataset.bounds)
 
     def has_palette(self, band: int) -> bool:
         """True if a band holds indices into a table of colours."""
@@ -142,6 +173,15 @@ class Scene:
             return {int(key): str(value) for key, value in names.items()}
         except (ValueError, AttributeError):
             return {}
+
+    @property
+    def class_colours(self) -> dict[int, tuple[int, int, int]]:
+        """Colours of class ids, from the first band's colour table; empty if there is none."""
+        try:
+            table = self._dataset.colormap(1)
+        except ValueError:  # rasterio's way to say so
+            return {}
+        return {key: colour[:3] for key, colour in table.items() if colour[3] and any(colour[:3])}
 
     def check_bands(self, bands: Sequence[int]) -> None:
         """Raises: SpecError: a band is not in the file."""
@@ -185,6 +225,22 @@ class Scene:
         """Valid mask (row, col) of a window, True = valid; see `read_with_valid`."""
         return self.read_with_valid(window, bands)[1]
 
+    def coarse(self, bands: Sequence[int], side_px: int) -> NDArray[Any]:
+        """Stored values (band, row, col) of the whole scene at no more than `side_px` per side.
+
+        Nearest pixels, of overviews where there are any; otherwise the whole file is read.
+
+        Raises:
+            InputError: the file is truncated or damaged.
+        """
+        shape = tuple(min(length, side_px) for length in self.shape)
+        try:
+            values: NDArray[Any] = self._dataset.read(list(bands), out_shape=(len(bands), *shape))
+        except (RasterioError, OSError) as error:
+            whole = Window(row=0, col=0, height=self.height, width=self.width)
+            raise self._damaged(whole, error) from error
+        return values
+
     def coarse_valid(self, bands: Sequence[int], side_px: int = 1024) -> NDArray[np.bool_]:
         """Valid mask of the whole scene at no more than `side_px` per side, for estimates.
 
@@ -200,6 +256,24 @@ class Scene:
             whole = Window(row=0, col=0, height=self.height, width=self.width)
             raise self._damaged(whole, error) from error
         return np.asarray((masks > 0).all(axis=0))
+
+    def sampled_valid(self, bands: Sequence[int], side: int = 8) -> float:
+        """Share of valid pixels in a lattice of `side` × `side` blocks of 64 px.
+
+        For scenes without overviews, where a coarse view would read every pixel.
+
+        Raises:
+            InputError: the file is truncated or damaged there.
+        """
+        height, width = min(64, self.height), min(64, self.width)
+        found = [
+            self.valid_mask(
+                Window(row=int(row), col=int(col), height=height, width=width), bands
+            ).mean()
+            for row in np.linspace(0, self.height - height, side)
+            for col in np.linspace(0, self.width - width, side)
+        ]
+        return float(np.mean(found))
 
     def _valid(
         self, window: Window, bands: Sequence[int], values: NDArray[Any]
@@ -261,9 +335,20 @@ class Scene:
 class SceneReader:
     """Reads windows of one scene from any thread; each thread holds its own handle."""
 
-    def __init__(self, path: str, bands: Sequence[int]) -> None:
-        """Args: path: as `open_scene`. bands: what to read, counted from 1."""
+    def __init__(
+        self,
+        path: str,
+        bands: Sequence[int],
+        *,
+        name: str | None = None,
+        overview: int | None = None,
+        drivers: Sequence[str] | None = None,
+    ) -> None:
+        """Args: path and the rest: as `open_scene`. bands: what to read, counted from 1."""
         self._path = path
+        self._name = name
+        self._overview = overview
+        self._drivers = drivers
         self._bands = tuple(bands)
         self._local = threading.local()
         self._opened: list[Scene] = []
@@ -272,7 +357,9 @@ class SceneReader:
         """Values (band, row, col) and valid mask (row, col); see `Scene.read_with_valid`."""
         scene: Scene | None = getattr(self._local, "scene", None)
         if scene is None:
-            scene = open_scene(self._path)
+            scene = open_scene(
+                self._path, name=self._name, overview=self._overview, drivers=self._drivers
+            )
             self._local.scene = scene
             self._opened.append(scene)
         return scene.read_with_valid(window, self._bands)
@@ -287,14 +374,47 @@ def _rasterio_window(window: Window) -> rasterio.windows.Window:
     return rasterio.windows.Window(window.col, window.row, window.width, window.height)
 
 
-def open_scene(path: str) -> Scene:
+def opened_by(path: str, drivers: Sequence[str] | None, **options: Any) -> rasterio.DatasetReader:
+    """A dataset opened by the first of some GDAL drivers that knows it; None: by any.
+
+    Raises:
+        RasterioIOError: none of them can open it; what is told is why the one that knows it cannot.
+    """
+    if drivers is None:
+        return rasterio.open(path, **options)
+    failures: list[RasterioIOError] = []
+    for driver in drivers:
+        try:
+            return rasterio.open(path, driver=driver, **options)
+        except RasterioIOError as error:
+            # Without its traceback, which would hold this frame, and everything it is called for.
+            failures.append(error.with_traceback(None))
+    raise next((e for e in failures if "not recognized" not in str(e)), failures[0])
+
+
+def open_scene(
+    path: str,
+    *,
+    name: str | None = None,
+    overview: int | None = None,
+    drivers: Sequence[str] | None = None,
+) -> Scene:
     """A raster that GDAL can open, by path or GDAL name.
+
+    Args:
+        path: path, GDAL name, or the XML of a virtual raster.
+        name: what messages call it; None: the path.
+        overview: open this overview, counted from 0, in place of the full resolution.
+        drivers: GDAL drivers that may open it; None: all. Files of strangers should not be given
+            to drivers that follow references to other files, as VRT does.
 
     Raises:
         InputError: it is missing, not a raster, damaged, or a container whose rasters have names
             of their own; these are listed.
     """
     path = str(path)
+    name = name or path
+    options = {} if overview is None else {"OVERVIEW_LEVEL": overview}
     try:
         if _is_local(path) and not Path(path).exists():
             raise InputError(f"no such file: {path}")
@@ -306,26 +426,36 @@ def open_scene(path: str) -> Scene:
         raise InputError(f"{path[:80]} cannot be opened: {error.strerror}") from error
     try:
         with quiet_about_georeferencing():
-            dataset = rasterio.open(path)
+            dataset = opened_by(path, drivers, **options)
         set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)  # in bytes; of the whole process
     except (RasterioIOError, RasterioError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise InputError(
-            f"{path} cannot be opened as a raster: {reason}",
-            hint="geotiler reads what GDAL reads: GeoTIFF, JPEG 2000, VRT, PNG, JPEG, ...",
+            f"{name} cannot be opened as a raster: {reason}",
+            hint="expected a file that GDAL reads with one of its drivers: "
+            + (
+                "GTiff, JP2OpenJPEG, VRT, PNG, JPEG, ..." if drivers is None else ", ".join(drivers)
+            ),
         ) from error
     if dataset.count == 0 or not dataset.dtypes:
         names = dataset.subdatasets
         dataset.close()
         listing = "; ".join(names[:12]) or "none"
         raise InputError(
-            f"{path} is a container without bands of its own; its rasters: {listing}",
+            f"{name} is a container without bands of its own; its rasters: {listing}",
             hint="name one of them as the scene",
         )
     if dataset.transform.determinant == 0:
         dataset.close()
-        raise InputError(f"{path} has pixels without extent: its geotransform is degenerate")
+        raise InputError(f"{name} has pixels without extent: its geotransform is degenerate")
     if any(dtype.startswith("complex") for dtype in dataset.dtypes):
         dataset.close()
-        raise InputError(f"{path} holds complex numbers ({dataset.dtypes[0]}), expected real ones")
-    return Scene(path, dataset)
+        raise InputError(f"{name} holds complex numbers ({dataset.dtypes[0]}), expected real ones")
+    try:
+        return Scene(name, dataset)
+    except (CPLE_BaseError, RasterioError) as error:  # its header points beyond its end
+        dataset.close()
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"{name} cannot be read: {reason}", hint="the file may be truncated or damaged"
+        ) from error

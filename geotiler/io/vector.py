@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -18,9 +19,11 @@ import pyogrio
 import pyproj
 import shapely
 
+from geotiler.core.qgis_style import StyledClass, geopackage_style, vector_qml
 from geotiler.errors import InputError, OutputError
-from geotiler.io.geojson import PLAIN_DIGITS, GeoJSONWriter, to_lonlat
+from geotiler.io.geojson import GeoJSONWriter, says_no_crs, to_lonlat
 from geotiler.io.outputs import check_output, replacing
+from geotiler.io.styles import save_style
 
 Geometries = npt.NDArray[np.object_]
 
@@ -59,6 +62,8 @@ class Layer:
     """Anything pyproj understands, or None: plain coordinates."""
     several_parts: bool = False
     """Features may be MultiPolygons."""
+    styled: tuple[StyledClass, ...] = ()
+    """How QGIS shows values of the attribute `class`; empty: as it likes."""
 
 
 class Features(NamedTuple):
@@ -127,6 +132,8 @@ def write_features(
                 _write_parquet(path, source, layer)
             else:
                 _write_gdal(path, source, layer, driver)
+            if layer.styled:
+                _write_style(Path(target), path, layer, driver)
         except Exception as error:
             if source.failure is not None:  # libraries in between turn it into their own
                 raise source.failure from None
@@ -184,8 +191,7 @@ def _part(batch: FeatureBatch, rows: slice) -> FeatureBatch:
 
 
 def _write_geojson(stream: TextIO, batches: Iterable[FeatureBatch], layer: Layer) -> None:
-    options = {"digits": PLAIN_DIGITS} if layer.crs is None else {}
-    with GeoJSONWriter(stream, **options) as writer:
+    with GeoJSONWriter(stream, lonlat=layer.crs is not None) as writer:
         for batch in batches:
             geometries = batch.geometries
             if layer.crs is not None:
@@ -231,6 +237,19 @@ def _write_gdal(path: Path, batches: Iterable[FeatureBatch], layer: Layer, drive
             geometry_type="MultiPolygon" if layer.several_parts else "Polygon",
             crs=None if layer.crs is None else _crs_text(layer.crs),
         )
+
+
+def _write_style(target: Path, path: Path, layer: Layer, driver: str) -> None:
+    """Embed the style in a GeoPackage, put it beside other formats."""
+    qml = vector_qml(layer.styled)
+    if driver != "GPKG":
+        save_style(qml, "vector", target, path)
+        return
+    with closing(sqlite3.connect(path)) as base, base:
+        named = "SELECT table_name, column_name FROM gpkg_geometry_columns"
+        for table, column in base.execute(named).fetchall():
+            for statement, values in geopackage_style(table, column, qml):
+                base.execute(statement, values)
 
 
 @contextmanager
@@ -288,25 +307,24 @@ def read_features(
     Raises:
         InputError: missing, not a vector file, or without geometries.
     """
-    if not path.startswith("/vsi") and "://" not in path and not Path(path).exists():
-        raise InputError(f"no such file: {path}")
+    _check_there(path)
     try:
         if path.lower().endswith(".parquet"):
             geometries, attributes, crs = _read_parquet(path, columns)
         else:
             wanted = None if columns is None else list(columns)
-            meta, _, wkb, values = pyogrio.raw.read(path, force_2d=True, columns=wanted)
+            meta, _, wkb, values = pyogrio.raw.read(
+                path, layer=0, force_2d=True, columns=wanted
+            )  # a GeoPackage holds its style as a second layer
             if wkb is None:
                 raise ValueError("its first layer has no geometries")
             geometries = shapely.from_wkb(wkb)
             attributes = dict(zip(meta["fields"].tolist(), values, strict=True))
             crs = None if meta["crs"] is None else pyproj.CRS.from_user_input(meta["crs"])
+            if _is_geojson(path) and says_no_crs(Path(path)):  # GDAL takes it for EPSG:4326
+                crs = None
     except Exception as error:
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(
-            f"{path} cannot be read as a vector file: {reason}",
-            hint="geotiler reads what GDAL reads, and GeoParquet",
-        ) from error
+        raise _unreadable(path, error) from error
     if keep_empty:
         return Features(geometries, attributes, crs)
     there = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
@@ -314,13 +332,39 @@ def read_features(
     return Features(geometries[there], kept, crs)
 
 
+def _is_geojson(path: str) -> bool:
+    return DRIVERS.get(Path(path).suffix.lower()) == "GeoJSON" and Path(path).is_file()
+
+
+def _check_there(path: str) -> None:
+    """Raises: InputError: there is no such file."""
+    if not path.startswith("/vsi") and "://" not in path and not Path(path).exists():
+        raise InputError(f"no such file: {path}")
+
+
+def _unreadable(path: str, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())[:160]
+    return InputError(
+        f"{path} cannot be read as a vector file: {reason}",
+        hint="geotiler reads what GDAL reads, and GeoParquet",
+    )
+
+
 def attribute_names(path: str) -> list[str]:
-    """Names of the attributes of a vector file that `read_features` reads."""
-    if path.lower().endswith(".parquet"):
-        schema = pa.parquet.read_schema(path)
-        geometry = json.loads(schema.metadata[b"geo"])["primary_column"]
-        return [name for name in schema.names if name != geometry]
-    return [str(name) for name in pyogrio.read_info(path)["fields"]]
+    """Names of the attributes of a vector file that `read_features` reads.
+
+    Raises:
+        InputError: missing, or not a vector file.
+    """
+    _check_there(path)
+    try:
+        if path.lower().endswith(".parquet"):
+            schema = pa.parquet.read_schema(path)
+            geometry = json.loads(schema.metadata[b"geo"])["primary_column"]
+            return [name for name in schema.names if name != geometry]
+        return [str(name) for name in pyogrio.read_info(path, layer=0)["fields"]]
+    except Exception as error:
+        raise _unreadable(path, error) from error
 
 
 def _read_parquet(

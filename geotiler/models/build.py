@@ -1,4 +1,4 @@
-"""Networks by name: segmentation-models-pytorch and torchvision, without any download."""
+"""Networks by name, from segmentation-models-pytorch, torchvision and here; nothing is fetched."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import nn
 
 from geotiler.errors import ModelError
 from geotiler.models import vision
+from geotiler.models.classifiers import AtInputSize, SimpleCnn
 
 # Without DPT, PSPNet and UPerNet, which pool to fixed grids and have no graph with free sizes.
 _SMP_ARCHITECTURES = (
@@ -26,16 +27,21 @@ _SMP_ARCHITECTURES = (
     "Unet",
     "UnetPlusPlus",
 )
+_OWN_ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"simple_cnn": SimpleCnn}
 _CHANGES_THE_ANSWER = ("activation", "aux_params")
 
 
-def build_network(library: str, architecture: str, arguments: dict[str, Any]) -> nn.Module:
+def build_network(
+    library: str, architecture: str, arguments: dict[str, Any], input_px: int | None = None
+) -> nn.Module:
     """A network with random weights, in training mode, that answers logits.
 
     Args:
-        library: "smp" (answers (N, K, H, W)) or "torchvision" (a classifier, answers (N, K)).
-        architecture: name in that library, as "Unet" or "resnet18".
+        library: "smp" (answers (N, K, H, W)), "torchvision" or "geotiler" (classifiers, which
+            answer (N, K)).
+        architecture: name in that library, as "Unet", "resnet18" or "simple_cnn".
         arguments: keyword arguments of the architecture; weights are never fetched.
+        input_px: of a classifier: tiles are resized to this height and width on their way in.
 
     Raises:
         ModelError: unknown library, architecture or encoder, or arguments that do not fit.
@@ -44,8 +50,10 @@ def build_network(library: str, architecture: str, arguments: dict[str, Any]) ->
         make, fixed = _smp_architecture(architecture, arguments)
     elif library == "torchvision":
         make, fixed = _torchvision_architecture(architecture)
+    elif library == "geotiler":
+        make, fixed = _own_architecture(architecture)
     else:
-        raise _unknown("model library", library, ("smp", "torchvision"))
+        raise _unknown("model library", library, ("smp", "torchvision", "geotiler"))
     for key in (*_CHANGES_THE_ANSWER, "weights", "encoder_weights"):
         if arguments.get(key):
             raise ModelError(
@@ -57,7 +65,7 @@ def build_network(library: str, architecture: str, arguments: dict[str, Any]) ->
     except Exception as error:  # whatever a library thinks of arguments that do not fit
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{architecture} cannot be built from its arguments: {reason}") from error
-    return network
+    return network if input_px is None else AtInputSize(network, input_px)
 
 
 def load_encoder(network: nn.Module, path: Path) -> None:
@@ -174,6 +182,12 @@ def _torchvision_architecture(name: str) -> tuple[Callable[..., nn.Module], dict
     if name not in known:
         raise _unknown("architecture", name, known)
     return models.get_model_builder(name), {"weights": None}
+
+
+def _own_architecture(name: str) -> tuple[Callable[..., nn.Module], dict[str, Any]]:
+    if name not in _OWN_ARCHITECTURES:
+        raise _unknown("architecture", name, _OWN_ARCHITECTURES)
+    return _OWN_ARCHITECTURES[name], {}
 
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> ModelError:

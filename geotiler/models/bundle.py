@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geotiler.errors import GeotilerError, ModelError, OutputError
+from geotiler.models.atomic import exchanged
 from geotiler.models.card import CARD_FILE, ONNX_FILE, WEIGHTS_FILE, ModelCard
 
 if TYPE_CHECKING:
@@ -124,6 +125,25 @@ def write_bundle(
     return card
 
 
+def copy_bundle(bundle: Bundle, folder: Path, *, overwrite: bool = False) -> Bundle:
+    """The bundle, verified, in another folder, which appears whole or not at all.
+
+    On Linux a folder that is there is exchanged in one step: whoever opens it meanwhile finds the
+    old model or the new one. Elsewhere there is a moment in which there is none.
+
+    Raises:
+        ModelError: a file was changed since the bundle was opened.
+        OutputError: the folder exists and is not to be overwritten, or cannot be written.
+    """
+    folder = Path(folder)
+    with _new_folder(folder, overwrite) as temporary:
+        for name in bundle.card.files:
+            (temporary / name).write_bytes(bundle.read(name))
+        (temporary / CARD_FILE).write_text(bundle.card.to_json(), encoding="utf-8")
+        open_bundle(temporary)
+    return open_bundle(folder)
+
+
 def replace_card(folder: Path, card: ModelCard) -> None:
     """Give a model folder another card for the same files, as after measuring the model.
 
@@ -148,7 +168,9 @@ def _network_of(card: ModelCard) -> nn.Module:
 
     from geotiler.models import build
 
-    network = build.build_network(card.library, card.architecture, card.arguments).eval()
+    network = build.build_network(
+        card.library, card.architecture, card.arguments, card.input_px
+    ).eval()
     side = card.stride_of_network * 4  # some decoders pool three times more
     probe = torch.zeros(1, len(card.bands), side, side)
     expected = (1, card.channels, side, side)[: 4 if card.task == "segmentation" else 2]
@@ -205,6 +227,8 @@ def _new_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o755)  # mkdtemp's folders are private
         replaced = temporary.with_name(f"{temporary.name}.replaced")
+        if folder.exists() and exchanged(temporary, folder):
+            return  # the old folder has the temporary name now, and is removed below
         if folder.exists():
             os.replace(folder, replaced)
         try:

@@ -24,13 +24,18 @@ WEIGHTS_FILE = "model.safetensors"
 ONNX_FILE = "model.onnx"
 
 _TASKS = ("segmentation", "classification")
-_LIBRARIES = ("smp", "torchvision")
+_LIBRARIES = ("smp", "torchvision", "geotiler")
 _ACTIVATIONS = ("sigmoid", "softmax")
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _LARGEST_ARGUMENT = 8192
-_DESCRIPTIVE = ("description", "metrics", "training_data", "licence", "credits", "geotiler_version")
+_DESCRIPTIVE = (
+    "description", "metrics", "confusion", "training_data", "licence", "credits",
+    "geotiler_version",
+)  # fmt: skip
+_ONLY_WHERE_SAID = ("input_px", "stretch", "confusion")
+"""Keys that a card leaves out where they have nothing to say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,31 @@ class ClassInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """How a sensor's numbers became the 8-bit values of the training images.
+
+    `low + (number - minimum) / (maximum - minimum) * (high - low)`, clipped to low..high.
+    Without an offset: +1000 of newer Sentinel-2 products is subtracted first.
+    """
+
+    source: str
+    """Product and level, as "Sentinel-2 L1C"."""
+    source_bands: tuple[int, ...]
+    """Which of its bands, from 1, in the order of the card's `bands`: (4, 3, 2)."""
+    minimum: float
+    maximum: float
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        """Raises: ModelError: nothing between minimum and maximum, or outside 0 to 255."""
+        _require(self.minimum < self.maximum, "stretch", "minimum below maximum", self.minimum)
+        _require(0 <= self.low < self.high <= 255, "stretch", "low and high in 0 to 255", self.low)
+        counted = all(1 <= band <= 1000 for band in self.source_bands)
+        _require(counted, "stretch", "bands counted from 1", self.source_bands)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Metric:
     """One measured number, with what it was measured on."""
 
@@ -69,7 +99,14 @@ class Metric:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """Everything that is needed to build a network, to feed it, and to judge its answer."""
+    """Everything that is needed to build a network, to feed it, and to judge its answer.
+
+    A classifier (`task` "classification") labels whole tiles of `tile_px` scene pixels at
+    `gsd_m`: tiles (N, C, tile_px, tile_px), normalised as for any model, become probabilities
+    (N, K), channel k being `classes[k]`. Its network may see another size, `input_px`; the
+    resize between the two is the network's own first step, in the graph as in torch, and no
+    caller's business.
+    """
 
     name: str
     """Lower-case name, as `--model` takes it."""
@@ -78,7 +115,7 @@ class ModelCard:
     """"segmentation" or "classification"."""
     description: str
     library: str
-    """"smp" or "torchvision": who builds the network."""
+    """"smp", "torchvision" or "geotiler": who builds the network."""
     architecture: str
     """Name in that library, as "Unet" or "resnet18"."""
     arguments: dict[str, Any]
@@ -95,6 +132,11 @@ class ModelCard:
     """Ground sample distance of the training data; None: the model works at any."""
     tile_px: int
     overlap_px: int
+    input_px: int | None = None
+    """Of classifiers: height and width that tiles are resized to inside the network; None: the
+    network takes tiles as they are."""
+    stretch: Stretch | None = None
+    """Where the 8-bit images of the training came from sensor numbers, how."""
     stride_of_network: int = 32
     """Height and width of a tile are multiples of this."""
     classes: tuple[ClassInfo, ...]
@@ -104,6 +146,9 @@ class ModelCard:
     threshold: float
     """Probability from which a pixel belongs to the class (one-class models)."""
     metrics: tuple[Metric, ...] = ()
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """Counts on the data of the first metric: one row per true class, in the order of `classes`,
+    one column per predicted class."""
     training_data: tuple[str, ...] = ()
     licence: str
     credits: tuple[str, ...] = ()
@@ -137,6 +182,15 @@ class ModelCard:
         fits = stride <= self.tile_px <= 8192 and self.tile_px % stride == 0
         _require(fits, "tile_px", f"a multiple of {stride} up to 8192", self.tile_px)
         _require(0 <= self.overlap_px < self.tile_px, "overlap_px", "0 to tile_px", self.overlap_px)
+        if self.input_px is not None:
+            classifies = self.task == "classification"
+            _require(classifies, "input_px", "left out for segmentation", self.input_px)
+            # Bilinear resizing would skip pixels on the way down.
+            fits = self.tile_px <= self.input_px <= 8192
+            _require(fits, "input_px", f"{self.tile_px} (tile_px) to 8192", self.input_px)
+        if self.stretch is not None:
+            count = len(self.stretch.source_bands)
+            _require(count == len(self.bands), "stretch", f"{len(self.bands)} bands", count)
 
     def _check_classes(self) -> None:
         _require(self.activation in _ACTIVATIONS, "activation", "sigmoid or softmax",
@@ -152,6 +206,12 @@ class ModelCard:
         names = {info.name for info in self.classes}
         distinct = len(ids) == len(names) == count
         _require(distinct, "classes", "ids and names without repetition", f"{count} classes")
+        if self.confusion:
+            square = len(self.confusion) == count == min(map(len, self.confusion))
+            square = square and max(map(len, self.confusion)) == count
+            _require(square, "confusion", f"{count} rows of {count} counts", len(self.confusion))
+            counts = all(number >= 0 for row in self.confusion for number in row)
+            _require(counts, "confusion", "counts", "a negative one")
 
     @property
     def channels(self) -> int:
@@ -171,7 +231,9 @@ class ModelCard:
     def _content(self) -> dict[str, Any]:
         content: dict[str, Any] = {"schema": CARD_SCHEMA}
         for field in fields(self):
-            content[field.name] = _jsonable(getattr(self, field.name))
+            value = getattr(self, field.name)
+            if value or field.name not in _ONLY_WHERE_SAID:
+                content[field.name] = _jsonable(value)
         content["files"] = dict(sorted(self.files.items()))
         return content
 
@@ -205,11 +267,14 @@ class ModelCard:
             gsd_m=card.optional_number("gsd_m"),
             tile_px=card.integer("tile_px"),
             overlap_px=card.integer("overlap_px"),
+            input_px=card.integer("input_px") if card.has("input_px") else None,
+            stretch=_stretch(card.inner("stretch")) if card.has("stretch") else None,
             stride_of_network=card.integer("stride_of_network"),
             classes=tuple(_class(item) for item in card.inners("classes")),
             activation=card.text("activation"),
             threshold=card.number("threshold"),
             metrics=tuple(_metric(item) for item in card.inners("metrics")),
+            confusion=card.integer_rows("confusion") if card.has("confusion") else (),
             training_data=card.texts("training_data"),
             licence=card.text("licence"),
             credits=card.texts("credits"),
@@ -232,6 +297,19 @@ def _metric(item: CardFields) -> Metric:
         value=item.number("value"),
         data=item.text("data"),
         how=item.text("how"),
+    )
+    item.finish()
+    return built
+
+
+def _stretch(item: CardFields) -> Stretch:
+    built = Stretch(
+        source=item.text("source"),
+        source_bands=item.integers("source_bands"),
+        minimum=item.number("minimum"),
+        maximum=item.number("maximum"),
+        low=item.number("low"),
+        high=item.number("high"),
     )
     item.finish()
     return built
@@ -290,8 +368,8 @@ def _plain(value: object, key: str, depth: int) -> object:
 def _jsonable(value: object) -> object:
     if isinstance(value, Scale):
         return {"minimum": value.minimum, "maximum": value.maximum}
-    if isinstance(value, ClassInfo | Metric):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, ClassInfo | Metric | Stretch):
+        return {field.name: _jsonable(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple):
         return [_jsonable(item) for item in value]
     return value

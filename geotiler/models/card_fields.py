@@ -58,6 +58,10 @@ class CardFields:
             key = shown(min(self._values)).strip("'")
             raise ModelError(f"card.json: unknown key {self._path}{key}")
 
+    def has(self, key: str) -> bool:
+        """True if the key is there, for keys that not every card has."""
+        return key in self._values
+
     def text(self, key: str) -> str:
         """A string of printable characters and newlines."""
         return self._text(key, self._take(key))
@@ -73,10 +77,19 @@ class CardFields:
 
     def integer(self, key: str) -> int:
         """A whole number below 2**53."""
-        value = self._take(key)
-        if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _LARGEST_INTEGER:
-            self._refuse(key, "a whole number", value)
-        return value
+        return self._integer(key, self._take(key))
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        """A list of whole numbers."""
+        return tuple(self._integer(key, item) for item in self._list(key))
+
+    def integer_rows(self, key: str) -> tuple[tuple[int, ...], ...]:
+        """A list of lists of whole numbers."""
+        rows = self._list(key)
+        for row in rows:
+            if not isinstance(row, list) or len(row) > _LONGEST_LIST:
+                self._refuse(key, "a list of lists", row)
+        return tuple(tuple(self._integer(key, item) for item in row) for row in rows)
 
     def texts(self, key: str) -> tuple[str, ...]:
         """A list of strings."""
@@ -126,6 +139,11 @@ class CardFields:
             value = float(value) if abs(value) <= _LARGEST_INTEGER else math.inf
         if not isinstance(value, float) or not math.isfinite(value):
             self._refuse(key, "a finite number", value)
+        return value
+
+    def _integer(self, key: str, value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _LARGEST_INTEGER:
+            self._refuse(key, "a whole number", value)
         return value
 
     def _list(self, key: str) -> list[Any]:

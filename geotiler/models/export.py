@@ -12,6 +12,7 @@ import importlib.util
 import io
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from torch import nn
 
 from geotiler.errors import MissingExtraError, ModelError
 from geotiler.models.card import ModelCard
-from geotiler.models.predictor import graph_runner
+from geotiler.models.predictor import Batch, graph_runner
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -54,6 +55,19 @@ def export_onnx(network: nn.Module, card: ModelCard, path: Path) -> None:
     content = graph.SerializeToString(deterministic=True)
     _check_parity(probabilities, content, card)
     Path(path).write_bytes(content)
+
+
+def difference_from(
+    network: nn.Module, card: ModelCard, path: Path, tiles: Batch, tolerance: float
+) -> float:
+    """Largest difference of a probability between a graph on disk and its network, on tiles.
+
+    Raises:
+        ModelError: it exceeds the tolerance.
+    """
+    probabilities = _Probabilities(network, card.activation).eval()
+    run = graph_runner(Path(path).read_bytes())
+    return _difference(probabilities, run, tiles, card.name, tolerance)
 
 
 def deepness_metadata(card: ModelCard) -> dict[str, str]:
@@ -194,14 +208,21 @@ def _check_parity(probabilities: nn.Module, content: bytes, card: ModelCard) -> 
     stride = card.stride_of_network
     for batch, height, width in ((2, 4 * stride, 5 * stride), (1, 6 * stride, 4 * stride)):
         values = random.standard_normal((batch, len(card.bands), height, width), dtype=np.float32)
-        with torch.inference_mode():
-            expected = probabilities(torch.from_numpy(values)).numpy()
-        found = run(values)
-        if found.shape != expected.shape:
-            raise ModelError(f"the graph answers {found.shape}, the network {expected.shape}")
-        difference = float(np.abs(found - expected).max())
-        if not difference <= PARITY_TOLERANCE:
-            raise ModelError(
-                f"the graph of {card.name} differs from its network by {difference:.2g} on "
-                f"{values.shape}, expected at most {PARITY_TOLERANCE:g}"
-            )
+        _difference(probabilities, run, values, card.name, PARITY_TOLERANCE)
+
+
+def _difference(
+    probabilities: nn.Module, run: Callable[[Batch], Batch], tiles: Batch, name: str, limit: float
+) -> float:
+    with torch.inference_mode():
+        expected = probabilities(torch.from_numpy(tiles)).numpy()
+    found = run(tiles)
+    if found.shape != expected.shape:
+        raise ModelError(f"the graph answers {found.shape}, the network {expected.shape}")
+    difference = float(np.abs(found - expected).max())
+    if not difference <= limit:
+        raise ModelError(
+            f"the graph of {name} differs from its network by {difference:.2g} on "
+            f"{tiles.shape}, expected at most {limit:g}"
+        )
+    return difference

@@ -21,6 +21,8 @@ def list_models() -> list[Bundle]:
 def find_model(name_or_path: str | Path) -> Bundle:
     """The model of that name, in that folder, or of that ONNX file beside its card.
 
+    The folder may be that of a training run, which has its model in `model/`.
+
     A shipped name wins over a folder of the same name; write `./name` for the folder.
 
     Raises:
@@ -34,7 +36,9 @@ def find_model(name_or_path: str | Path) -> Bundle:
         if path.suffix.lower() == ".onnx":
             return _beside_its_card(path)
         if path.is_dir():
-            return open_bundle(path)
+            of_run = path / "model"
+            is_run = not (path / CARD_FILE).exists() and (of_run / CARD_FILE).is_file()
+            return open_bundle(of_run if is_run else path)
     except OSError as error:  # a name too long for a path, a folder that may not be entered
         raise ModelError(f"model {str(path)[:80]!r} cannot be opened: {error.strerror}") from error
     raise ModelError(

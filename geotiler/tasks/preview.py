@@ -1,4 +1,4 @@
-"""A scene and what was found in it, as a small picture to look at."""
+"""A scene and what was found in it, as a picture or as a page, to look at."""
 
 from __future__ import annotations
 
@@ -8,23 +8,31 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from geotiler.core.caption import ScaleBar, captioned, scale_bar
 from geotiler.core.overlay import (
     FALSE_ALARM,
     FOUND,
     MISSED,
-    Colour,
+    Image,
     beside,
     busiest,
     compared,
     displayable,
-    with_legend,
+    outlined,
+    painted,
 )
-from geotiler.errors import InputError
+from geotiler.core.palette import Colour
 from geotiler.io.outputs import check_output
-from geotiler.io.preview import Reduced, burned, raster_shape, read_reduced, write_png
-from geotiler.progress import Reporter, StageFinished, StageStarted, silent
+from geotiler.io.preview import write_png
+from geotiler.io.preview_layers import rings_of
+from geotiler.io.raster import Scene, open_scene
+from geotiler.progress import Notice, Reporter, StageFinished, StageStarted, silent
 from geotiler.reports import Report
-from geotiler.specs import MASK_NODATA, PreviewSpec, Window
+from geotiler.specs import PreviewSpec, Window
+from geotiler.tasks.preview_page import PAGE_WIDTH_PX, write_page
+from geotiler.tasks.preview_view import View, attribution_of, read_view
+
+PICTURE_WIDTH_PX = 1600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,73 +43,77 @@ class PreviewReport(Report):
     height: int
     """Rows of the picture, legend included."""
     width: int
+    file_bytes: int
 
 
 def preview(spec: PreviewSpec, *, report: Reporter = silent) -> PreviewReport:
-    """Draw the overview of a scene, with mask and truth where they are given.
+    """Draw a scene with masks, polygons and truth over it, as a picture or as a page.
 
     Raises:
-        InputError: a file cannot be read, or the mask is not on the scene's grid.
+        InputError: a file cannot be read, or a layer does not lie on the scene.
         OutputError: the target exists or cannot be written.
     """
     check_output(spec.output, spec.overwrite)
-    height, width = raster_shape(spec.scene)
-    if spec.mask is not None and raster_shape(spec.mask) != (height, width):
-        raise InputError(
-            f"{spec.mask} is not on the grid of {spec.scene}: "
-            f"{raster_shape(spec.mask)} against {(height, width)} pixels (height, width)",
-        )
-    report(StageStarted(stage="preview", total=1, unit="picture"))
-    columns = min(width, spec.width_px)
-    overview = _layers(
-        spec,
-        Window(row=0, col=0, height=height, width=width),
-        (max(1, round(height * columns / width)), columns),
-    )
-    image = overview.drawn()
-    if spec.detail_px:
-        detail = _detail(overview.area(), spec.detail_px, height, width)
-        image = beside(image, _layers(spec, detail, detail.shape).drawn())
-    image = with_legend(image, _legend(spec))
-    write_png(spec.output, image, overwrite=spec.overwrite)
+    is_page = spec.output.suffix.lower() == ".html"
+    report(StageStarted(stage="preview", total=1, unit="page" if is_page else "picture"))
+    with open_scene(spec.scene) as scene:
+        width = spec.width_px or (PAGE_WIDTH_PX if is_page else PICTURE_WIDTH_PX)
+        whole = Window(row=0, col=0, height=scene.height, width=scene.width)
+        view = read_view(spec, scene, whole, _fitted(scene.shape, width))
+        if is_page:
+            for text in write_page(spec, scene, view):
+                report(Notice(message=text))
+            height, width = view.scene.valid.shape
+        else:
+            image = _picture(spec, scene, view)
+            write_png(spec.output, image, overwrite=spec.overwrite)
+            height, width = image.shape[:2]
     report(StageFinished(stage="preview"))
-    return PreviewReport(output=spec.output, height=image.shape[0], width=image.shape[1])
+    return PreviewReport(
+        output=spec.output,
+        height=height,
+        width=width,
+        file_bytes=spec.output.stat().st_size,
+    )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Layers:
-    """A part of the scene with what is drawn over it, all at the size of the picture."""
-
-    scene: Reduced
-    found: NDArray[np.bool_] | None
-    truth: NDArray[np.bool_] | None
-
-    def area(self) -> NDArray[np.bool_]:
-        """Where there is something to look at."""
-        nothing = np.zeros_like(self.scene.valid)
-        return (nothing if self.found is None else self.found) | (
-            nothing if self.truth is None else self.truth
-        )
-
-    def drawn(self) -> NDArray[np.uint8]:
-        return compared(displayable(self.scene.bands, self.scene.valid), self.found, self.truth)
+def _fitted(shape: tuple[int, int], width_px: int) -> tuple[int, int]:
+    """(height, width) of a picture of the scene, no wider than asked for or than the scene."""
+    height, width = shape
+    columns = min(width, width_px)
+    return max(1, round(height * columns / width)), columns
 
 
-def _layers(spec: PreviewSpec, window: Window, shape: tuple[int, int]) -> _Layers:
-    scene = read_reduced(spec.scene, shape, window=window)
-    found: NDArray[np.bool_] | None = None
-    known = scene.valid
-    if spec.mask is not None:
-        mask = read_reduced(spec.mask, shape, window=window, categories=True).bands[0]
-        known = known & (mask != MASK_NODATA)
-        found = (mask != 0) & known
-    # Truth where the mask does not know is neither a hit nor a miss.
-    truth = None if spec.truth is None else burned(spec.truth, scene) & known
-    return _Layers(scene=scene, found=found, truth=truth)
+def _picture(spec: PreviewSpec, scene: Scene, view: View) -> Image:
+    image = _drawn(view)
+    columns = image.shape[1]
+    if spec.detail_px:
+        detail = _detail(view.area(), spec.detail_px, scene.shape)
+        image = beside(image, _drawn(read_view(spec, scene, detail, detail.shape)))
+    if scene.width < 32 or columns < 32:  # nothing could be read below it
+        return image
+    return captioned(image, _legend(view), _bar(scene, columns), attribution_of(spec, scene))
 
 
-def _detail(area: NDArray[np.bool_], side_px: int, height: int, width: int) -> Window:
+def _drawn(view: View) -> Image:
+    image = displayable(view.scene.bands, view.scene.valid)
+    if view.truth is not None:
+        image = compared(image, view.found(), view.truth)
+    else:
+        for mask in view.masks:
+            for class_id, shown in mask.classes.items():
+                image = painted(image, mask.ids == class_id, shown.colour)
+    for layer in view.vectors:
+        for index, shown in enumerate(layer.classes):
+            chosen = layer.geometries[layer.class_of == index]
+            rings = [ring for geometry in chosen for ring in rings_of(geometry)]
+            image = outlined(image, rings, shown.colour)
+    return image
+
+
+def _detail(area: NDArray[np.bool_], side_px: int, shape: tuple[int, int]) -> Window:
     """The square of the scene with the most to look at, found on the overview."""
+    height, width = shape
     side = min(side_px, height, width)
     row, col = busiest(area, max(1, round(side * area.shape[1] / width)))
     return Window(
@@ -112,9 +124,22 @@ def _detail(area: NDArray[np.bool_], side_px: int, height: int, width: int) -> W
     )
 
 
-def _legend(spec: PreviewSpec) -> list[tuple[Colour, str]]:
-    if spec.mask is not None and spec.truth is not None:
-        return [(FOUND, "found"), (MISSED, "missed"), (FALSE_ALARM, "false alarm")]
-    if spec.mask is not None:
-        return [(FOUND, "found")]
-    return [(FOUND, "truth")] if spec.truth is not None else []
+def _legend(view: View) -> list[tuple[Colour, str]]:
+    entries: list[tuple[Colour, str]] = []
+    if view.truth is not None and (view.masks or view.vectors):
+        entries += [(FOUND, "found"), (MISSED, "missed"), (FALSE_ALARM, "false alarm")]
+    elif view.truth is not None:
+        entries.append((FOUND, "truth"))
+    layers = [*(() if view.truth is not None else view.masks), *view.vectors]
+    for layer in layers:
+        classes = layer.classes
+        shown = classes.values() if isinstance(classes, dict) else classes
+        entries += [(each.colour, each.name) for each in shown]
+    return list(dict.fromkeys(entries))
+
+
+def _bar(scene: Scene, columns: int) -> ScaleBar:
+    gsd_m = scene.gsd_m
+    if gsd_m is None:
+        return scale_bar(scene.width / columns, columns, "px")
+    return scale_bar(gsd_m[0] * scene.width / columns, columns)

@@ -24,11 +24,25 @@ from geotiler.engines.ordered import ordered_map
 from geotiler.io.parts import Parts
 from geotiler.io.raster import SceneReader, open_scene
 from geotiler.machine import peak_memory_bytes
-from geotiler.models.predictor import Predictor, open_predictor
-from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, StageStarted, silent
+from geotiler.models.networks import FROM_DISK, Networks
+from geotiler.models.predictor import Predictor
+from geotiler.progress import (
+    Notice,
+    Reporter,
+    StageAdvanced,
+    StageExpected,
+    StageFinished,
+    StageStarted,
+    silent,
+)
 from geotiler.reports import Report
 from geotiler.specs import SegmentSpec
+from geotiler.tasks.segment_calibration import calibrated
 from geotiler.tasks.segment_plan import SegmentPlan, plan_segment
+
+ASSEMBLY_PER_STORE = 3.0
+"""Time of making the finished file over that of storing its parts: about what a mask of 20 Mpx
+took, compression and overviews included. Only the time left on a progress bar depends on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +87,7 @@ class SegmentEstimate(Report):
     computed_share: float
     """Pixels of all windows over pixels of the scene at the network's resolution."""
     seconds: float
-    """Windows that are not skipped, times the measured time of one."""
+    """Windows that are not skipped times the measured time of one, and pixels times theirs."""
     memory_bytes: int
     """Peak so far, with the network loaded and run, plus the rows held while sweeping."""
     disk_bytes: int
@@ -81,33 +95,44 @@ class SegmentEstimate(Report):
     backend: str
     model: str
     settings: dict[str, Any]
+    notices: tuple[str, ...]
+    """What a run would warn of."""
 
 
-def segment(spec: SegmentSpec, *, report: Reporter = silent) -> SegmentReport:
+def segment(
+    spec: SegmentSpec, *, report: Reporter = silent, networks: Networks = FROM_DISK
+) -> SegmentReport:
     """Segment one scene and write its mask.
 
     Args:
         spec: what to do.
         report: hears progress and notices.
+        networks: where models come from; whoever segments many scenes keeps them loaded.
 
     Raises:
         GeotilerError: see `plan_segment`; DeviceError where device or memory are not there. The
             target is absent or whole in every case.
     """
-    plan = plan_segment(spec)
+    plan = plan_segment(spec, networks)
     for notice in plan.notices:
         report(Notice(message=notice, warning=True))
-    predictor = _open_predictor(plan)
+    predictor = _open_predictor(plan, networks)
     backend = predictor.name
     started = time.perf_counter()
     counts = SweepCounts()
     class_px = np.zeros(256, np.int64)
+    storing_s = 0.0
     with _parts(plan) as (mask_parts, probability_parts):
         report(StageStarted(stage="segment", total=plan.windows, unit="window"))
         for columns in plan.panels:
             with closing(_swept(plan, columns, predictor, counts, report)) as swept:
                 for rows in swept:
+                    begin = time.perf_counter()
                     class_px += _store(plan, columns, rows, mask_parts, probability_parts)
+                    storing_s += time.perf_counter() - begin
+                    share = class_px.sum() / (plan.shape[0] * plan.shape[1])
+                    write_s = ASSEMBLY_PER_STORE * storing_s / share
+                    report(StageExpected(stage="write", seconds=write_s))
         report(StageFinished(stage="segment"))
         del predictor  # its memory is free for what follows
         targets = [parts for parts in (mask_parts, probability_parts) if parts is not None]
@@ -120,44 +145,48 @@ def segment(spec: SegmentSpec, *, report: Reporter = silent) -> SegmentReport:
     return _report(plan, counts, class_px, seconds, backend)
 
 
-def estimate(spec: SegmentSpec) -> SegmentEstimate:
-    """What `segment` would do, after loading the model and timing one window; writes nothing.
+def estimate(spec: SegmentSpec, *, will_write: bool = True) -> SegmentEstimate:
+    """What `segment` would do, after loading the model and two seconds of trying it.
+
+    Writes nothing.
+
+    Args:
+        spec: what would be done.
+        will_write: check the outputs too; False to ask about the scene alone.
 
     Raises:
         GeotilerError: as `segment`, as far as it shows before the pixels are read.
     """
-    plan = plan_segment(spec)
-    predictor = _open_predictor(plan)
+    plan = plan_segment(spec, will_write=will_write)
+    predictor = _open_predictor(plan, FROM_DISK)
     card = plan.bundle.card
-    tile = np.zeros((predictor.batch, len(card.bands), *plan.grid.tile_shape), np.float32)
     skipped = _about_skipped(plan)
-    predictor(tile)
-    started = time.perf_counter()
-    predictor(tile)
-    seconds = (time.perf_counter() - started) / predictor.batch * (plan.windows - skipped)
+    pace = calibrated(plan, predictor)
+    pixels = plan.shape[0] * plan.shape[1]
+    seconds = (plan.windows - skipped) * pace.window_s + pixels * pace.pixel_s
     width = max(last - first for first, last in (panel.network for panel in plan.panels))
     rows = plan.grid.tile_shape[0] * width
     value_bytes = 4 if any(axis.ratio != 1 for axis in plan.axes) else 1
     held = rows * (4 * len(card.classes) + value_bytes * len(card.bands))
-    pixels = plan.shape[0] * plan.shape[1]
     return SegmentEstimate(
         scene=spec.scene,
         shape=plan.shape,
         windows=plan.windows,
         skipped=skipped,
         computed_share=round(plan.grid.computed_share, 3),
-        seconds=round(seconds, 1),
+        seconds=round(seconds, 3),
         memory_bytes=peak_memory_bytes() + held,
         disk_bytes=pixels // 4 + (2 * pixels if spec.probability else 0),
         backend=predictor.name,
         model=f"{card.name} {card.version}",
         settings=_settings(plan),
+        notices=plan.notices,
     )
 
 
 def _about_skipped(plan: SegmentPlan) -> int:
     """Windows without a valid pixel in a coarse view of the scene."""
-    with open_scene(plan.spec.scene) as scene:
+    with open_scene(plan.spec.scene, drivers=plan.spec.drivers) as scene:
         valid = scene.coarse_valid(plan.bands)
     down, right = (
         coarse / network for coarse, network in zip(valid.shape, plan.grid.shape, strict=True)
@@ -171,9 +200,9 @@ def _about_skipped(plan: SegmentPlan) -> int:
     )
 
 
-def _open_predictor(plan: SegmentPlan) -> Predictor:
+def _open_predictor(plan: SegmentPlan, networks: Networks) -> Predictor:
     spec = plan.spec
-    return open_predictor(
+    return networks.predictor(
         plan.bundle,
         backend=spec.backend,
         device=spec.device,
@@ -204,7 +233,7 @@ def _swept(
     report: Reporter,
 ) -> Iterator[FinishedRows]:
     """Finished rows of one panel; reading runs ahead of the network in a thread."""
-    with closing(SceneReader(plan.spec.scene, plan.bands)) as reader:
+    with closing(SceneReader(plan.spec.scene, plan.bands, drivers=plan.spec.drivers)) as reader:
         chunks = ordered_map(reader, plan.chunks(columns), threads=1, ahead=2)
         with closing(chunks):
             yield from sweep(

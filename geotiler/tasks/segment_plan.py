@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from geotiler import __version__
-from geotiler.core.grid import Grid, fitted_tile
-from geotiler.core.radiometry import chosen_bands, percentile_scale
+from geotiler.core.grid import Grid
 from geotiler.core.resample import Axis
 from geotiler.core.sweep import Columns, SweepPlan, swept_columns
-from geotiler.errors import InputError, OutputError, SpecError
+from geotiler.errors import OutputError, SpecError
+from geotiler.io.class_raster import BACKGROUND, class_layout
 from geotiler.io.outputs import check_output
 from geotiler.io.parts import RasterLayout, raster_driver
-from geotiler.io.raster import CLASSES_TAG, Scene, open_scene
+from geotiler.io.raster import Scene, open_scene
+from geotiler.io.scene_values import bands_for, measured_scale
 from geotiler.models.bundle import Bundle
-from geotiler.models.registry import find_model
+from geotiler.models.networks import FROM_DISK, Networks
+from geotiler.reports import Setting
 from geotiler.specs import MASK_NODATA, PROBABILITY_STEPS, Scale, SegmentSpec, Window
 
 PANEL_PX = 16_384
@@ -36,16 +33,6 @@ COARSEST_RATIO = 4.0
 not in them, and the work grows with the square of the factor."""
 
 _CHUNK_ROWS = 256
-_SAMPLE_SIDE, _SAMPLE_PX = 6, 256
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """One setting and where it came from."""
-
-    value: Any
-    origin: str
-    """flag, scene, model card or default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +47,7 @@ class SegmentPlan:
     axes: tuple[Axis, Axis]
     grid: Grid
     ground_m: tuple[float, float] | None
-    """Size (x, y) of a pixel on the ground, by the CRS if there is one, else by --gsd."""
+    """Size (x, y) of a pixel on the ground, by the CRS if there is one, else by --scene-gsd."""
     threshold: float | None
     mask: RasterLayout
     chunk_rows: int
@@ -116,8 +103,14 @@ class SegmentPlan:
         )
 
 
-def plan_segment(spec: SegmentSpec) -> SegmentPlan:
+def plan_segment(
+    spec: SegmentSpec, networks: Networks = FROM_DISK, *, will_write: bool = True
+) -> SegmentPlan:
     """The plan of one run, with every check that needs no pixel, cheapest first.
+
+    Args:
+        spec: what to do.
+        will_write: check the outputs; False where only the scene is asked about.
 
     Raises:
         OutputError: target exists, cannot be written, or the disk is too small.
@@ -125,16 +118,19 @@ def plan_segment(spec: SegmentSpec) -> SegmentPlan:
         InputError: the scene cannot be read or does not fit the model.
         SpecError: a setting does not fit scene or model.
     """
-    _check_outputs(spec)
-    with open_scene(spec.scene) as scene:
-        bundle = find_model(spec.model)
+    if will_write:
+        _check_outputs(spec)
+    with open_scene(spec.scene, drivers=spec.drivers) as scene:
+        bundle = networks.bundle(spec.model)
         if bundle.card.task != "segmentation":
             raise SpecError(
                 f"model {bundle.card.name!r} does {bundle.card.task}, expected segmentation",
                 hint="geotiler models list shows what each does",
             )
-        _check_formats(spec, bundle, scene)
-        return _planned(spec, bundle, scene)
+        if will_write:
+            _check_formats(spec, bundle, scene)
+            _check_room(spec, bundle, scene)
+        return _planned(spec, bundle, scene, networks)
 
 
 def _check_outputs(spec: SegmentSpec) -> None:
@@ -173,23 +169,26 @@ def _check_formats(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> None:
         )
 
 
-def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> SegmentPlan:
-    notices: list[str] = []
-    settings: dict[str, Setting] = {}
-    card = bundle.card
-    bands = _bands(spec, bundle, scene, settings)
-    scale = _scale(spec, bundle, scene, bands, settings, notices)
-    axes = _axes(spec, bundle, scene, settings, notices)
-    grid = _grid(spec, bundle, (axes[0].target_px, axes[1].target_px), settings)
-    threshold = _threshold(spec, bundle, settings)
+def _check_room(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> None:
+    """Raises: OutputError: the disk is too small."""
     # Twice the pixels: parts and the finished file exist together for a moment. Masks compress
     # to a few percent, so this is a bound for the worst of them.
     pixels = scene.height * scene.width
     check_output(spec.output, spec.overwrite, needed_bytes=pixels // 4)
     if spec.probability:
         width = 4 if spec.probability_dtype == "float32" else 1
-        needed = 2 * pixels * len(card.classes) * width
+        needed = 2 * pixels * len(bundle.card.classes) * width
         check_output(spec.probability, spec.overwrite, needed_bytes=needed)
+
+
+def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene, networks: Networks) -> SegmentPlan:
+    notices: list[str] = []
+    settings: dict[str, Setting] = {}
+    bands = _bands(spec, bundle, scene, settings)
+    scale = _scale(spec, bundle, scene, bands, settings, notices)
+    axes = _axes(spec, bundle, scene, settings, notices)
+    grid = _grid(spec, bundle, (axes[0].target_px, axes[1].target_px), settings, networks)
+    threshold = _threshold(spec, bundle, settings)
     return SegmentPlan(
         spec=spec,
         bundle=bundle,
@@ -210,29 +209,7 @@ def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> SegmentPlan:
 def _bands(
     spec: SegmentSpec, bundle: Bundle, scene: Scene, settings: dict[str, Setting]
 ) -> tuple[int, ...]:
-    wanted = bundle.card.bands
-    bands = spec.bands or chosen_bands(scene.band_names, wanted)
-    for band in bands or range(1, scene.count + 1):
-        if band <= scene.count and scene.has_palette(band):
-            raise InputError(
-                f"band {band} of {scene.path} holds indices into a colour table, not colours",
-                hint="expand it first, as gdal_translate -expand rgb does",
-            )
-    if bands is None:
-        names = ", ".join(str(name or "unnamed") for name in scene.band_names[:12])
-        example = ",".join(str(min(i + 1, scene.count)) for i in range(len(wanted)))
-        raise SpecError(
-            f"{scene.path} has {scene.count} bands ({names}), model {bundle.card.name!r} wants "
-            f"{', '.join(wanted)}",
-            hint=f"say which are which, as --bands {example}",
-        )
-    if len(bands) != len(wanted):
-        raise SpecError(
-            f"{len(bands)} bands chosen, model {bundle.card.name!r} wants {len(wanted)}: "
-            f"{', '.join(wanted)}",
-            hint="--bands takes one number for each",
-        )
-    scene.check_bands(bands)
+    bands = bands_for(scene, bundle.card.bands, spec.bands, bundle.card.name)
     settings["bands"] = Setting(value=list(bands), origin="flag" if spec.bands else "scene")
     return bands
 
@@ -251,7 +228,7 @@ def _scale(
     if spec.scale is not None:
         scale = spec.scale
     elif spec.auto_scale or (not is_eight_bit and card_scale.maximum == 255):
-        scale = _measured_scale(scene, bands)
+        scale = measured_scale(scene, bands)
         origin = "scene"
         notices.append(
             f"values {scale.minimum:g} to {scale.maximum:g} (scene-wide 2-98 %) are read as 0 to "
@@ -261,29 +238,6 @@ def _scale(
         scale = card_scale
         origin = "model card"
     settings["scale"] = Setting(value=[scale.minimum, scale.maximum], origin=origin)
-    return scale
-
-
-def _measured_scale(scene: Scene, bands: tuple[int, ...]) -> Scale:
-    """2-98 % range of valid pixels in a fixed lattice of windows."""
-    found = []
-    side = _SAMPLE_PX
-    for row in np.linspace(0, max(0, scene.height - side), _SAMPLE_SIDE).astype(int):
-        for col in np.linspace(0, max(0, scene.width - side), _SAMPLE_SIDE).astype(int):
-            height, width = min(side, scene.height), min(side, scene.width)
-            window = Window(row=int(row), col=int(col), height=height, width=width)
-            values, valid = scene.read_with_valid(window, bands)
-            found.append(values[:, valid].ravel())
-    sample = np.concatenate(found)
-    if not sample.size:
-        raise InputError(
-            f"{scene.path} shows no valid pixel in a sample of it, so no range can be measured",
-            hint="give the range with --scale MIN,MAX",
-        )
-    if sample.min() == sample.max():  # a flat scene has no contrast to stretch
-        value = float(sample.min())
-        return Scale(minimum=value, maximum=value + 1)
-    scale = percentile_scale(sample)
     return scale
 
 
@@ -306,7 +260,7 @@ def _axes(
             raise SpecError(
                 f"{scene.path} has {max(gsd_m):.3g} m per pixel, model {bundle.card.name!r} was "
                 f"trained at {wanted:g} m: enlarging it {max(x, y):.3g} times shows nothing new",
-                hint=f"--gsd {wanted:g} runs it on the pixels as they are",
+                hint=f"--scene-gsd {wanted:g} runs it on the pixels as they are",
             )
         # A difference within the tolerance is left alone, but a hair of rounding is not a reason
         # to fall outside it.
@@ -317,7 +271,7 @@ def _axes(
         origin = "model card"
         notices.append(
             f"{scene.path} has no CRS: taken at the model's {wanted:g} m per pixel; "
-            "--gsd says otherwise"
+            "--scene-gsd says otherwise"
         )
     value = [round(v, 4) for v in gsd_m] if gsd_m else wanted
     settings["gsd_m"] = Setting(value=value, origin=origin)
@@ -328,12 +282,16 @@ def _axes(
 
 
 def _grid(
-    spec: SegmentSpec, bundle: Bundle, shape: tuple[int, int], settings: dict[str, Setting]
+    spec: SegmentSpec,
+    bundle: Bundle,
+    shape: tuple[int, int],
+    settings: dict[str, Setting],
+    networks: Networks,
 ) -> Grid:
     overlap_px = spec.overlap_px if spec.overlap_px is not None else bundle.card.overlap_px
     # Both the specification's multiple of 32 and what the network asks for.
     multiple_px = math.lcm(32, bundle.card.stride_of_network)
-    tile = spec.tile_px or fitted_tile(shape, overlap_px, multiple_px)
+    tile = spec.tile_px or networks.tile_shape(shape, overlap_px, multiple_px)
     settings["tile_px"] = Setting(value=list(tile), origin="flag" if spec.tile_px else "scene")
     settings["overlap_px"] = Setting(
         value=overlap_px, origin="model card" if spec.overlap_px is None else "flag"
@@ -357,27 +315,15 @@ def _threshold(spec: SegmentSpec, bundle: Bundle, settings: dict[str, Setting]) 
 
 def _mask_layout(bundle: Bundle, scene: Scene, settings: dict[str, Setting]) -> RasterLayout:
     card = bundle.card
-    names = {str(item.id): item.name for item in card.classes}
+    classes = {item.id: (item.name, item.color) for item in card.classes}
     if card.activation == "sigmoid":
-        names = {"0": "background", **names}
-    colours = {0: (242, 242, 238)} if "0" in names else {}
-    for item in card.classes:
-        red, green, blue = (int(item.color[i : i + 2], 16) for i in (1, 3, 5))
-        colours[item.id] = (red, green, blue)
-    decided = {key: setting.value for key, setting in settings.items()}
-    return RasterLayout(
+        classes = {0: ("background", BACKGROUND), **classes}
+    return class_layout(
+        classes,
         shape=scene.shape,
-        dtype="uint8",
-        nodata=MASK_NODATA,
         transform=scene.transform,
         crs=scene.crs,
-        bands=("class",),
-        colours=colours,
-        tags={
-            CLASSES_TAG: json.dumps(names, sort_keys=True),
-            "GEOTILER_VERSION": __version__,
-            "GEOTILER_MODEL": f"{card.name} {card.version}",
-            "GEOTILER_MODEL_DIGEST": bundle.digest,
-            "GEOTILER_SETTINGS": json.dumps(decided, sort_keys=True),
-        },
+        model=f"{card.name} {card.version}",
+        digest=bundle.digest,
+        settings={key: setting.value for key, setting in settings.items()},
     )

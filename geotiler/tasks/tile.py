@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geotiler.core.chips import ChipRow, Chunk, chip_rows, masked_labels, panels, read_windows
+from geotiler.core.radiometry import border_nodata
 from geotiler.core.splits import Unit, assigned, kept_empty
 from geotiler.engines.ordered import ordered_map
 from geotiler.errors import InputError
@@ -38,6 +39,9 @@ from geotiler.tasks.tile_plan_description import described
 STAGE = "tile"
 ALL = "all"
 """The one list of a data set without a split."""
+
+LARGEST_PICTURE_PX = 2**24
+"""Larger scenes are not read whole to find black bands along their edges."""
 
 HELD_BYTES = 64 * 2**20
 """Pixels of a scene that are held at once, about; wider scenes are cut in panels."""
@@ -215,20 +219,39 @@ class _Run:
         self, scene: PlannedScene, rows: Sequence[Window], reader: SceneReader
     ) -> Iterator[tuple[ChipRow, Window]]:
         """Source pixels of each row of chips; reading runs ahead in a thread."""
+        inside = self._inside_border(scene, reader)
 
         def read(window: Window) -> tuple[Window, Chunk]:
             try:
-                return window, reader(window)
+                values, valid = reader(window)
             except InputError:
                 if not self.plan.spec.skip_bad:
                     raise
-                return window, self._readable(scene, window, reader)
+                values, valid = self._readable(scene, window, reader)
+            return window, (values, valid if inside is None else valid & inside[window.slices])
 
         windows = read_windows(scene.cutter, rows, scene.chunk_rows)
         reading = ordered_map(read, windows, threads=1, ahead=2)
         with closing(reading):
             for chips in chip_rows(scene.cutter, rows, reading):
                 yield chips, rows[chips.index]
+
+    def _inside_border(self, scene: PlannedScene, reader: SceneReader) -> NDArray[np.bool_] | None:
+        """(row, col) of the scene: False in its black bands; None where these do not count."""
+        height, width = scene.frame.scene_shape
+        if not self.plan.spec.black_border or scene.dtype != "uint8":
+            return None
+        if height * width > LARGEST_PICTURE_PX:
+            message = f"{scene.path} is too large for its black bands to be looked for"
+            self.report(Notice(message=message, warning=True))
+            return None
+        try:
+            values, _ = reader(Window(row=0, col=0, height=height, width=width))
+        except InputError:
+            if self.plan.spec.skip_bad:
+                return None
+            raise
+        return border_nodata(np.ascontiguousarray(values.transpose(1, 2, 0)))
 
     def _readable(self, scene: PlannedScene, window: Window, reader: SceneReader) -> Chunk:
         """What can be read of a window, a row of stored blocks at a time; the rest is nodata."""
@@ -339,8 +362,7 @@ def _finish(run: _Run) -> dict[str, Any]:
             hint="see --min-valid, --empty-ratio and --label-extent",
         )
     splits = _splits(kept, plan)
-    names = [name for name, share in zip(SPLITS, plan.shares or (), strict=False) if share > 0]
-    by_split: dict[str, list[ChipRecord]] = {name: [] for name in names or [ALL]}
+    by_split: dict[str, list[ChipRecord]] = {name: [] for name in plan.split_names or [ALL]}
     for chip, split in zip(kept, splits, strict=True):
         by_split[split].append(chip)
     for split, chips in by_split.items():
@@ -373,6 +395,8 @@ def _kept(every: Sequence[ChipRecord], spec: TileSpec) -> list[ChipRecord]:
 
 def _splits(kept: Sequence[ChipRecord], plan: TilePlan) -> list[str]:
     """The split of each chip."""
+    if plan.spec.scene_splits:
+        return [plan.scenes[chip.scene].split for chip in kept]
     if plan.shares is None:
         return [ALL] * len(kept)
     members: dict[str, list[ChipRecord]] = {}

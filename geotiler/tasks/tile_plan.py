@@ -50,6 +50,8 @@ class PlannedScene:
     block_rows: int
     """Scene rows that are stored together."""
     grid: ChipGrid
+    split: str = ""
+    """Where lists say it."""
 
     @property
     def cutter(self) -> Cutter:
@@ -75,6 +77,13 @@ class TilePlan:
     """Settings and inputs; what has the same has the same bytes."""
     opened: Opened
     notices: tuple[str, ...]
+
+    @property
+    def split_names(self) -> list[str]:
+        """Splits that chips are to be in, in order; empty without a split."""
+        if self.spec.scene_splits:
+            return [name for name in SPLITS if name in self.spec.scene_splits]
+        return [name for name, share in zip(SPLITS, self.shares or (), strict=False) if share > 0]
 
     @property
     def chips(self) -> int:
@@ -123,10 +132,12 @@ def _opened_scenes(spec: TileSpec, notices: list[str]) -> list[PlannedScene]:
         raise SpecError(f"scene {twice} is given twice", hint="name each scene once")
     scenes: list[PlannedScene] = []
     taken: set[str] = set()
-    for path in spec.scenes:
+    splits = spec.scene_splits or ("",) * len(spec.scenes)
+    for path, split in zip(spec.scenes, splits, strict=True):
         try:
             with open_scene(path) as scene:
-                scenes.append(_planned(spec, scene, _prefix(path, taken)))
+                planned = _planned(spec, scene, _prefix(path, taken))
+            scenes.append(replace(planned, split=split))
         except InputError as error:
             if not spec.skip_bad:
                 raise
@@ -141,7 +152,7 @@ def _planned(spec: TileSpec, scene: Scene, prefix: str) -> PlannedScene:
         index for index, name in enumerate(scene.band_names, start=1) if name != "alpha"
     )
     scene.check_bands(bands)
-    gsd_m = scene.gsd_m or spec.scene_gsd_m
+    gsd_m = spec.scene_gsd_m or scene.gsd_m
     if spec.gsd_m is not None and gsd_m is None:
         raise SpecError(
             f"{scene.path} has no CRS, so its ground sample distance is not known",

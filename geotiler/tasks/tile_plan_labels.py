@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import PurePath
 
-from geotiler.errors import GeotilerError, InputError
+from geotiler.core.names import bare_name, has_name_of
+from geotiler.errors import GeotilerError, InputError, SpecError
 from geotiler.io.label_polygons import PolygonFile, found_classes
-from geotiler.io.label_rasters import is_raster, overlaps_raster, raster_labels
+from geotiler.io.label_rasters import (
+    has_place,
+    is_raster,
+    overlaps_raster,
+    raster_labels,
+    raster_place_beside,
+)
 from geotiler.io.label_source import Frame, LabelSource, Nothing, Stacked, Within
+from geotiler.io.vector import attribute_names
 from geotiler.specs import MASK_NODATA, ClassRule, TileSpec
-
-_ENDINGS = ("_mask", "_masks", "_label", "_labels", "_truth", "_gt", "_buildings")
-"""What a label file's name may have beyond the scene's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,8 @@ class TileLabels:
     """Names that are known before masks are read."""
     of_scene: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Scene → the label files that it takes, in order."""
+    by_name: dict[str, list[str]] = field(default_factory=dict)
+    """Names of label files, as they are and without their endings → the files."""
     notes: list[str] = field(default_factory=list)
     skip_bad: bool = False
 
@@ -74,6 +81,8 @@ def open_labels(spec: TileSpec) -> TileLabels:
     rasters = tuple(path for path in spec.labels if is_raster(path, hint))
     vectors = [path for path in spec.labels if path not in rasters]
     rules: Sequence[ClassRule] = spec.classes
+    if spec.attribute is None and vectors:
+        _check_tellable(vectors[0], rules)
     if spec.attribute is not None and not rules and vectors:
         rules = found_classes(vectors, spec.attribute)
     polygons = {
@@ -92,6 +101,17 @@ def open_labels(spec: TileSpec) -> TileLabels:
         classes=classes,
         skip_bad=spec.skip_bad,
     )
+
+
+def _check_tellable(path: str, rules: Sequence[ClassRule]) -> None:
+    """Raises: SpecError: several classes, and nothing that tells a polygon's class."""
+    if len(rules) > 1 or any(len(rule.values) > 1 for rule in rules):
+        have = ", ".join(attribute_names(path)[:12]) or "none"
+        raise SpecError(
+            f"--classes names several values, and no attribute of {path} is said to hold them; "
+            f"its attributes: {have}",
+            hint="--attribute says which one tells the class",
+        )
 
 
 def match_labels(labels: TileLabels, frames: Sequence[Frame], spec: TileSpec) -> list[str]:
@@ -126,14 +146,14 @@ def match_labels(labels: TileLabels, frames: Sequence[Frame], spec: TileSpec) ->
 def _of_scene(labels: TileLabels, frame: Frame, scenes: int) -> tuple[str, ...]:
     """Label files with the scene's name, else those that overlap it."""
     every = [*labels.polygons, *labels.rasters]
-    chosen = [path for path in every if _has_name_of(path, frame.path)]
+    chosen = _named_after(labels, frame.path)
     by_name = bool(chosen)
     if not chosen and (frame.crs is not None or scenes == 1):
         chosen = every
-    if not by_name and len(every) == 1 and every[0] in labels.rasters and scenes == 1:
-        pass  # the only pair there is: what does not fit is told when it is opened
-    else:
-        chosen = [path for path in chosen if _lies_on(labels, path, frame, by_name)]
+    # A pair by name, or the only one there is: a mask of another size is told as such when it is
+    # opened, not as one of another place.
+    is_pair = by_name or (len(every) == 1 and scenes == 1)
+    chosen = [path for path in chosen if _lies_on(labels, path, frame, is_pair)]
     if not chosen:
         if (
             labels.extent is not None
@@ -152,16 +172,20 @@ def _of_scene(labels: TileLabels, frame: Frame, scenes: int) -> tuple[str, ...]:
     return tuple(chosen)
 
 
-def _has_name_of(label: str, scene: str) -> bool:
-    name, wanted = Path(label).stem.casefold(), Path(scene).stem.casefold()
-    return name in (wanted, *(wanted + ending for ending in _ENDINGS))
+def _named_after(labels: TileLabels, scene: str) -> list[str]:
+    """Label files with the scene's name."""
+    if not labels.by_name:  # once for all scenes: there may be thousands of both
+        for path in (*labels.polygons, *labels.rasters):
+            for name in {bare_name(path), PurePath(path).stem.casefold()}:
+                labels.by_name.setdefault(name, []).append(path)
+    likely = labels.by_name.get(PurePath(scene).stem.casefold(), [])
+    return [path for path in likely if has_name_of(path, scene)]
 
 
-def _lies_on(labels: TileLabels, path: str, frame: Frame, by_name: bool) -> bool:
+def _lies_on(labels: TileLabels, path: str, frame: Frame, is_pair: bool) -> bool:
     if path in labels.polygons:
         return labels.polygons[path].onto(frame, skip_bad=labels.skip_bad) is not None
-    # A mask of another size is told as such when it is opened, not as one of another place.
-    return (by_name and frame.crs is None) or overlaps_raster(path, frame)
+    return (is_pair and not has_place(path, frame)) or overlaps_raster(path, frame)
 
 
 def _without(labels: TileLabels, frame: Frame, every: Sequence[str], scenes: int) -> str:
@@ -170,7 +194,10 @@ def _without(labels: TileLabels, frame: Frame, every: Sequence[str], scenes: int
     (path,) = every
     if frame.crs is None and scenes > 1:
         return f"{frame.path} has no CRS and {path} has not its name: they cannot be matched"
-    where = labels.polygons[path].place_beside(frame) if path in labels.polygons else None
+    if path in labels.polygons:
+        where = labels.polygons[path].place_beside(frame)
+    else:
+        where = raster_place_beside(path, frame)
     return f"{path} and {frame.path} do not overlap{f': {where}' if where else ''}"
 
 
@@ -183,6 +210,8 @@ def _check_names(labels: TileLabels, frame: Frame, are_named: bool) -> None:
             if note:
                 labels.notes.append(note)
         for key, name in names.items() if not are_named else ():
+            if not 0 < key < MASK_NODATA:  # some masks name their background too
+                continue
             if labels.classes.setdefault(key, name) != name:
                 raise InputError(
                     f"class names collide: {key} is {labels.classes[key]!r} elsewhere and "

@@ -16,6 +16,7 @@ from geotiler.core.simplify import simplify
 from geotiler.errors import InputError
 from geotiler.io.labels import Labels, chosen_classes, class_name, label_rule
 from geotiler.io.raster import Scene, open_scene
+from geotiler.io.styles import styled_classes
 from geotiler.io.vector import FeatureBatch, Layer, check_target, write_features
 from geotiler.progress import (
     Notice,
@@ -78,7 +79,12 @@ def vectorize(
         labels = Labels(scene, rule)
         run = _Run(spec, scene, labels, report)
         fields = {"id": "int", "class": "text", run.area_name: "float", run.length_name: "float"}
-        layer = Layer(fields=fields, crs=run.ground.crs, several_parts=spec.eight_connected)
+        layer = Layer(
+            fields=fields,
+            crs=run.ground.crs,
+            several_parts=spec.eight_connected,
+            styled=styled_classes(scene.class_names, scene.class_colours),
+        )
         write_features(spec.output, run.batches(), layer, overwrite=spec.overwrite, stream=stream)
         return run.result(time.perf_counter() - started)
 

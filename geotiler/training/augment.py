@@ -17,32 +17,36 @@ from numpy.typing import NDArray
 from geotiler.models.vision import torchvision
 from geotiler.specs import MASK_NODATA
 from geotiler.training.chips import Chip
-from geotiler.training.config import AugmentConfig
+from geotiler.training.config import TransformsConfig
 
 torchvision()
 
 from torchvision.transforms import v2  # noqa: E402
 
 
-def random_gsd_m(gsd_m: float, config: AugmentConfig, random: np.random.Generator) -> float:
+def random_gsd_m(gsd_m: float, config: TransformsConfig, random: np.random.Generator) -> float:
     """GSD of a crop: the network's over a zoom that is log-uniform in `config.scale`."""
     low, high = (math.log(limit) for limit in config.scale)
     return gsd_m / math.exp(random.uniform(low, high))
 
 
 def crop_transform(
-    chip: Chip, crop_px: int, gsd_m: float, config: AugmentConfig, random: np.random.Generator
+    chip: Chip, crop_px: int, gsd_m: float, config: TransformsConfig, random: np.random.Generator
 ) -> NDArray[np.float64]:
     """Affine map (2, 3) from pixels of a crop with the given GSD to pixels of the chip.
 
-    Rotation is free with probability `config.rotate`, else a multiple of 90 degrees; half of the
-    crops are mirrored; the centre is uniform over the positions whose crop lies inside the chip,
-    as far as it fits.
+    Rotation is free with probability `config.rotate`; otherwise `config.turns` gives a multiple of
+    90 degrees. It also mirrors half of the crops. The centre is uniform over the positions whose
+    crop lies inside the chip, as far as it fits.
     """
     step = gsd_m / chip.gsd_m
-    free = random.random() < config.rotate
-    angle = random.uniform(0, 2 * math.pi) if free else random.integers(4) * math.pi / 2
-    mirror = -1.0 if random.random() < 0.5 else 1.0
+    angle, mirror = 0.0, 1.0
+    if random.random() < config.rotate:
+        angle = random.uniform(0, 2 * math.pi)
+    elif config.turns:
+        angle = random.integers(4) * math.pi / 2
+    if config.turns and random.random() < 0.5:
+        mirror = -1.0
     cos, sin = math.cos(angle) * step, math.sin(angle) * step
     linear = np.array([[cos * mirror, -sin], [sin * mirror, cos]])
     height, width = chip.labels.shape
@@ -84,7 +88,7 @@ class Colour:
     noise, then the provider's compression.
     """
 
-    def __init__(self, config: AugmentConfig) -> None:
+    def __init__(self, config: TransformsConfig) -> None:
         self._config = config
         self._jitter = v2.ColorJitter(
             brightness=config.brightness,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from geotiler.core.radiometry import border_nodata
 from geotiler.core.synthetic import SyntheticScene
 from geotiler.errors import InputError
+from geotiler.progress import Reporter, StageAdvanced, StageFinished, StageStarted, silent
 from geotiler.specs import MASK_NODATA, Window
 from geotiler.training.config import DataConfig, RenderedConfig
 
@@ -23,6 +24,7 @@ UNLABELLED = 254
 """Label of pixels that the network sees but nobody labelled: left out of loss and scores, unlike
 MASK_NODATA (255), whose pixels also enter the network as the training mean."""
 
+_PURPOSE = {"train": "to learn from", "val": "that tell how good it got", "test": "to score"}
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 
 
@@ -42,15 +44,21 @@ def read_split(root: Path, split: str) -> list[str]:
     """Names in a split list, without suffix.
 
     Raises:
-        InputError: there is no such list; says how a data set is made.
+        InputError: there is no such list; says how a data set, or a list, is made.
     """
     path = root / f"{split}.txt"
-    if not path.is_file():
+    if path.is_file():
+        return [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+    if (root / "images").is_dir():
         raise InputError(
-            f"no training data at {root}: expected images/, masks/ and {split}.txt there",
-            hint="data.root=FOLDER names a data set, geotiler tile --labels makes one",
+            f"{root.absolute()} has chips but no {split}.txt, which names those "
+            f"{_PURPOSE.get(split, 'of the split')}, one per line and without suffix",
+            hint="geotiler tile --split 0.8,0.2,0 writes the lists; by hand, any text editor does",
         )
-    return [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+    raise InputError(
+        f"no training data in {root.absolute()}: expected images/, masks/ and {split}.txt there",
+        hint="data.root=FOLDER names a data set, geotiler tile SCENE --labels FILE makes one",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +66,9 @@ class Folder:
     """How the chips of one folder are to be read."""
 
     root: Path
-    object_value: int
+    classes: Mapping[int, str | None]
+    """Mask value → name, in the order of the class indices 1, 2, ...; all others are 0. A single
+    class may have no name here."""
     ignore_value: int | None
     gsd_m: float | None
     """Of all chips; None: each scene's own."""
@@ -83,6 +93,15 @@ class Folder:
             hint="say it with data.gsd_m=0.3, in metres per pixel",
         )
 
+    def indices(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Class indices of a mask's values."""
+        table = np.zeros(256, np.uint8)
+        for index, value in enumerate(self.classes, start=1):
+            table[value] = index
+        if self.ignore_value is not None:
+            table[self.ignore_value] = UNLABELLED
+        return np.asarray(table[mask], np.uint8)
+
 
 def open_folder(config: DataConfig) -> Folder:
     """How to read a folder: flags first, then its dataset.json, then what is assumed.
@@ -96,7 +115,7 @@ def open_folder(config: DataConfig) -> Folder:
         value = config.object_value
         return Folder(
             root=root,
-            object_value=config.plain.object_value if value is None else value,
+            classes={config.plain.object_value if value is None else value: None},
             ignore_value=config.ignore_value,
             gsd_m=config.plain.gsd_m if config.gsd_m is None else config.gsd_m,
         )
@@ -109,7 +128,9 @@ def open_folder(config: DataConfig) -> Folder:
             for scene in known
         )
         gsd_m = facts["gsd_m"]
-    except (ValueError, KeyError, TypeError) as error:
+        named = {int(key): str(name) for key, name in facts.get("classes", {}).items()}
+        ignored = None if masks is None else int(masks["ignore"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} is damaged: {error}", hint="geotiler tile writes it anew with --overwrite"
         ) from error
@@ -117,21 +138,20 @@ def open_folder(config: DataConfig) -> Folder:
         raise InputError(
             f"{root} has no masks to train on", hint="geotiler tile --labels makes them"
         )
-    classes = [name for key, name in facts.get("classes", {}).items() if key not in ("0", "255")]
-    if len(classes) > 1:
-        raise InputError(
-            f"{root} has {len(classes)} classes ({', '.join(classes[:6])}), training knows one",
-            hint="merge them: geotiler tile --attribute NAME --classes 'a|b|c=1'",
-        )
     if dtype != "uint8":
         raise InputError(
             f"{root} holds {dtype} images, training reads 8-bit ones",
             hint="convert the scene before geotiler tile",
         )
+    classes: dict[int, str | None] = {
+        key: name for key, name in sorted(named.items()) if key not in (0, ignored)
+    }
+    if config.object_value is not None:
+        classes = {config.object_value: classes.get(config.object_value)}
     return Folder(
         root=root,
-        object_value=1 if config.object_value is None else config.object_value,
-        ignore_value=int(masks["ignore"]),
+        classes=classes or {1: None},
+        ignore_value=ignored if config.ignore_value is None else config.ignore_value,
         gsd_m=gsd_m if config.gsd_m is None else config.gsd_m,
         scenes=scenes,
         is_tiled=True,
@@ -168,9 +188,7 @@ def read_chip(folder: Folder, name: str, config: DataConfig) -> Chip:
     mask = _read_image(_find(root / "masks", name), cv2.IMREAD_GRAYSCALE)
     if mask.shape != image.shape[:2]:
         raise InputError(f"image and mask of {name!r} differ: {image.shape[:2]} and {mask.shape}")
-    labels = (mask == folder.object_value).astype(np.uint8)
-    if folder.ignore_value is not None:
-        labels[mask == folder.ignore_value] = UNLABELLED
+    labels = folder.indices(mask)
     if folder.is_tiled:
         labels[(labels == UNLABELLED) & (image == 0).all(axis=2)] = MASK_NODATA
     elif config.border_nodata:
@@ -217,7 +235,7 @@ def resized(chip: Chip, gsd_m: float) -> Chip:
     )
 
 
-def load_split(config: DataConfig, split: str) -> Sequence[Chip]:
+def load_split(config: DataConfig, split: str, report: Reporter = silent) -> Sequence[Chip]:
     """All chips of a split, in memory, in the order of the list.
 
     Raises:
@@ -228,4 +246,11 @@ def load_split(config: DataConfig, split: str) -> Sequence[Chip]:
     if not names:
         raise InputError(f"the split list {root / f'{split}.txt'} is empty")
     folder = open_folder(config)
-    return [read_chip(folder, name, config) for name in names]
+    stage = f"reading {split} chips"
+    report(StageStarted(stage=stage, total=len(names), unit="chip"))
+    chips = []
+    for name in names:
+        chips.append(read_chip(folder, name, config))
+        report(StageAdvanced(stage=stage, amount=1))
+    report(StageFinished(stage=stage))
+    return chips

@@ -1,15 +1,13 @@
-"""The settings of a training run, typed; Hydra fills them from configs/ and the command line."""
+"""The settings of a training run, typed; `compose` fills them from configs/ and overrides."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from omegaconf import MISSING
-
-from geotiler.errors import SpecError
-from geotiler.resources import configs_dir
 
 
 @dataclass
@@ -54,7 +52,7 @@ class DataConfig:
     """Mask value of the class, 0 is background; null: 1 where dataset.json is, else
     `plain.object_value`."""
     ignore_value: int | None = None
-    """Mask value that is left out of loss and scores; dataset.json has its own, 255."""
+    """Mask value that is left out of loss and scores; null: as dataset.json says, else none."""
     border_nodata: bool = True
     """Treat black bands along the border as nodata; chips of `geotiler tile` say it exactly."""
     limit: int | None = None
@@ -64,20 +62,36 @@ class DataConfig:
 
 
 @dataclass
-class AugmentConfig:
+class ObjectsConfig:
+    """Buildings of other chips pasted into a crop."""
+
+    share: float = 0.0
+    """Probability that a crop gets any."""
+    most: int = 6
+    """How many it gets at most."""
+    scale: list[float] = field(default_factory=lambda: [0.8, 1.25])
+    """Range of the random size, log-uniform."""
+    shadow_m: float = 6.0
+    """How far a building's shadow is looked for, in metres on the ground."""
+
+
+@dataclass
+class TransformsConfig:
     """What is varied between two looks at the same chip."""
 
-    scale: list[float] = field(default_factory=lambda: [0.75, 1.33])
+    scale: list[float] = field(default_factory=lambda: [1.0, 1.0])
     """Range of the random zoom, log-uniform."""
-    rotate: float = 0.5
-    """Probability of a free rotation; otherwise a multiple of 90 degrees."""
-    brightness: float = 0.25
-    contrast: float = 0.25
-    saturation: float = 0.3
-    hue: float = 0.03
-    noise: float = 6.0
+    turns: bool = False
+    """Quarter turns and mirror images."""
+    rotate: float = 0.0
+    """Probability of a free rotation."""
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    noise: float = 0.0
     """Largest standard deviation of added noise, in 8-bit steps."""
-    blur: float = 0.2
+    blur: float = 0.0
     """Probability of a slight blur."""
     haze: float = 0.0
     """Probability of a veil of light that takes 5 to 45 % of the contrast."""
@@ -89,17 +103,22 @@ class AugmentConfig:
     """How many times coarser at most."""
     jpeg: float = 0.0
     """Probability of JPEG compression, quality 25 to 90."""
+    objects: ObjectsConfig = field(default_factory=ObjectsConfig)
 
 
 @dataclass
 class ModelConfig:
     """Network and how its input is prepared."""
 
-    name: str = MISSING
-    """Name of the model folder that is written."""
+    name: str | None = None
+    """Name in the card; null: the run's name."""
+    version: str = "1"
     library: str = "smp"
     architecture: str = "Unet"
+    encoder: str = "mobilenet_v2"
+    """Name of an encoder of segmentation-models-pytorch; the groups pass it on."""
     arguments: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the architecture."""
     encoder_weights: str | None = None
     """Path of encoder weights (.safetensors), "imagenet" (downloads), or null."""
     mean: list[float] = field(default_factory=lambda: [0.485, 0.456, 0.406])
@@ -107,8 +126,11 @@ class ModelConfig:
     gsd_m: float = 0.5
     tile_px: int = 512
     overlap_px: int = 128
+    stride_of_network: int = 32
+    """Heights and widths that the network takes are multiples of this."""
     threshold: float = 0.5
     class_name: str = "building"
+    """Of the class, where there is one; several have the names of their data set."""
     colour: str = "#e4572e"
     description: str = ""
     licence: str = "Apache-2.0"
@@ -117,79 +139,134 @@ class ModelConfig:
 
 
 @dataclass
-class TrainConfig:
-    """Optimisation."""
+class LossConfig:
+    """Weights of the terms whose sum is minimised; 0 leaves a term out.
 
-    steps: int = 4000
-    """Optimiser steps of the whole run."""
-    batch: int = 16
-    crop_px: int = 256
+    With several classes `bce` is the cross entropy of the softmax.
+    """
+
+    bce: float = 0.0
+    dice: float = 0.0
+    focal: float = 0.0
+    lovasz: float = 0.0
+    tversky: float = 0.0
+    focal_gamma: float = 2.0
+    """How little the pixels count that are right already."""
+    tversky_alpha: float = 0.3
+    """Weight of false positives; with 0.5 and 0.5 Tversky is Dice."""
+    tversky_beta: float = 0.7
+    """Weight of false negatives."""
+
+
+@dataclass
+class OptimizerConfig:
+    """Who takes the steps, and how large they are."""
+
+    name: str = "adamw"
+    """adamw, adam or sgd (with Nesterov momentum 0.9)."""
     lr: float = 1.5e-3
-    """Peak learning rate of decoder and head (AdamW)."""
+    """Peak learning rate of decoder and head."""
     encoder_lr_factor: float = 0.4
     """Learning rate of the encoder over that of the decoder."""
     weight_decay: float = 1e-3
+
+
+@dataclass
+class SchedulerConfig:
+    """The learning rate over a run."""
+
+    name: str = "trapezoid"
+    """trapezoid (constant, then down to zero as a cosine), cosine (down from the start) or
+    constant."""
     warmup_steps: int = 100
+    """The rate rises linearly over so many steps."""
     decay_steps: int = 1200
-    """The rate is constant, then falls to zero over the last so many steps (as a cosine)."""
-    select: str = "best"
-    """Which weights become the model: "best" on the validation chips, or the "last" ones."""
+    """Length of a trapezoid's descent."""
+
+
+@dataclass
+class FitConfig:
+    """What the `train` section of every task says to the trainer."""
+
+    steps: int = 4000
+    """Optimiser steps of the whole run."""
+    epochs: int | None = None
+    """Instead of `steps`: so many times `steps_per_epoch`."""
+    steps_per_epoch: int = 200
+    """Steps between two validations; the last epoch has what is left."""
+    gradient_clip: float = 1.0
+    """Largest norm of a gradient; 0 leaves it as it is."""
     ema_decay: float = 0.995
     """Weights are averaged exponentially; scores and the released weights use the average."""
-    steps_per_epoch: int = 200
+    select: str = "best"
+    """Which weights become the model: "best" by the validation score, or the "last" ones."""
+    early_stopping: int | None = None
+    """Stop after so many epochs without a better score; null: never."""
     precision: str = "auto"
     """Lightning precision; auto is bf16-mixed where the CPU or GPU has it, else 32-true."""
+    accelerator: str = "auto"
+    """auto, cpu, cuda or mps."""
     seed: int = 1
+    deterministic: bool = False
+    """Refuse operations that may differ from run to run; a CPU has none here, a GPU does."""
     threads: int | None = None
     """Threads of the optimiser; null leaves torch's default."""
+
+
+@dataclass
+class TrainConfig(FitConfig):
+    """Optimisation."""
+
+    batch: int = 16
+    crop_px: int = 256
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     workers: int = 1
     """Processes that prepare crops."""
 
 
 @dataclass
-class Config:
-    """One training run."""
+class LoggerConfig:
+    """Who is told of losses and scores, beside metrics.csv, which is always written."""
+
+    name: str = "csv"
+    """csv, tensorboard, mlflow, wandb or comet."""
+    project: str = "geotiler"
+    """Project of W&B and Comet, experiment of MLflow."""
+    online: bool | None = None
+    """Send to W&B or Comet while training; null: if their key is in the environment or .env."""
+    tracking_uri: str | None = None
+    """MLflow's store; null: mlflow.db beside the run's folder."""
+
+
+@dataclass
+class RunConfig:
+    """What every task's run says of itself."""
 
     task: str = MISSING
-    data: DataConfig = field(default_factory=DataConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
+    name: str = "${task}"
+    """Of the run, and of its model."""
+    output: str = "outputs/${name}"
+    """Folder of the run: checkpoints, curves, plots, and the model folder."""
     init: str | None = None
-    """Model folder to start from."""
-    output: str = MISSING
-    """Folder of the run: checkpoints, curves, and the model folder."""
+    """Model to start from: a shipped name or a folder."""
     resume: bool = False
-    """Go on from the output folder's last checkpoint."""
+    """Go on from the output folder's last checkpoint: --resume."""
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
 
 
-def compose(task: str, overrides: list[str]) -> Config:
-    """The configuration of a task with the command line's overrides applied.
+def model_name(config: RunConfig) -> str:
+    """The name of a run's folder, as a card takes it."""
+    run = Path(config.output).name.lower()
+    return re.sub(r"[^a-z0-9_.-]+", "-", run).strip("-_.")[:64] or "model"
 
-    Raises:
-        SpecError: no such task, or an override that Hydra refuses.
-    """
-    from hydra import compose as hydra_compose
-    from hydra import initialize_config_dir
-    from hydra.core.config_store import ConfigStore
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
-    folder = configs_dir()
-    tasks = sorted(path.stem for path in Path(folder).glob("*.yaml"))
-    if task not in tasks:
-        raise SpecError(f"no training task {task!r}", hint=f"tasks: {', '.join(tasks)}")
-    ConfigStore.instance().store(name="schema", node=Config)
-    try:
-        with initialize_config_dir(config_dir=str(folder), version_base="1.3"):
-            composed = hydra_compose(config_name=task, overrides=overrides)
-            OmegaConf.resolve(composed)
-            config = OmegaConf.to_object(composed)
-    except (HydraException, OmegaConfBaseException) as fault:
-        first_line = str(fault).strip().splitlines()[0]
-        raise SpecError(
-            f"configuration of {task!r}: {first_line}", hint="overrides look like train.lr=1e-3"
-        ) from fault
-    assert isinstance(config, Config)
-    return config
+@dataclass
+class Config(RunConfig):
+    """One training run of a segmentation network."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    transforms: TransformsConfig = field(default_factory=TransformsConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,11 +11,27 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from geotiler.core.radiometry import normalise
+from geotiler.progress import (
+    Notice,
+    Reporter,
+    StageAdvanced,
+    StageFinished,
+    StageStarted,
+    silent,
+)
 from geotiler.specs import MASK_NODATA, Scale
 from geotiler.training.augment import Colour, crop_transform, random_gsd_m, warped_crop
-from geotiler.training.chips import UNLABELLED, Chip, load_split, rendered_chips, resized
+from geotiler.training.chips import (
+    UNLABELLED,
+    Chip,
+    load_split,
+    read_split,
+    rendered_chips,
+    resized,
+)
 from geotiler.training.config import Config
 from geotiler.training.framework import pl
+from geotiler.training.objects import ObjectBank, add_objects
 
 Sample = tuple[torch.Tensor, torch.Tensor]
 EIGHT_BIT = Scale(minimum=0.0, maximum=255.0)
@@ -48,7 +65,9 @@ class RandomCrops(IterableDataset[Sample]):
         self._chips = chips
         self._rendered = rendered
         self._config = config
-        self._colour = Colour(config.augment)
+        objects = config.transforms.objects
+        self._objects = ObjectBank(chips, objects.shadow_m) if objects.share > 0 else None
+        self._colour = Colour(config.transforms)
         self.first_step = 0
 
     def __iter__(self) -> Iterator[Sample]:
@@ -60,19 +79,27 @@ class RandomCrops(IterableDataset[Sample]):
         share = self._config.data.rendered.share if self._rendered else 0.0
         while True:
             pool = self._rendered if random.random() < share else self._chips
-            yield self._crop(pool[int(random.integers(len(pool)))], random)
+            yield self.crop(pool[int(random.integers(len(pool)))], random)
 
-    def _crop(self, chip: Chip, random: np.random.Generator) -> Sample:
+    def crop(self, chip: Chip, random: np.random.Generator) -> Sample:
+        """One augmented look at a chip."""
         size = self._config.train.crop_px
-        gsd_m = random_gsd_m(self._config.model.gsd_m, self._config.augment, random)
+        gsd_m = random_gsd_m(self._config.model.gsd_m, self._config.transforms, random)
         chip = _not_finer(chip, _FINEST * gsd_m)
-        transform = crop_transform(chip, size, gsd_m, self._config.augment, random)
+        transform = crop_transform(chip, size, gsd_m, self._config.transforms, random)
         image, labels = warped_crop(chip, size, transform)
+        if self._objects is not None:
+            add_objects(
+                image, labels, self._objects, gsd_m, self._config.transforms.objects, random
+            )
         return _sample(self._colour(image, random), labels, self._config)
 
 
 class WholeChips(Dataset[Sample]):
-    """Every chip once at the model's GSD, mirrored to a multiple of 32; that part is unlabelled."""
+    """Every chip once at the model's GSD, mirrored to a size that the network takes.
+
+    The mirrored part is unlabelled.
+    """
 
     def __init__(self, chips: Sequence[Chip], config: Config) -> None:
         self._chips = chips
@@ -81,33 +108,65 @@ class WholeChips(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self._chips)
 
+    def chip(self, index: int) -> Chip:
+        """A chip at the model's GSD."""
+        return resized(self._chips[index], self._config.model.gsd_m)
+
     def __getitem__(self, index: int) -> Sample:
-        chip = resized(self._chips[index], self._config.model.gsd_m)
+        chip = self.chip(index)
         height, width = chip.labels.shape
-        below, right = -height % 32, -width % 32
+        stride = self._config.model.stride_of_network
+        below, right = -height % stride, -width % stride
         image = np.pad(chip.image, ((0, below), (0, right), (0, 0)), mode="reflect")
         labels = np.pad(chip.labels, ((0, below), (0, right)), constant_values=UNLABELLED)
         return _sample(image, labels, self._config)
 
 
 class ChipData(pl.LightningDataModule):
-    """Training crops and validation chips of one configuration."""
+    """Training crops, validation and test chips of one configuration."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, report: Reporter = silent) -> None:
+        """Args: config: the run. report: hears what is read and rendered, which takes a while."""
         super().__init__()
         self._config = config
+        self._report = report
         self._crops: RandomCrops | None = None
         self._validation: WholeChips | None = None
 
     def setup(self, stage: str) -> None:
         """Read all chips into memory and render those that the configuration asks for."""
-        data = self._config.data
-        if self._crops is None:
-            finest_m = self._config.model.gsd_m / max(1.0, self._config.augment.scale[1])
-            chips = [_not_finer(chip, _FINEST * finest_m) for chip in load_split(data, "train")]
-            rendered = list(rendered_chips(data.rendered)) if data.rendered.share > 0 else []
-            self._crops = RandomCrops(chips, rendered, self._config)
-            self._validation = WholeChips(load_split(data, "val"), self._config)
+        if self._crops is not None:
+            return
+        config, data = self._config, self._config.data
+        self._report(Notice(message=f"reading the chips of {data.root}"))
+        finest_m = config.model.gsd_m / max(1.0, config.transforms.scale[1])
+        chips = [
+            _not_finer(chip, _FINEST * finest_m) for chip in load_split(data, "train", self._report)
+        ]
+        self._validation = WholeChips(load_split(data, "val", self._report), config)
+        self._crops = RandomCrops(chips, self._rendered(), config)
+
+    def _rendered(self) -> list[Chip]:
+        rendered, stage = self._config.data.rendered, "rendering chips"
+        if rendered.share <= 0:
+            return []
+        self._report(Notice(message=f"rendering {rendered.chips} chips"))
+        self._report(StageStarted(stage=stage, total=rendered.chips, unit="chip"))
+        chips = []
+        for chip in rendered_chips(rendered):
+            chips.append(chip)
+            self._report(StageAdvanced(stage=stage, amount=1))
+        self._report(StageFinished(stage=stage))
+        return chips
+
+    def whole(self, split: str) -> WholeChips | None:
+        """The chips of a split as they are; None where there is no such split, or an empty one."""
+        if split == "val" and self._validation is not None:
+            return self._validation
+        root = Path(self._config.data.root)
+        if not (root / f"{split}.txt").is_file() or not read_split(root, split):
+            return None
+        return WholeChips(load_split(self._config.data, split, self._report), self._config)
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Batches of crops, endless."""

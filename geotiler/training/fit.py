@@ -1,34 +1,76 @@
-"""One training run: Lightning trainer, checkpoints, curve; returns the best weights."""
+"""One training run: Lightning trainer, checkpoints, curve; returns the chosen weights."""
 
 from __future__ import annotations
 
-import csv
+import contextlib
+import shutil
 import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from geotiler.errors import InputError, OutputError, SpecError
-from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, StageStarted
-from geotiler.training.config import Config
-from geotiler.training.data import ChipData
+from geotiler.errors import DeviceError, InputError, ModelError, OutputError, SpecError
+from geotiler.progress import Reporter
+from geotiler.training.callbacks import Curve, EpochLength, FiniteLoss, Monitor, Progress
+from geotiler.training.config import FitConfig
 from geotiler.training.framework import pl
-from geotiler.training.segmentation import Segmentation
 
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint  # isort: skip
+from lightning.fabric.utilities.exceptions import MisconfigurationException  # isort: skip
+from lightning.pytorch.callbacks import (  # isort: skip
+    EarlyStopping,
+    EMAWeightAveraging,
+    ModelCheckpoint,
+)
 
+__all__ = [
+    "FitResult",
+    "Monitor",
+    "best_precision",
+    "fit",
+    "prepare",
+    "run_folder",
+    "trainer_for",
+    "without_expected_warnings",
+]
 
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+ACCELERATORS = ("auto", "cpu", "cuda", "mps")
+_LAST = "last.ckpt"
 _EXPECTED = (
     ".*does not have many workers.*",  # reading is cheap next to the network
     ".*exists and is not empty.*",  # the run's own folder
     ".*could not find the monitored key.*",  # a resumed run first ends the epoch it was saved in
+    ".*resuming from a checkpoint that ended before the epoch ended.*",  # so it goes on with it
     ".*`isinstance\\(treespec, LeafSpec\\)`.*",
+    ".*smaller than the logging interval.*",  # epochs are logged, not steps
+    ".*`lr_scheduler.step\\(\\)` before `optimizer.step\\(\\)`.*",  # 16-mixed skips its first steps
 )
-"""Warnings of Lightning that say what is meant to be so."""
+"""Warnings of Lightning and torch that say what is meant to be so."""
+
+
+@contextlib.contextmanager
+def without_expected_warnings() -> Iterator[None]:
+    """No warnings of Lightning that say what is meant to be so."""
+    with warnings.catch_warnings():
+        for text in _EXPECTED:
+            warnings.filterwarnings("ignore", message=text)
+        yield
+
+
+class RunSettings(Protocol):
+    """A configuration that can be fitted."""
+
+    @property
+    def train(self) -> FitConfig:
+        """What the trainer is told."""
+
+    output: str
+    resume: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,142 +80,244 @@ class FitResult:
     network: nn.Module
     steps: int
     """Optimiser steps that the network has seen."""
-    val_iou: float
-    """Pooled IoU on the validation chips, as Lightning saw it."""
+    score: float
+    """The monitored score of these weights, as Lightning saw it."""
     curve: tuple[dict[str, float], ...]
-    """One row per epoch: step, train_loss, val_iou."""
+    """One row per epoch: step, train_loss, the monitored score, and whatever else begins with
+    val_."""
 
 
-class _Progress(pl.Callback):
-    """Turns Lightning's hooks into progress events and a curve on disk."""
-
-    def __init__(self, report: Reporter, config: Config, curve_path: Path) -> None:
-        self._report = report
-        self._config = config
-        self._path = curve_path
-        self.curve: list[dict[str, float]] = []
-        if config.resume and curve_path.is_file():
-            with curve_path.open(newline="", encoding="utf-8") as file:
-                self.curve = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-
-    def on_train_start(self, trainer: Any, module: Any) -> None:
-        steps = self._config.train.steps
-        self._report(StageStarted(stage="training", total=steps, unit="step"))
-        if trainer.global_step:
-            self.curve = [row for row in self.curve if row["step"] <= trainer.global_step]
-            self._report(StageAdvanced(stage="training", amount=trainer.global_step))
-            self._report(Notice(message=f"resumed at step {trainer.global_step} of {steps}"))
-
-    def on_train_batch_end(self, trainer: Any, module: Any, *unused: Any) -> None:
-        self._report(StageAdvanced(stage="training", amount=1))
-
-    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-        metrics = trainer.callback_metrics
-        if "val_iou" not in metrics:  # a resumed run first ends the epoch it was saved in
-            return
-        row = {
-            "step": float(trainer.global_step),
-            "train_loss": float(metrics.get("train_loss", float("nan"))),
-            "val_iou": float(metrics.get("val_iou", float("nan"))),
-        }
-        self.curve.append(row)
-        with self._path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
-            writer.writeheader()
-            writer.writerows(self.curve)
-        self._report(
-            Notice(
-                message=f"step {row['step']:.0f}: loss {row['train_loss']:.4f}, "
-                f"validation IoU {row['val_iou']:.4f}"
-            )
-        )
-
-    def on_train_end(self, trainer: Any, module: Any) -> None:
-        self._report(StageFinished(stage="training"))
-
-
-def best_precision(wanted: str) -> str:
+def best_precision(wanted: str, accelerator: str = "auto") -> str:
     """Lightning precision: the wanted one, or for "auto" bf16 where hardware multiplies it."""
     if wanted != "auto":
         return wanted
-    if torch.cuda.is_available():
+    if accelerator in ("auto", "cuda") and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
     return "bf16-mixed" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"
 
 
-def _trainer(config: Config, folder: Path, progress: _Progress) -> tuple[Any, ModelCheckpoint]:
-    always: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}
-    best = ModelCheckpoint(filename="best", monitor="val_iou", mode="max", **always)
-    # Its own callback: `save_last` of the other one is only written when the score improves.
-    last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **always)
-    train = config.train
-    trainer = pl.Trainer(
-        max_steps=train.steps,
-        limit_train_batches=train.steps_per_epoch,
-        precision=best_precision(train.precision),  # type: ignore[arg-type]
-        callbacks=[EMAWeightAveraging(decay=train.ema_decay), best, last, progress],
-        logger=False,
-        default_root_dir=folder,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        # An iterator starts anew with every epoch: a loader of its own tells it at which step, or
-        # every epoch would see the crops of the first one.
-        reload_dataloaders_every_n_epochs=1,
-        gradient_clip_val=1.0,
-    )
-    return trainer, best
-
-
-def fit(config: Config, report: Reporter, network: nn.Module | None = None) -> FitResult:
-    """Train, validate every epoch, and return the network that `train.select` asks for.
-
-    Args:
-        config: the run.
-        report: hears one event per step and a notice per epoch.
-        network: weights to start from (fine-tuning); None builds them from the configuration.
+def trainer_for(train: FitConfig, **more: Any) -> pl.Trainer:
+    """A silent Lightning trainer on the accelerator and in the precision that a run asks for.
 
     Raises:
-        InputError: data are missing; or nothing is there to resume.
-        OutputError: the output folder holds another run and `resume` is off.
-        SpecError: `train.select` is neither best nor last.
+        DeviceError: the accelerator is not there.
     """
-    folder = Path(config.output)
-    last = folder / "last.ckpt"
-    if config.resume and not last.is_file():
-        raise InputError(f"nothing to resume: no {last}", hint="leave resume=true out")
-    if not config.resume and last.is_file():
-        raise OutputError(
-            f"{folder} holds another run", hint="go on with resume=true, or choose output=FOLDER"
+    try:
+        return pl.Trainer(
+            accelerator=train.accelerator,
+            devices=1,
+            precision=best_precision(train.precision, train.accelerator),  # type: ignore[arg-type]
+            deterministic=train.deterministic,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            **more,
         )
-    if config.train.select not in ("best", "last"):
-        raise SpecError(f"train.select must be best or last, got {config.train.select!r}")
+    except (MisconfigurationException, RuntimeError) as error:
+        raise DeviceError(
+            f"no accelerator {train.accelerator!r} on this machine: {str(error).splitlines()[0]}",
+            hint="train.accelerator=auto takes what is there",
+        ) from error
+
+
+def prepare(config: RunSettings) -> None:
+    """Check what a run would stumble over, settle its steps, and seed every generator.
+
+    Comes before the network is built, which is random.
+
+    Raises:
+        InputError: nothing is there to resume.
+        OutputError: the output folder holds another run and `resume` is off.
+        SpecError: a setting of the trainer that no run can have.
+    """
+    _check(config.train)
+    folder = Path(config.output)
+    last = folder / _LAST
+    if config.resume and not last.is_file():
+        raise InputError(f"nothing to resume: no {last}", hint="leave --resume out")
+    if not config.resume and (last.is_file() or (folder / "model").exists()):
+        raise OutputError(
+            f"{folder} holds another run", hint="go on with --resume, or choose name=ANOTHER"
+        )
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     pl.seed_everything(config.train.seed, workers=True, verbose=False)
-    folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.structured(config), folder / "config.yaml")
-    progress = _Progress(report, config, folder / "curve.csv")
-    trainer, best = _trainer(config, folder, progress)
-    module = Segmentation(config, network)
-    with warnings.catch_warnings():
-        for text in _EXPECTED:
-            warnings.filterwarnings("ignore", message=text)
-        trainer.fit(
-            module,
-            datamodule=ChipData(config),
-            ckpt_path=str(last) if config.resume else None,
-            weights_only=False,  # our own checkpoint: optimiser and configuration objects
-        )
-    chosen = last if config.train.select == "last" else Path(best.best_model_path)
-    state = torch.load(chosen, map_location="cpu", weights_only=False)
+
+
+def _check(train: FitConfig) -> None:
+    if train.epochs is not None:
+        train.steps = train.epochs * train.steps_per_epoch
+    for holds, what, got in (
+        (train.steps >= 1, "train.steps and train.epochs must be at least 1", train.steps),
+        (train.steps_per_epoch >= 1, "train.steps_per_epoch must be at least 1",
+         train.steps_per_epoch),
+        (train.precision in PRECISIONS, f"train.precision must be one of {', '.join(PRECISIONS)}",
+         train.precision),
+        (train.accelerator in ACCELERATORS,
+         f"train.accelerator must be one of {', '.join(ACCELERATORS)}", train.accelerator),
+        (train.select in ("best", "last"), "train.select must be best or last", train.select),
+        (0 <= train.ema_decay < 1, "train.ema_decay must lie in 0 to 1", train.ema_decay),
+        (train.gradient_clip >= 0, "train.gradient_clip must not be negative", train.gradient_clip),
+        (train.early_stopping is None or train.early_stopping >= 1,
+         "train.early_stopping must be at least 1, or null", train.early_stopping),
+        (train.threads is None or train.threads >= 1, "train.threads must be at least 1",
+         train.threads),
+    ):  # fmt: skip
+        if not holds:
+            raise SpecError(f"{what}, got {got}", hint="overrides look like train.steps=1000")
+
+
+def fit(
+    config: RunSettings,
+    module: pl.LightningModule,
+    data: pl.LightningDataModule,
+    monitor: Monitor,
+    report: Reporter,
+    loggers: Sequence[Any] = (),
+) -> FitResult:
+    """Train, validate every epoch, and return the network that `train.select` asks for.
+
+    `prepare` has been called on the configuration before. A run that fails before its first
+    checkpoint leaves nothing behind.
+
+    Args:
+        config: the run.
+        module: what is trained; its `network` is the result.
+        data: what it is trained and validated on.
+        monitor: the score that tells the best epoch.
+        report: hears one event per step and a notice per epoch.
+        loggers: Lightning loggers that are told as well.
+
+    Raises:
+        InputError: data are missing.
+        ModelError: the loss is no number any more.
+        DeviceError: the accelerator is not there, or its memory is too small.
+        OutputError: the folder cannot be written.
+    """
+    folder = Path(config.output)
+    last = folder / _LAST
+    data.setup("fit")  # what is wrong with the data is told before anything is written
+    with run_folder(folder):
+        settings = folder / "config.yaml"
+        if not config.resume:
+            OmegaConf.save(OmegaConf.structured(config), settings)
+        curve = Curve(folder / "metrics.csv", monitor, resume=config.resume)
+        trainer = _trainer(config, monitor, curve, report, loggers)
+        with without_expected_warnings(), _clear_errors(folder):
+            trainer.fit(
+                module,
+                datamodule=data,
+                ckpt_path=str(last) if config.resume else None,
+                weights_only=False,  # our own checkpoint: optimiser and configuration objects
+            )
+        OmegaConf.save(OmegaConf.structured(config), settings)  # of a run that was lengthened
+    state = _checkpoint(folder / f"{config.train.select}.ckpt")
     module.load_state_dict(state["state_dict"])  # the averaged weights
-    score = float(best.best_model_score or 0.0)
-    if config.train.select == "last" and progress.curve:
-        score = progress.curve[-1]["val_iou"]
+    steps = int(state["global_step"])
+    scores = {row["step"]: row[monitor.name] for row in curve.rows}
     return FitResult(
-        network=module.network.eval(),
-        steps=int(state["global_step"]),
-        val_iou=score,
-        curve=tuple(progress.curve),
+        network=module.network.eval(),  # type: ignore[union-attr, operator]
+        steps=steps,
+        score=scores.get(steps, 0.0),
+        curve=tuple(curve.rows),
     )
+
+
+def _trainer(
+    config: RunSettings, monitor: Monitor, curve: Curve, report: Reporter, loggers: Sequence[Any]
+) -> pl.Trainer:
+    folder, train = Path(config.output), config.train
+    always: dict[str, Any] = {"dirpath": folder, "enable_version_counter": False}
+    best = ModelCheckpoint(filename="best", monitor=monitor.name, mode="max", **always)
+    # Its own callback: `save_last` of the other one is only written when the score improves.
+    last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **always)
+    length = EpochLength(train.steps, train.steps_per_epoch)
+    callbacks = [
+        EMAWeightAveraging(decay=train.ema_decay),
+        FiniteLoss(folder),
+        length,
+        curve,
+        Progress(report, train.steps, monitor),
+        best,
+        last,
+    ]
+    if train.early_stopping is not None:
+        callbacks.append(
+            EarlyStopping(
+                monitor=monitor.name,
+                mode="max",
+                patience=train.early_stopping,
+                check_on_train_epoch_end=False,  # a resumed run first ends an epoch without score
+            )
+        )
+    done = int(_checkpoint(folder / _LAST)["global_step"]) if config.resume else 0
+    return trainer_for(
+        train,
+        max_steps=train.steps,
+        limit_train_batches=length.after(done),
+        # An iterator starts anew with every epoch: a loader of its own tells it at which step, or
+        # every epoch would see the crops of the first one.
+        reload_dataloaders_every_n_epochs=1,
+        callbacks=callbacks,
+        logger=list(loggers) or False,
+        default_root_dir=folder,
+        gradient_clip_val=train.gradient_clip or None,
+    )
+
+
+@contextlib.contextmanager
+def run_folder(folder: Path) -> Iterator[None]:
+    """The folder exists inside, and goes again after an error if no checkpoint is in it.
+
+    Raises:
+        OutputError: it cannot be made or written.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    before = set(folder.iterdir()) if folder.is_dir() else set()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException as error:
+        if not (folder / _LAST).is_file() and folder.is_dir():
+            for path in set(folder.iterdir()) - before:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            for path in made:
+                with contextlib.suppress(OSError):  # a logger's store may lie beside the run
+                    path.rmdir()
+        if isinstance(error, OSError) and not isinstance(error, InputError | OutputError):
+            raise OutputError(
+                f"{folder} cannot be written: {error.strerror or error}",
+                hint="output=FOLDER names another place",
+            ) from error
+        raise
+
+
+def _checkpoint(path: Path) -> dict[str, Any]:
+    """What a run of ours saved. Raises: InputError: it cannot be read."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0][:160]
+        raise InputError(
+            f"{path} cannot be read: {reason}", hint="name=ANOTHER begins a run of its own"
+        ) from error
+    return state
+
+
+@contextlib.contextmanager
+def _clear_errors(folder: Path) -> Iterator[None]:
+    """Raises: DeviceError: memory ran out inside. ModelError: a checkpoint of another network."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise DeviceError(
+            "the memory of the device is too small for a training step",
+            hint="train.batch=4 or train.crop_px=192 need less",
+        ) from error
+    except RuntimeError as error:
+        if "loading state_dict" not in str(error):
+            raise
+        raise ModelError(
+            f"{folder / _LAST} holds another network than this configuration",
+            hint=f"--resume goes on with the settings in {folder / 'config.yaml'}",
+        ) from error

@@ -12,7 +12,10 @@ import pytest
 from geotiler.models.bundle import Bundle
 
 SMALL = ["--height", "500", "--width", "640"]
-FILES = {"scene.tif", "truth.geojson", "mask.tif", "buildings.geojson", "preview.png", "demo.json"}
+FILES = {
+    "scene.tif", "truth.geojson", "mask.tif", "mask.qml", "buildings.geojson", "buildings.qml",
+    "preview.png", "demo.json",
+}  # fmt: skip
 
 
 def _geotiler(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:

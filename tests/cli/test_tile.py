@@ -6,6 +6,7 @@ import json
 import shlex
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import rasterio
@@ -14,7 +15,7 @@ from affine import Affine
 from geotiler.cli.main import main
 
 HOUSE = (
-    '{"type": "FeatureCollection", "features": [{"type": "Feature", "properties": '
+    '{"type": "FeatureCollection", "crs": null, "features": [{"type": "Feature", "properties": '
     '{"class": "building"}, "geometry": {"type": "Polygon", "coordinates": '
     "[[[20, 20], [60, 20], [60, 50], [20, 50], [20, 20]]]}}]}"
 )
@@ -101,3 +102,50 @@ def test_mistakes_are_one_line_and_a_code(
     (error,) = captured.err.strip().splitlines()
     assert message in error
     assert {path.name for path in Path().iterdir()} == {"scene.tif", "houses.geojson"}
+
+
+@pytest.fixture
+def pictures(place: Path) -> Path:
+    """A folder of five pictures with masks and lists; one picture has a black band."""
+    rng = np.random.default_rng(1)
+    folder = place / "pictures"
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    for number in range(5):
+        image = rng.integers(40, 255, (80, 90, 3), dtype=np.uint8)
+        mask = np.zeros((80, 90), np.uint8)
+        mask[10:30, 20 : 40 + number] = 255
+        if number == 4:
+            image[:, :15] = 0
+        cv2.imwrite(str(folder / "images" / f"p{number}.png"), image)
+        cv2.imwrite(str(folder / "masks" / f"p{number}.png"), mask)
+    (folder / "train.txt").write_text("p0\np3\np4\n")
+    (folder / "val.txt").write_text("p1\n")
+    return folder
+
+
+def test_a_plain_folder_keeps_its_splits_and_its_black_bands_are_nodata(pictures: Path) -> None:
+    assert run("pictures --scene-gsd 0.3 --classes building=1 -o set -q") == 0
+    assert (Path("set") / "train.txt").read_text().split() == [
+        f"p{number}_r000000_c000000" for number in (0, 3, 4)
+    ]
+    assert (Path("set") / "val.txt").read_text() == "p1_r000000_c000000\n"
+    assert not (Path("set") / "test.txt").exists()
+    facts = json.loads((Path("set") / "dataset.json").read_text())
+    assert (facts["gsd_m"], facts["classes"]) == (0.3, {"1": "building"})
+    with rasterio.open("set/masks/p4_r000000_c000000.tif") as chip:
+        labels = chip.read(1)
+    assert (labels[:, :15] == 255).all()
+    expected = cv2.imread(str(pictures / "masks" / "p4.png"), cv2.IMREAD_GRAYSCALE) // 255
+    np.testing.assert_array_equal(labels[:, 20:], expected[:, 20:])
+    with rasterio.open("set/images/p3_r000000_c000000.tif") as chip:
+        image = cv2.imread(str(pictures / "images" / "p3.png"))
+        np.testing.assert_array_equal(chip.read(), image[..., ::-1].transpose(2, 0, 1))
+
+
+def test_a_plain_folder_is_split_anew_on_demand(pictures: Path) -> None:
+    assert run("pictures --split 0.5,0.5 -o set -q") == 0
+    names = [(Path("set") / f"{split}.txt").read_text().split() for split in ("train", "val")]
+    assert sorted(name[:2] for part in names for name in part) == ["p0", "p1", "p3", "p4"]
+    assert all(names)
+    assert run("pictures scene.tif -o other -q") == 2

@@ -15,7 +15,6 @@ from geotiler.core.overlay import (
     compared,
     displayable,
     painted,
-    with_legend,
 )
 
 
@@ -78,15 +77,6 @@ def test_painting_leaves_its_input_alone_and_outlines_the_area() -> None:
 def test_pictures_stand_side_by_side_at_one_height() -> None:
     both = beside(_grey(40, 30), _grey(20, 20), gap_px=8)
     assert both.shape == (40, 30 + 8 + 40, 3)
-
-
-def test_a_legend_adds_a_line_and_never_widens_the_picture() -> None:
-    entries = [(FOUND, "found"), (MISSED, "missed")]
-    for width in (8, 64, 400):
-        image = with_legend(_grey(20, width), entries)
-        assert image.shape[1] == width
-        assert image.shape[0] > 20
-    np.testing.assert_array_equal(with_legend(_grey(), []), _grey())
 
 
 @pytest.mark.parametrize("side_px", [1, 4, 7, 100])

@@ -75,7 +75,7 @@ def test_the_parts_are_the_whole(
         assert found.nodatavals == pytest.approx((nodata,) * bands, nan_ok=True)
         assert found.transform == layout.transform
         assert found.crs == layout.crs
-    assert [entry.name for entry in target.parent.iterdir()] == ["mask.tif"]
+    assert sorted(entry.name for entry in target.parent.iterdir()) == ["mask.qml", "mask.tif"]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 900), (900, 3), (600, 1300)])

@@ -285,3 +285,24 @@ def test_each_thread_has_its_own_handle(tmp_path: Path) -> None:
             np.testing.assert_array_equal(values, image)
             np.testing.assert_array_equal(valid, image[0] != 0)
     reader.close()
+
+
+def test_trying_drivers_leaves_nothing_for_the_collector(tmp_path: Path) -> None:
+    """A failed attempt that held its frame would hold whole scenes until the next collection."""
+    import gc
+
+    from rasterio.errors import RasterioIOError
+
+    from geotiler.io.raster import opened_by
+
+    path = tmp_path / "a.png"
+    with rasterio.open(path, "w", driver="PNG", count=3, height=8, width=8, dtype="uint8"):
+        pass
+    gc.collect()
+    gc.disable()
+    try:
+        opened_by(str(path), ("GTiff", "JPEG", "PNG")).close()
+        left = [item for item in gc.get_objects() if isinstance(item, RasterioIOError)]
+    finally:
+        gc.enable()
+    assert left == []

@@ -23,6 +23,19 @@ def test_networks_answer_logits() -> None:
         assert network(tiles).min() < 0  # not probabilities
         classifier = build_network("torchvision", "resnet18", {"num_classes": 5}).eval()
         assert classifier(tiles).shape == (2, 5)
+        baseline = build_network("geotiler", "simple_cnn", {"num_classes": 7}).eval()
+        assert baseline(tiles).shape == (2, 7)
+
+
+def test_the_resize_is_the_networks_own() -> None:
+    """A network at its input size answers for a tile what the bare one answers for it resized."""
+    resized = build_network("geotiler", "simple_cnn", {"num_classes": 4}, 96).eval()
+    tiles = torch.randn(3, 3, 64, 64)
+    larger = torch.nn.functional.interpolate(tiles, (96, 96), mode="bilinear")
+    with torch.inference_mode():
+        assert torch.equal(resized(tiles), resized.network(larger))
+        assert torch.equal(resized(larger), resized.network(larger))
+        assert not torch.allclose(resized(tiles), resized.network(tiles))
 
 
 @pytest.mark.parametrize(
@@ -38,6 +51,8 @@ def test_networks_answer_logits() -> None:
         ("torchvision", "resnet19", {}, "resnet18"),
         ("torchvision", "resnet18", {"weights": "DEFAULT"}, "weights"),
         ("timm", "resnet18", {}, "smp"),
+        ("geotiler", "simple_cn", {}, "simple_cnn"),
+        ("geotiler", "simple_cnn", {"depth": 3}, "cannot be built"),
     ],
 )
 def test_what_cannot_be_built(

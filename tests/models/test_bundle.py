@@ -230,6 +230,8 @@ def test_a_model_that_cannot_be_replaced_is_kept(
             raise OSError("no")
         rename(source, target)
 
+    # Where the system cannot exchange two folders at once.
+    monkeypatch.setattr("geotiler.models.bundle.exchanged", lambda one, other: False)
     monkeypatch.setattr(os, "replace", failing)
     with pytest.raises(OutputError):
         write_bundle(folder, tiny_bundle.card, make_network(tiny_bundle.card), overwrite=True)

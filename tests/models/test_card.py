@@ -59,6 +59,35 @@ def test_json_gives_an_equal_card(full_card: ModelCard) -> None:
     assert ModelCard.from_json(full_card.to_json().encode()) == full_card
 
 
+def test_a_classifiers_card_survives_too_and_leaves_out_what_it_has_not(
+    make_landuse_card: Callable[..., ModelCard], full_card: ModelCard
+) -> None:
+    counts = tuple(tuple(range(row, row + 10)) for row in range(10))
+    card = make_landuse_card(confusion=counts)
+    assert ModelCard.from_json(card.to_json()) == card
+    absent = {"input_px", "stretch", "confusion"}
+    assert not absent & json.loads(full_card.to_json()).keys()
+    assert absent <= json.loads(card.to_json()).keys()
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"input_px": 32}, "input_px"),  # smaller than the tile
+        ({"input_px": 10_000}, "input_px"),
+        ({"task": "segmentation"}, "input_px"),
+        ({"confusion": ((1, 0), (0, 1))}, "confusion"),
+        ({"confusion": ((-1,) * 10,) * 10}, "confusion"),
+        ({"bands": ("red",), "mean": (0.5,), "std": (0.5,)}, "stretch"),
+    ],
+)
+def test_a_classifier_that_cannot_be_is_refused(
+    make_landuse_card: Callable[..., ModelCard], changes: dict[str, Any], key: str
+) -> None:
+    with pytest.raises(ModelError, match=key):
+        make_landuse_card(**changes)
+
+
 def test_tuples_in_arguments_are_lists(make_card: Callable[..., ModelCard]) -> None:
     card = make_card(arguments={"decoder_channels": (16, 8, 8)})
     assert ModelCard.from_json(card.to_json()) == card

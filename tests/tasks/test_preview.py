@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import cv2
@@ -64,8 +65,12 @@ def _picture(path: Path) -> np.ndarray:
 def test_it_has_the_width_asked_for_and_the_shape_of_the_scene(tmp_path: Path) -> None:
     scene = _write(tmp_path / "scene.tif", np.full((3, 300, 600), 90, np.uint8))
     report = preview(PreviewSpec(scene=str(scene), output=tmp_path / "p.png", width_px=200))
-    assert _picture(tmp_path / "p.png").shape == (100, 200, 3)
-    assert (report.height, report.width) == (100, 200)
+    image = _picture(tmp_path / "p.png")
+    assert image.shape == (report.height, report.width, 3)
+    assert report.width == 200
+    assert (image[:100] == 90).all(), "the scene, and below it the scale"
+    assert (image[100:] >= 40).all()
+    assert report.height < 160
     assert json.loads(json.dumps(report.as_dict()))["output"].endswith("p.png")
 
 
@@ -77,7 +82,9 @@ def test_hits_misses_and_false_alarms_lie_where_they_are(tmp_path: Path) -> None
     found = _write(tmp_path / "mask.tif", mask, nodata=MASK_NODATA)
     truth = _truth(tmp_path / "truth.geojson", 75, 75, 100)
     preview(
-        PreviewSpec(scene=str(scene), output=tmp_path / "p.png", mask=str(found), truth=str(truth))
+        PreviewSpec(
+            scene=str(scene), output=tmp_path / "p.png", layers=(str(found),), truth=str(truth)
+        )
     )
     image = _picture(tmp_path / "p.png")[:200]
     for colour, row, col in [(FOUND, 75, 80), (MISSED, 120, 75), (FALSE_ALARM, 50, 60)]:
@@ -102,7 +109,7 @@ def test_a_detail_stands_beside_the_overview(tmp_path: Path) -> None:
     spec = PreviewSpec(scene=str(scene), output=tmp_path / "p.png", width_px=200, detail_px=50)
     preview(spec)
     image = _picture(tmp_path / "p.png")
-    assert image.shape[0] == 200
+    assert (image[:200, :200] == 90).all()
     assert image.shape[1] > 400
 
 
@@ -113,12 +120,160 @@ def test_scenes_of_one_pixel_or_one_line(tmp_path: Path, shape: tuple[int, int])
     assert (tmp_path / "p.png").stat().st_size > 0
 
 
-def test_a_mask_of_another_scene_is_refused(tmp_path: Path) -> None:
+def test_a_mask_elsewhere_is_refused(tmp_path: Path) -> None:
     scene = _write(tmp_path / "scene.tif", np.full((3, 40, 40), 90, np.uint8))
-    mask = _write(tmp_path / "mask.tif", np.zeros((1, 40, 41), np.uint8))
-    with pytest.raises(InputError, match="grid"):
-        preview(PreviewSpec(scene=str(scene), output=tmp_path / "p.png", mask=str(mask)))
+    mask = tmp_path / "mask.tif"
+    with rasterio.open(
+        mask, "w", driver="GTiff", count=1, height=30, width=30, dtype="uint8",
+        crs="EPSG:32633", transform=from_origin(WEST + 5000, NORTH, GSD_M, GSD_M),
+    ) as dataset:  # fmt: skip
+        dataset.write(np.ones((1, 30, 30), np.uint8))
+    far = _truth(tmp_path / "far.geojson", 4000, 4000, 100)
+    for layer in (mask, far):
+        with pytest.raises(InputError, match="scene"):
+            preview(PreviewSpec(scene=str(scene), output=tmp_path / "p.png", layers=(str(layer),)))
     assert not (tmp_path / "p.png").exists()
+
+
+def _classes(path: Path, ids: np.ndarray, **profile: object) -> Path:
+    """A mask with two classes, named and coloured as geotiler does it."""
+    _write(path, ids, nodata=MASK_NODATA, **profile)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.write_colormap(1, {1: (200, 10, 10, 255), 2: (10, 10, 200, 255)})
+        dataset.update_tags(GEOTILER_CLASSES=json.dumps({"0": "none", "1": "field", "2": "lake"}))
+    return path
+
+
+def test_classes_are_drawn_in_their_own_colours_on_any_grid(tmp_path: Path) -> None:
+    """Land use has large cells; each pixel of the picture shows the cell that it lies in."""
+    scene = _write(tmp_path / "scene.tif", np.full((3, 160, 160), 90, np.uint8))
+    cells = np.array([[[1, 2], [255, 0]]], np.uint8)
+    with rasterio.open(
+        tmp_path / "cells.tif", "w", driver="GTiff", count=1, height=2, width=2, dtype="uint8",
+        crs="EPSG:32633", transform=from_origin(WEST, NORTH, 80 * GSD_M, 80 * GSD_M), nodata=255,
+    ) as dataset:  # fmt: skip
+        dataset.write(cells)
+        dataset.write_colormap(1, {1: (200, 10, 10, 255), 2: (10, 10, 200, 255)})
+    preview(
+        PreviewSpec(
+            scene=str(scene), output=tmp_path / "p.png", layers=(str(tmp_path / "cells.tif"),)
+        )
+    )
+    image = _picture(tmp_path / "p.png").astype(int)
+    red, blue = image[40, 40], image[40, 120]
+    assert red[0] > red[2]
+    assert blue[2] > blue[0]
+    assert (image[120, 40] == 90).all()
+    assert (image[120, 120] == 90).all()
+
+
+def test_polygons_are_outlined_where_they_are(tmp_path: Path) -> None:
+    scene = _write(tmp_path / "scene.tif", np.full((3, 100, 100), 90, np.uint8))
+    square = _truth(tmp_path / "square.geojson", 20, 30, 40)
+    preview(PreviewSpec(scene=str(scene), output=tmp_path / "p.png", layers=(str(square),)))
+    changed = (_picture(tmp_path / "p.png")[:100] != 90).any(axis=2)
+    rows, cols = np.nonzero(changed)
+    assert (rows.min(), cols.min()) == pytest.approx((20, 30), abs=1)
+    assert (rows.max(), cols.max()) == pytest.approx((60, 70), abs=1)
+    assert not changed[25:55, 35:65].any()
+
+
+def test_truth_may_be_a_raster(tmp_path: Path) -> None:
+    scene = _write(tmp_path / "scene.tif", np.full((3, 80, 80), 90, np.uint8))
+    mask, truth = np.zeros((2, 1, 80, 80), np.uint8)
+    mask[:, 10:30, 10:30] = 1
+    truth[:, 10:30, 20:40] = 1
+    found = _write(tmp_path / "mask.tif", mask)
+    known = _write(tmp_path / "truth.tif", truth)
+    spec = PreviewSpec(
+        scene=str(scene), output=tmp_path / "p.png", layers=(str(found),), truth=str(known)
+    )
+    preview(spec)
+    image = _picture(tmp_path / "p.png")
+    for colour, col in ((FALSE_ALARM, 10), (FOUND, 20), (MISSED, 39)):
+        assert tuple(image[20, col]) == colour
+
+
+def _page(tmp_path: Path) -> tuple[dict, str, Path]:
+    scene = _write(tmp_path / "scene.tif", np.full((3, 200, 300), 90, np.uint8))
+    ids = np.zeros((1, 200, 300), np.uint8)
+    ids[0, :50] = 1
+    ids[0, 50:80] = 2
+    ids[0, 180:] = MASK_NODATA
+    mask = _classes(tmp_path / "mask.tif", ids)
+    features = []
+    for index, (row, side) in enumerate([(10, 20), (60, 40), (120, 8)]):
+        left, top = WEST + 30 * GSD_M, NORTH - row * GSD_M
+        right, bottom = left + side * GSD_M, top - side * GSD_M
+        ring = [[left, top], [left, bottom], [right, bottom], [right, top], [left, top]]
+        name = "</script><script>document.title='stolen'</script>" if index == 0 else "b\u2028"
+        features.append(
+            {
+                "type": "Feature",
+                "properties": {"class": "field", "owner": name, "share": None},
+                "geometry": {"type": "Polygon", "coordinates": [ring]},
+            }
+        )
+    collection = {
+        "type": "FeatureCollection",
+        "crs": {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}},
+        "features": features,
+    }
+    (tmp_path / "owned.geojson").write_text(json.dumps(collection), encoding="utf-8")
+    truth = _truth(tmp_path / "truth.geojson", 0, 0, 50)
+    spec = PreviewSpec(
+        scene=str(scene),
+        output=tmp_path / "p.html",
+        layers=(str(mask), str(tmp_path / "owned.geojson")),
+        truth=str(truth),
+        attribution="© nobody",
+    )
+    preview(spec)
+    text = (tmp_path / "p.html").read_text(encoding="utf-8")
+    start = text.index('type="application/json">') + len('type="application/json">')
+    return json.loads(text[start : text.index("</script>", start)]), text, tmp_path / "p.html"
+
+
+def test_a_page_needs_nothing_but_itself(tmp_path: Path) -> None:
+    content, text, _ = _page(tmp_path)
+    assert text.count("<script") == 2, "whatever an attribute holds"
+    assert not re.findall(r"(?:src|href)=[\"'](?!data:)", text)
+    assert set(re.findall(r"https?://[^\s\"']+", text)) == {"http://www.w3.org/2000/svg"}
+    assert "default-src 'none'" in text
+    assert content["attribution"] == "© nobody"
+    assert content["vectors"][0]["columns"]["owner"][0].startswith("</script>")
+
+
+def test_the_numbers_of_a_page_are_those_of_the_files(tmp_path: Path) -> None:
+    content, _, _ = _page(tmp_path)
+    (mask,) = content["masks"]
+    named = {each["name"]: each for each in mask["classes"]}
+    assert {name: each["px"] for name, each in named.items()} == {"field": 15000, "lake": 9000}
+    assert named["field"]["color"] == "#c80a0a"
+    assert mask["unknown_px"] == 20 * 300
+    # a metre of UTM is 0.9996 to 1.001 metres of ground
+    assert named["lake"]["area_m2"] == pytest.approx(9000 * GSD_M**2, rel=0.003)
+    (vector,) = content["vectors"]
+    assert vector["count"] == 3
+    sides = np.array([20, 40, 8]) * GSD_M
+    assert vector["area"] == pytest.approx((sides**2).sum(), rel=0.003)
+    assert sum(one["count"] for one in vector["histogram"]) == 3
+    scores = content["truth"]["scores"]
+    true = np.zeros((200, 300), bool)
+    true[:50, :50] = True
+    found = np.zeros((200, 300), bool)
+    found[:80] = True
+    assert scores["IoU"] == pytest.approx((true & found).sum() / (true | found).sum())
+
+
+def test_the_polygons_of_a_page_are_those_of_the_file(tmp_path: Path) -> None:
+    content, _, _ = _page(tmp_path)
+    (vector,) = content["vectors"]
+    for rings, (row, side) in zip(vector["rings"], [(10, 20), (60, 40), (120, 8)], strict=True):
+        (ring,) = rings
+        points = np.cumsum(np.reshape(ring, (-1, 2)), axis=0) / vector["steps"]
+        assert tuple(points.min(axis=0)) == pytest.approx((30, row), abs=0.2)
+        assert tuple(points.max(axis=0)) == pytest.approx((30 + side, row + side), abs=0.2)
 
 
 def test_missing_files_and_existing_pictures_are_refused(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from rio_cogeo.cogeo import cog_validate
 from geotiler.errors import GeotilerError, InputError, OutputError, SpecError
 from geotiler.models.bundle import Bundle
 from geotiler.models.card import ClassInfo, ModelCard
+from geotiler.models.networks import FROM_DISK
 from geotiler.progress import Notice, StageAdvanced, StageStarted
 from geotiler.specs import Scale, SegmentSpec
 from geotiler.tasks import segment as task
@@ -66,8 +67,8 @@ def use_model(
             model.batch = batch or 1
             return model
 
-        monkeypatch.setattr(segment_plan, "find_model", lambda name: model.bundle)
-        monkeypatch.setattr(task, "open_predictor", opened)
+        monkeypatch.setattr(FROM_DISK, "bundle", lambda name: model.bundle)
+        monkeypatch.setattr(FROM_DISK, "predictor", opened)
         return model
 
     return use
@@ -128,10 +129,10 @@ def _run(scene: Path, **changes: Any) -> tuple[NDArray[np.uint8], task.SegmentRe
         mask: NDArray[np.uint8] = found.read(1)
     valid, errors, _ = cog_validate(str(spec.output), strict=True)
     assert (valid, errors) == (True, [])
-    with_probability = [spec.probability.name] if spec.probability else []
-    assert sorted(e.name for e in spec.output.parent.iterdir()) == sorted(
-        [spec.output.name, *with_probability]
-    )
+    targets = [spec.output, *([spec.probability] if spec.probability else [])]
+    assert {entry.name for entry in spec.output.parent.iterdir()} == {
+        name for target in targets for name in (target.name, target.with_suffix(".qml").name)
+    }
     assert sum(report.class_px.values()) == mask.size
     assert report.class_px["nodata"] == (mask == 255).sum()
     return mask, report
@@ -277,7 +278,7 @@ def test_photographs(
     target = tmp_path / f"mask{suffix}"
     notices: list[Any] = []
     segment(_spec(photo, output=target), report=notices.append)
-    assert any(isinstance(n, Notice) and "--gsd" in n.message for n in notices)
+    assert any(isinstance(n, Notice) and "--scene-gsd" in n.message for n in notices)
     with rasterio.open(photo) as source, rasterio.open(target) as found:
         np.testing.assert_array_equal(found.read(1), _expected(source.read(1), True))
         assert found.driver == ("PNG" if suffix == ".png" else "GTiff")

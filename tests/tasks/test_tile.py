@@ -541,7 +541,7 @@ def test_the_description_repeats_the_run_and_tells_nothing_of_the_machine(
 
 def test_training_reads_it_as_it_is(tmp_path: Path, labels: Path) -> None:
     from geotiler.training.chips import UNLABELLED, load_split
-    from geotiler.training.config import compose
+    from geotiler.training.compose import compose
 
     valid = np.ones((300, 260), bool)
     valid[:40] = False
@@ -662,9 +662,52 @@ def _extent_elsewhere(folder: Path) -> dict[str, Any]:
     return {"labels": (str(folder / "h.gpkg"),), "label_extent": _elsewhere(folder)["labels"][0]}
 
 
+def _mask(path: Path, transform: Affine, **tags: str) -> dict[str, Any]:
+    with rasterio.open(
+        path, "w", driver="GTiff", height=300, width=260, count=1, dtype="uint8", crs=UTM,
+        transform=transform,
+    ) as mask:  # fmt: skip
+        mask.write(rasterize(houses().geometry, (300, 260), transform=at(0, 0)), 1)
+        mask.update_tags(**tags)
+    return {"labels": (str(path),)}
+
+
+def _mask_elsewhere(folder: Path) -> dict[str, Any]:
+    return _mask(folder / "far_mask.tif", at(0, 90_000))
+
+
+def _degrees_without_place(folder: Path) -> dict[str, Any]:
+    write_scene(folder / "photo.tif", crs=None)
+    houses().to_crs(4326).to_file(folder / "h.geojson")
+    return {"scenes": (str(folder / "photo.tif"),), "labels": (str(folder / "h.geojson"),)}
+
+
+def _classes_of_no_attribute(folder: Path) -> dict[str, Any]:
+    houses().to_file(folder / "h.gpkg")
+    rules = tuple(ClassRule(id=i, name=n, values=(n,)) for i, n in ((1, "house"), (2, "road")))
+    return {"labels": (str(folder / "h.gpkg"),), "classes": rules}
+
+
+def test_the_background_is_no_class_although_a_mask_names_it(scene: Path) -> None:
+    tags = {"GEOTILER_CLASSES": '{"0": "background", "1": "house", "255": "unknown"}'}
+    labels = _mask(scene.parent / "town_mask.tif", at(0, 0), **tags)["labels"]
+    report = tile(spec_of(scene, Path(labels[0])))
+    assert list(report.class_px) == ["house"]
+    facts = json.loads((scene.parent / "set" / "dataset.json").read_text())
+    assert facts["classes"] == {"1": "house"}
+
+
+def test_the_scenes_resolution_can_be_said(scene: Path) -> None:
+    tile(spec_of(scene, scene_gsd_m=(0.3, 0.3)))  # the flag goes before what the CRS says
+    assert json.loads((scene.parent / "set" / "dataset.json").read_text())["gsd_m"] == 0.3
+
+
 @pytest.mark.parametrize(
     ("made", "message"),
     [
+        (_mask_elsewhere, "do not overlap: the labels lie in"),
+        (_degrees_without_place, "has no CRS: nobody knows where they meet"),
+        (_classes_of_no_attribute, "no attribute of .* its attributes: kind"),
         (_elsewhere, "do not overlap: the labels lie in"),
         (_without_crs, "has no CRS"),
         (_wrong_crs, "do not overlap"),

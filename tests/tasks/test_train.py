@@ -3,29 +3,57 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
+import rasterio
+import torch
 
-from geotiler.errors import GeotilerError, InputError, ModelError, OutputError, SpecError
+from geotiler.core.metrics import ConfusionMatrix
+from geotiler.errors import (
+    DeviceError,
+    GeotilerError,
+    InputError,
+    ModelError,
+    OutputError,
+    SpecError,
+)
 from geotiler.models.registry import find_model
 from geotiler.specs import RenderSpec, SegmentSpec
 from geotiler.tasks.render import render
 from geotiler.tasks.segment import segment
 from geotiler.tasks.train import train
+from geotiler.training.losses import SegmentationLoss
 from geotiler.training.segmentation import Segmentation
 
 
+def _column(folder: Path, name: str) -> list[str]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [row[name] for row in csv.DictReader(file)]
+
+
 def _losses(folder: Path) -> list[str]:
-    with (folder / "curve.csv").open(newline="") as file:
-        return [row["train_loss"] for row in csv.DictReader(file)]
+    return _column(folder, "train_loss")
 
 
 def test_a_run_leaves_a_model_that_segments(small_run: list[str], tmp_path: Path) -> None:
     report = train("buildings", [*small_run, "train.steps=3"])
     assert report.steps == 3
-    assert find_model(str(report.model)).card.metrics[0].name == "IoU"
+    run = tmp_path / "run"
+    left = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+    assert left >= {
+        "config.yaml", "best.ckpt", "last.ckpt", "metrics.csv", "scores.csv", "plots/loss.png",
+        "plots/iou.png", "plots/precision_recall.png", "plots/samples.png", "model/card.json",
+    }  # fmt: skip
+    card = find_model(str(run)).card  # the run's folder will do
+    assert card.name == "run"
+    assert card.stride_of_network == 8
+    assert card.metrics[0].name == "IoU"
+    assert card.metrics[0].value == pytest.approx(report.val_iou, abs=1e-4)
     scene = tmp_path / "scene.tif"
     render(RenderSpec(output=scene, height=128, width=128))
     done = segment(
@@ -36,8 +64,9 @@ def test_a_run_leaves_a_model_that_segments(small_run: list[str], tmp_path: Path
 
 def test_training_learns(small_run: list[str]) -> None:
     """On the chips it is trained on, the validation IoU rises well above all-background."""
-    more = ["train.steps=40", "train.steps_per_epoch=20", "train.lr=5e-3", "train.ema_decay=0.9"]
-    report = train("buildings", [*small_run, *more, "train.decay_steps=20"])
+    more = ["train.steps=40", "train.steps_per_epoch=20", "train.optimizer.lr=5e-3"]
+    more += ["train.ema_decay=0.9", "train.scheduler.decay_steps=20"]
+    report = train("buildings", [*small_run, *more])
     assert report.val_iou > 0.25
 
 
@@ -64,6 +93,85 @@ def test_every_epoch_sees_other_crops(
     assert len(seen) == len(set(seen)) == 6
 
 
+def test_the_last_epoch_has_what_is_left_and_is_scored(
+    small_run: list[str], tmp_path: Path
+) -> None:
+    report = train("buildings", [*small_run, "train.steps=4", "train.select=last"])
+    assert report.steps == 4
+    assert _column(tmp_path / "run", "step") == ["3.0", "4.0"]
+    report = train("buildings", [*small_run, "train.steps=8", "train.select=last", "resume=true"])
+    assert report.steps == 8
+    steps = [float(step) for step in _column(tmp_path / "run", "step")]
+    assert steps[:2] == [3, 4]
+    assert steps[-1] == 8
+    assert (np.diff(steps) <= 3).all()
+
+
+def test_epochs_stand_for_their_steps(small_run: list[str]) -> None:
+    assert train("buildings", [*small_run, "train.epochs=1", "train.steps=99"]).steps == 3
+
+
+def test_scores_of_both_splits_are_those_of_the_released_command(
+    small_run: list[str], chip_folder: Path, tmp_path: Path
+) -> None:
+    """The table's IoU is what segment and evaluate find with the model on the same chips."""
+    root = tmp_path / "chips"
+    shutil.copytree(chip_folder, root)
+    (root / "test.txt").write_text((root / "train.txt").read_text())
+    more = ["train.steps=30", "train.steps_per_epoch=30", "train.optimizer.lr=5e-3"]
+    report = train("buildings", [*small_run, *more, "train.ema_decay=0.8", f"data.root={root}"])
+    assert set(report.splits) == {"val", "test"}
+    assert report.splits["test"].chips == 6
+    counts = ConfusionMatrix()
+    for name in (root / "val.txt").read_text().split():
+        mask = tmp_path / f"{name}.png"
+        scene = str(root / "images" / f"{name}.png")
+        segment(SegmentSpec(scene=scene, output=mask, model=str(report.model), gsd_m=(0.5, 0.5)))
+        truth = cv2.imread(str(root / "masks" / f"{name}.png"), cv2.IMREAD_GRAYSCALE) // 255
+        with rasterio.open(mask) as file:
+            counts.add(truth, file.read(1))
+    # The model is stored in half precision, and its chips are padded in another way.
+    assert counts.score(1).iou == pytest.approx(report.splits["val"].iou, abs=0.03)
+    assert counts.score(1).iou > 0.1
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_keeps_what_was_finished(
+    small_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = SegmentationLoss.forward
+    calls = []
+
+    def poisoned(self: SegmentationLoss, logits: Any, labels: Any) -> Any:
+        calls.append(1)
+        return forward(self, logits, labels) * (float("nan") if len(calls) > 6 else 1.0)
+
+    monkeypatch.setattr(SegmentationLoss, "forward", poisoned)
+    with pytest.raises(ModelError, match=r"loss became nan after step 4") as caught:
+        train("buildings", small_run)  # 3 steps, 2 validation chips, and the second step
+    assert "--resume" in str(caught.value)
+    assert _column(tmp_path / "run", "step") == ["3.0"]
+    monkeypatch.undo()
+    assert train("buildings", [*small_run, "resume=true", "train.select=last"]).steps == 6
+
+
+def test_a_run_that_fails_at_once_leaves_nothing(
+    small_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = torch.full((), float("inf"), requires_grad=True)
+    monkeypatch.setattr(SegmentationLoss, "forward", lambda *unused: lost * 1.0)
+    with pytest.raises(ModelError, match="no epoch was finished"):
+        train("buildings", small_run)
+    assert not (tmp_path / "run").exists()
+
+
+def test_early_stopping_ends_a_run_that_gains_nothing(small_run: list[str]) -> None:
+    more = ["train.optimizer.lr=1e-30", "train.steps=60", "train.early_stopping=1"]
+    report = train("buildings", [*small_run, *more, "train.select=last"])
+    assert report.steps < 60
+    scores = [float(score) for score in _column(report.output, "val_iou")]
+    assert scores[-1] <= max(scores[:-1])
+
+
 def test_a_run_is_lengthened_but_never_overwritten(small_run: list[str], tmp_path: Path) -> None:
     train("buildings", [*small_run, "train.steps=3"])
     with pytest.raises(OutputError, match="another run"):
@@ -71,6 +179,17 @@ def test_a_run_is_lengthened_but_never_overwritten(small_run: list[str], tmp_pat
     report = train("buildings", [*small_run, "resume=true", "train.select=last"])
     assert report.steps == 6
     assert len(_losses(tmp_path / "run")) == 2
+
+
+def test_only_the_same_network_goes_on(small_run: list[str], tmp_path: Path) -> None:
+    train("buildings", [*small_run, "train.steps=3"])
+    other = [*small_run, "resume=true", "model.arguments.decoder_channels=[8,8,8]"]
+    with pytest.raises(ModelError, match="another network"):
+        train("buildings", other)
+    last = tmp_path / "run" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:1000])
+    with pytest.raises(InputError, match=r"last\.ckpt cannot be read"):
+        train("buildings", [*small_run, "resume=true"])
 
 
 def test_missing_data_says_where_it_looked(small_run: list[str], tmp_path: Path) -> None:
@@ -91,18 +210,28 @@ def test_fine_tuning_keeps_what_the_weights_were_made_with(
         [*small_run, f"init={first.model}", "train.steps=3", f"output={tmp_path / 'fine'}"],
     )
     card = find_model(str(second.model)).card
+    assert card.name == "fine"
     assert card.mean == (0.4, 0.5, 0.6)
     assert card.arguments["encoder_depth"] == 3
+    assert card.stride_of_network == 8
 
 
 @pytest.mark.parametrize(
     ("override", "error"),
     [
-        ("train.steps=2", SpecError),  # less than an epoch: nothing would be scored
+        ("train.steps=0", SpecError),
         ("train.batch=0", SpecError),
+        ("train.optimizer.name=lion", SpecError),
+        ("train.scheduler.name=steps", SpecError),
+        ("train.accelerator=abacus", SpecError),
+        ("train.accelerator=mps", DeviceError),
+        ("train.select=worst", SpecError),
+        ("loss.bce=-1", SpecError),
+        ("logger.name=paper", SpecError),
+        ("data.root=nowhere", InputError),
         ("train.crop_px=50", SpecError),
         ("train.precision=double", SpecError),
-        ("augment.scale=[1.0]", SpecError),
+        ("transforms.scale=[1.0]", SpecError),
         ("model.threshold=1", ModelError),
         ("model.mean=[0.5]", ModelError),
         ("model.name=My Model", ModelError),

@@ -17,7 +17,7 @@ from geotiler.training.augment import (
     warped_crop,
 )
 from geotiler.training.chips import Chip
-from geotiler.training.config import AugmentConfig
+from geotiler.training.config import TransformsConfig
 
 SIDE = 200
 
@@ -34,7 +34,7 @@ def _chip(gsd_m: float = 0.5) -> Chip:
 def test_labels_follow_the_image(seed: int) -> None:
     chip = _chip()
     random = np.random.default_rng(seed)
-    transform = crop_transform(chip, 96, 0.5, AugmentConfig(), random)
+    transform = crop_transform(chip, 96, 0.5, TransformsConfig(turns=True, rotate=0.5), random)
     image, labels = warped_crop(chip, 96, transform)
     known = labels != MASK_NODATA
     red = image[..., 0].astype(int)
@@ -45,7 +45,7 @@ def test_labels_follow_the_image(seed: int) -> None:
 
 
 def test_zoom_fills_its_range() -> None:
-    config = AugmentConfig(scale=[0.5, 1.25])
+    config = TransformsConfig(scale=[0.5, 1.25])
     random = np.random.default_rng(0)
     drawn = [random_gsd_m(0.5, config, random) for _ in range(400)]
     assert 0.4 - 1e-9 <= min(drawn) < 0.42
@@ -55,7 +55,7 @@ def test_zoom_fills_its_range() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_angles_are_right(seed: int) -> None:
-    config = AugmentConfig(rotate=0.0)
+    config = TransformsConfig(turns=True)
     transform = crop_transform(_chip(), 64, 0.5, config, np.random.default_rng(seed))
     linear = transform[:, :2]
     step = np.sqrt(abs(np.linalg.det(linear)))
@@ -65,7 +65,7 @@ def test_angles_are_right(seed: int) -> None:
 
 
 def test_ground_sample_distances_set_the_step() -> None:
-    config = AugmentConfig(scale=[1.0, 1.0])
+    config = TransformsConfig(scale=[1.0, 1.0])
     transform = crop_transform(_chip(0.25), 64, 0.5, config, np.random.default_rng(0))
     assert np.sqrt(abs(np.linalg.det(transform[:, :2]))) == pytest.approx(2.0)
 
@@ -81,7 +81,7 @@ def test_what_the_chip_does_not_have_is_unknown() -> None:
 def test_colour_changes_values_but_no_place() -> None:
     image = np.zeros((64, 64, 3), np.uint8)
     image[20:40, 20:40] = (180, 120, 60)
-    colour = Colour(AugmentConfig(noise=0, blur=0))
+    colour = Colour(TransformsConfig(brightness=0.25, contrast=0.25, saturation=0.3, hue=0.03))
     changed = colour(image, np.random.default_rng(0))
     assert changed.shape == image.shape
     inside = changed[20:40, 20:40].reshape(-1, 3)
@@ -127,7 +127,7 @@ def test_compression_keeps_bands_in_order() -> None:
 
 
 def test_every_fault_at_once_is_still_an_image() -> None:
-    config = AugmentConfig(haze=1, gamma=1, coarse=1, jpeg=1, noise=8)
+    config = TransformsConfig(haze=1, gamma=1, coarse=1, jpeg=1, noise=8)
     image = _photograph()
     changed = Colour(config)(image, np.random.default_rng(3))
     assert changed.shape == image.shape

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -11,7 +12,8 @@ import pytest
 from geotiler.errors import InputError
 from geotiler.specs import MASK_NODATA
 from geotiler.training.chips import UNLABELLED, load_split, open_folder, read_chip
-from geotiler.training.config import DataConfig, compose
+from geotiler.training.compose import compose
+from geotiler.training.config import DataConfig
 from geotiler.training.data import _sample
 
 
@@ -93,6 +95,31 @@ def test_a_data_set_that_training_cannot_use_is_told(
     config.gsd_m = None
     with pytest.raises(InputError, match=message):
         load_split(config, "train")
+
+
+def test_what_is_ignored_is_said_by_the_data_set_or_by_the_run(tmp_path: Path) -> None:
+    mask = np.zeros((8, 8), np.uint8)
+    mask[:4], mask[6:] = 1, 255
+    config = _folder(tmp_path, np.full((8, 8, 3), 90, np.uint8), mask)
+    facts = {"images": {"dtype": "uint8"}, "masks": {"ignore": 255}, "scenes": [], "gsd_m": 0.3}
+    (tmp_path / "dataset.json").write_text(json.dumps(facts))
+    config.object_value, config.ignore_value = 255, None
+    (chip,) = load_split(config, "train")
+    config.object_value = None
+    (chip,) = load_split(config, "train")
+    assert (chip.labels[:4] == 1).all()
+    assert (chip.labels[6:] == UNLABELLED).all()
+    config.ignore_value = 1
+    (chip,) = load_split(config, "train")
+    assert (chip.labels[:4] == UNLABELLED).all()
+
+
+def test_chips_without_a_validation_list_say_how_to_make_one(tmp_path: Path) -> None:
+    flat = np.full((8, 8, 3), 90, np.uint8)
+    config = _folder(tmp_path, flat, flat[..., 0])
+    with pytest.raises(InputError, match=r"has chips but no val\.txt") as caught:
+        load_split(config, "val")
+    assert "--split" in str(caught.value)
 
 
 def test_a_cut_off_chip_is_told_by_name(tmp_path: Path) -> None:

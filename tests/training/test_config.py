@@ -5,13 +5,15 @@ from __future__ import annotations
 import pytest
 
 from geotiler.errors import SpecError
-from geotiler.training.config import compose
+from geotiler.training.classification_config import ClassifierRunConfig
+from geotiler.training.compose import compose, group_options, task_names
+from geotiler.training.config import Config
 
 
 def test_overrides_and_groups_reach_the_configuration() -> None:
-    config = compose("buildings", ["model=linknet", "train.lr=0.01", "data.root=here"])
+    config = compose("buildings", ["model=linknet", "train.optimizer.lr=0.01", "data.root=here"])
     assert config.model.architecture == "Linknet"
-    assert config.train.lr == 0.01
+    assert config.train.optimizer.lr == 0.01
     assert config.data.root == "here"
 
 
@@ -20,13 +22,49 @@ def test_the_recipe_never_renders_the_demo_scene() -> None:
     assert 7 not in range(rendered.first_seed, rendered.first_seed + rendered.chips)
 
 
+@pytest.mark.parametrize("task", task_names())
+def test_every_option_of_every_group_composes(task: str) -> None:
+    options = group_options(task)
+    assert "logger" in options
+    for group, names in options.items():
+        assert names, group
+        for name in names:
+            compose(task, [f"{group}={name}"])
+
+
+def test_a_task_says_what_it_trains() -> None:
+    config = compose("landuse", ["model=simple_cnn", "train.optimizer.lr=0.01"])
+    assert isinstance(config, ClassifierRunConfig)
+    assert (config.model.architecture, config.model.image_size) == ("simple_cnn", 64)
+    assert len(config.model.classes) == 10
+    assert isinstance(compose("buildings", []), Config)
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "fits"),
+    [
+        ("buildings", "resnet18", "linknet, segformer, unet"),
+        ("landuse", "unet", "mobilenet_v2, resnet18"),
+    ],
+)
+def test_models_of_the_other_kind_are_refused(task: str, model: str, fits: str) -> None:
+    with pytest.raises(SpecError, match=fits):
+        compose(task, [f"model={model}"])
+
+
 @pytest.mark.parametrize(
     ("task", "overrides", "said"),
     [
-        ("bildings", [], "buildings"),
-        ("buildings", ["train.lrr=1"], "lrr"),
-        ("buildings", ["train.lr=fast"], "fast"),
-        ("buildings", ["model=nonet"], "nonet"),
+        ("bildings", [], "did you mean buildings?"),
+        ("buildings", ["train.lr=1"], "did you mean train.optimizer.lr?"),
+        ("buildings", ["augment.noise=1"], "did you mean transforms.noise?"),
+        ("buildings", ["optput=here"], "did you mean output?"),
+        ("buildings", ["modle=linknet"], "did you mean model?"),
+        ("buildings", ["train.optimizer.lr=fast"], "fast"),
+        ("buildings", ["model=linkent"], "did you mean model=linknet?"),
+        ("buildings", ["loss=bce"], "bce_dice, focal, lovasz, tversky"),
+        ("buildings", ["model.arguments.encoder_depth=3"], "+model.arguments.encoder_depth=3"),
+        ("buildings", ["train.steps=[1"], "train.steps=[1"),
     ],
 )
 def test_mistakes_are_named(task: str, overrides: list[str], said: str) -> None:

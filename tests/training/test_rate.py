@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from geotiler.training.segmentation import rate_factor
+from geotiler.training.optimisation import rate_factor
 
 
 def _rates(steps: int) -> list[float]:

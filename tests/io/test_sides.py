@@ -1,4 +1,4 @@
-"""Label rasters and truth: whatever the file, the same class ids on the mask's grid."""
+"""Label rasters and both sides of a comparison: whatever the file, class ids on one grid."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rasterio.warp import Resampling, calculate_default_transform, reproject
 from geotiler.errors import InputError
 from geotiler.io.labels import Labels, chosen_classes, label_rule
 from geotiler.io.raster import open_scene
-from geotiler.io.truth import open_truth
+from geotiler.io.sides import TRUTH, class_names, open_side
 from geotiler.io.vector import FeatureBatch, Layer, write_features
 from geotiler.specs import Window
 
@@ -47,7 +47,8 @@ def labels(path, **options):
 
 def truth(path, mask, windows=None):
     """The truth on the mask's grid, put together from windows."""
-    with open_scene(mask) as scene, open_truth(str(path), scene) as found:
+    names = class_names({mask: "PREDICTION", str(path): TRUTH}, "class")
+    with open_scene(mask) as scene, open_side(str(path), scene, names, flag=TRUTH) as found:
         out = np.full(scene.shape, 99, np.uint8)
         for window in windows or [whole(scene)]:
             out[window.slices] = found.read(window)
@@ -201,8 +202,17 @@ def test_polygons_have_the_classes_they_name(tmp_path):
     left, top = 400_000, 5_500_000
     shapes = [shapely.box(left + x, top - 10, left + x + 5, top) for x in (0, 10, 20)]
     path = write_vector(tmp_path / "t.gpkg", shapes, UTM, ["Road", "building", "lake"])
-    found, _ = truth(path, mask)
+    found, notes = truth(path, mask)
     assert found[0, [0, 22, 45]].tolist() == [4, 1, 0]
+    assert notes == (f"1 polygons of {path} are of other classes: background",)
+
+
+def test_polygons_speak_the_ids_of_a_mask_without_names(tmp_path, mask):
+    left, top = 400_000, 5_500_000
+    shapes = [shapely.box(left + x, top - 10, left + x + 5, top) for x in (0, 10)]
+    path = write_vector(tmp_path / "t.gpkg", shapes, UTM, ["2", "7"])
+    found, _ = truth(path, mask)
+    assert found[0, [0, 22]].tolist() == [2, 7]
 
 
 def test_later_polygons_lie_on_top(tmp_path):
@@ -219,7 +229,10 @@ def test_a_mask_without_a_crs_takes_polygons_in_pixels(tmp_path):
     path = write_vector(tmp_path / "t.geojson", polygons_of(BLOCKS), None)
     found, notes = truth(path, mask, PIECES)
     np.testing.assert_array_equal(found, BLOCKS)
-    assert "no CRS" in notes[0]
+    assert notes == ()
+    degrees = write_vector(tmp_path / "d.geojson", polygons_of(BLOCKS), "EPSG:4326")
+    with pytest.raises(InputError, match="has no CRS: nobody knows where they meet"):
+        truth(degrees, mask)
 
 
 def test_no_polygons_at_all_is_all_background(tmp_path, mask):

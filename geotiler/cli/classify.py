@@ -1,0 +1,216 @@
+"""`geotiler classify`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from geotiler.cli.options import (
+    AsJson,
+    DryRun,
+    Overwrite,
+    Quiet,
+    Verbose,
+    bands_option,
+    chosen_bands,
+    metres_per_pixel,
+    scene_gsd_option,
+)
+from geotiler.cli.options import scale as read_scale
+from geotiler.errors import SpecError
+from geotiler.specs import Backend, BackendSpec, ClassifyImagesSpec, ClassifySpec, RadiometrySpec
+
+
+def classify(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(help="Images; with -o one scene, or one file for each of its bands."),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Map of a scene: .geojson (EPSG:4326), .gpkg, .fgb, .parquet, - for GeoJSON on "
+            "stdout; or a raster of classes, .tif or .png.",
+            show_default="label each input as one image",
+        ),
+    ] = None,
+    model: Annotated[
+        str, typer.Option(help="Shipped model, model folder, or .onnx beside its card.")
+    ] = "landuse",
+    mlflow_model: Annotated[
+        Path | None,
+        typer.Option(
+            help="Images: folder of an MLflow model to ask instead; its code is run.",
+            show_default=False,
+        ),
+    ] = None,
+    topk: Annotated[
+        int | None, typer.Option(help="Images: how many classes to list.", show_default="3")
+    ] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Images: print a table with commas.")] = False,
+    stride: Annotated[
+        int | None,
+        typer.Option(
+            help="Scenes: side of a cell of the map, in model pixels; less than a tile overlaps "
+            "tiles and blends them.",
+            show_default="one tile",
+        ),
+    ] = None,
+    dissolve: Annotated[
+        bool, typer.Option("--dissolve", help="Scenes: merge neighbouring cells of one class.")
+    ] = False,
+    confidence: Annotated[
+        Path | None,
+        typer.Option(help="Scenes: also write this raster of confidence.", show_default=False),
+    ] = None,
+    min_valid: Annotated[
+        float | None,
+        typer.Option(help="Scenes: least share of valid pixels of a tile.", show_default="0.5"),
+    ] = None,
+    scene_gsd: Annotated[str | None, scene_gsd_option("from CRS", "--gsd")] = None,
+    insist: Annotated[
+        bool,
+        typer.Option(
+            "--insist",
+            help="Scenes: go on when smaller than a tile, or more than 2 times coarser than the "
+            "model.",
+        ),
+    ] = False,
+    bands: Annotated[str | None, bands_option("by name or order")] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(help="Raw range MIN,MAX, or auto (scene-wide 2-98 %).", show_default="card"),
+    ] = None,
+    dn_offset: Annotated[
+        float | None,
+        typer.Option(
+            help="Added to raw values first: -1000 for Sentinel-2 since 2022.",
+            show_default="from metadata",
+        ),
+    ] = None,
+    batch: Annotated[int, typer.Option(help="Tiles per forward pass.")] = 16,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    backend: Annotated[Backend, typer.Option(help="What runs the network.")] = Backend.AUTO,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of the network.", show_default="all cores")
+    ] = None,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Say what images show, or make a land-use map of a scene (with -o)."""
+    radiometry = RadiometrySpec(
+        bands=chosen_bands(bands),
+        scale=read_scale(scale),
+        auto_scale=scale == "auto",
+        dn_offset=dn_offset,
+    )
+    run = BackendSpec(backend=backend, device=device, batch=batch, threads=threads)
+    for_scenes = {
+        "--stride": stride,
+        "--dissolve": dissolve or None,
+        "--confidence": confidence,
+        "--min-valid": min_valid,
+        "--scene-gsd": scene_gsd,
+        "--insist": insist or None,
+        "--overwrite": overwrite or None,
+        "--dry-run": dry_run or None,
+    }
+    if output is None:
+        _refuse(for_scenes, "is for maps of scenes", "name one, as -o landuse.geojson")
+        images = ClassifyImagesSpec(
+            images=tuple(inputs),
+            model=model,
+            topk=3 if topk is None else topk,
+            radiometry=radiometry,
+            run=run,
+        )
+        _label(images, csv, quiet, mlflow_model)
+        return
+    for_images = {"--topk": topk, "--csv": csv or None, "--mlflow-model": mlflow_model}
+    _refuse(for_images, "is for images", "leave it or -o out")
+    scene = ClassifySpec(
+        scene=tuple(inputs),
+        output=output,
+        model=model,
+        stride_px=stride,
+        dissolve=dissolve,
+        confidence=confidence,
+        radiometry=radiometry,
+        gsd_m=metres_per_pixel(scene_gsd, "--scene-gsd"),
+        min_valid=0.5 if min_valid is None else min_valid,
+        insist=insist,
+        run=run,
+        overwrite=overwrite,
+    )
+    _map(scene, dry_run, as_json, quiet, verbose)
+
+
+def _refuse(flags: dict[str, object], why: str, hint: str) -> None:
+    """Raises: SpecError: a flag was given that says something about another use."""
+    for flag, value in flags.items():
+        if value is not None:
+            raise SpecError(f"{flag} {why}", hint=hint)
+
+
+def _label(spec: ClassifyImagesSpec, as_csv: bool, quiet: bool, mlflow_model: Path | None) -> None:
+    """Print what images show: JSON for one, JSON lines for many, or a table."""
+    import csv
+    import json
+
+    from geotiler.cli.console import reporter
+    from geotiler.tasks.classify_images import classify_images
+    from geotiler.tasks.classify_mlflow import classify_with_mlflow
+
+    with reporter(quiet) as report:
+        table = None
+        if mlflow_model is None:
+            labels = classify_images(spec, report=report)
+        else:
+            labels = classify_with_mlflow(mlflow_model, spec.images, spec.topk)
+        for label in labels:
+            values = label.as_dict()
+            if not as_csv:
+                indent = 2 if len(spec.images) == 1 else None
+                print(json.dumps(values, indent=indent, ensure_ascii=False, allow_nan=False))
+                continue
+            if table is None:
+                table = csv.writer(sys.stdout, lineterminator="\n")
+                names = [f"p_{name}" for name in label.probabilities]
+                table.writerow(["image", "predicted_class", "confidence", *names])
+            best = label.probabilities[label.predicted_class]
+            table.writerow(
+                [label.image, label.predicted_class, best, *label.probabilities.values()]
+            )
+        sys.stdout.flush()
+
+
+def _map(spec: ClassifySpec, dry_run: bool, as_json: bool, quiet: bool, verbose: bool) -> None:
+    """Make the map of a scene and print the report."""
+    to_stdout = spec.output == "-" and not dry_run
+    if to_stdout and as_json:
+        raise SpecError("stdout cannot hold both polygons and report", "leave out --json or -o -")
+    from geotiler.cli.console import emit, reporter
+    from geotiler.progress import Notice
+    from geotiler.tasks.classify import classify as run
+    from geotiler.tasks.classify import estimate
+
+    with reporter(quiet) as report:
+        if dry_run:
+            values = estimate(spec).as_dict()
+            emit(values, as_json, "geotiler classify would do", detailed=True)
+            return
+        result = run(spec, report=report, stream=sys.stdout if to_stdout else None)
+        if to_stdout:
+            sys.stdout.flush()
+            report(Notice(message=f"{result.polygons} polygons in {result.seconds:g} s"))
+            return
+    values = result.as_dict()
+    emit(values, as_json, "geotiler classify")

@@ -1,0 +1,106 @@
+"""`geotiler info`: what a scene is, and what segmenting it would take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from geotiler.cli.options import (
+    AsJson,
+    Quiet,
+    bands_option,
+    chosen_bands,
+    metres_per_pixel,
+    scene_gsd_option,
+)
+from geotiler.errors import DeviceError, GeotilerError, MissingExtraError, ModelError
+from geotiler.specs import Backend, SegmentSpec
+
+
+def info(
+    scene: Annotated[str, typer.Argument(help="Raster of any size, anything GDAL opens.")],
+    model: Annotated[
+        str, typer.Option(help="Shipped model, model folder, or .onnx beside its card.")
+    ] = "buildings",
+    bands: Annotated[str | None, bands_option("by name or order")] = None,
+    scene_gsd: Annotated[str | None, scene_gsd_option("from CRS", "--gsd")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    backend: Annotated[Backend, typer.Option(help="What runs the network.")] = Backend.AUTO,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Tell what a scene is, whether a model fits it, and what segmenting it would cost.
+
+    The plan is that of `geotiler segment --dry-run`: the model is loaded and tried for about two
+    seconds, nothing is written. A model that does not fit is an answer too, with exit code 0.
+    """
+    spec = SegmentSpec(
+        scene=scene,
+        output=Path("mask.tif"),  # never looked at
+        model=model,
+        bands=chosen_bands(bands),
+        gsd_m=metres_per_pixel(scene_gsd, "--scene-gsd"),
+        device=device,
+        backend=backend,
+    )
+    from geotiler.cli.console import emit, emit_sections
+    from geotiler.models.registry import find_model
+    from geotiler.tasks.describe import describe
+
+    found = describe(scene).as_dict()
+    card = find_model(model).card
+    wants = {
+        "name": f"{card.name} {card.version}",
+        "task": card.task,
+        "bands": list(card.bands),
+        "values": [card.scale.minimum, card.scale.maximum],
+        "gsd_m": card.gsd_m,
+        "tile_px": card.tile_px,
+        "classes": [item.name for item in card.classes],
+    }
+    values = {"scene": found, "model": wants, **_plan(spec)}
+    if as_json:
+        emit(values, True, "")
+    else:
+        emit_sections(_readable(values))
+
+
+def _plan(spec: SegmentSpec) -> dict[str, Any]:
+    """Whether the model fits, why not, and the plan if it does."""
+    from geotiler.tasks.segment import estimate
+
+    try:
+        plan = estimate(spec, will_write=False).as_dict()
+    except (ModelError, DeviceError, MissingExtraError):
+        raise
+    except GeotilerError as error:  # scene and model do not go together
+        return {"fits": False, "reason": str(error), "plan": None}
+    for key in ("scene", "shape", "model"):
+        del plan[key]
+    return {"fits": True, "reason": None, "plan": plan}
+
+
+def _readable(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Sections of a table."""
+    scene, plan = dict(values["scene"]), values["plan"]
+    share, read_from = scene.pop("nodata_share"), scene.pop("nodata_from")
+    scene["nodata_share"] = f"{share:.1%} (from {read_from})"
+    scene["bands"] = f"{len(scene['bands'])}: {', '.join(scene['bands'])}"
+    if plan is None:
+        return {
+            "Scene": scene,
+            "Model": values["model"],
+            "Fit": {"fits": "no", "": values["reason"]},
+        }
+    plan = dict(plan)
+    settings, notices = plan.pop("settings"), plan.pop("notices")
+    fit = {name: f"{one['value']} ({one['origin']})" for name, one in settings.items()}
+    warnings = {f"note {index}": text for index, text in enumerate(notices, start=1)}
+    return {
+        "Scene": scene,
+        "Model": values["model"],
+        "Fit": {"fits": "yes", **fit, **warnings},
+        "Plan": plan,
+    }

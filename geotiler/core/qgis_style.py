@@ -1,0 +1,170 @@
+"""How QGIS should draw what geotiler writes, as the XML that QGIS reads without a click.
+
+For whoever writes files::
+
+    vector_qml(classes, field="class")   polygons, one colour per value of an attribute
+    raster_qml(classes)                  a mask of class ids, with names in the legend
+    ramp_qml(minimum, maximum)           probabilities, from clear to strong
+    geopackage_style(table, column, qml) SQL that makes a style the default of a GeoPackage layer
+    is_own_style(text, kind)             whether geotiler wrote a style, so that it may replace it
+
+A style beside a file has its name with the suffix .qml (`io.styles` writes it); QGIS reads class
+names from there and not from TIFF tags. Inside a GeoPackage it is a row of the table layer_styles.
+
+Source: the QML that QGIS 3.22 itself saves; layer_styles as its GeoPackage provider makes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+from xml.etree import ElementTree
+
+Kind = Literal["vector", "raster"]
+
+_OWN = "style by geotiler for a "
+_HEAD = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
+_VERSION = "3.22.0"
+_FILL_ALPHA = 90
+_RAMP = ((0.0, "#ffffcc"), (0.25, "#fed976"), (0.5, "#fd8d3c"), (0.75, "#e31a1c"), (1.0, "#800026"))
+"""ColorBrewer's YlOrRd: ordered in lightness, so that it reads without colour vision too."""
+
+_TABLE = """CREATE TABLE IF NOT EXISTS layer_styles (
+id INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL, f_table_catalog TEXT(256), f_table_schema TEXT(256),
+f_table_name TEXT(256), f_geometry_column TEXT(256), styleName TEXT(30), styleQML TEXT,
+styleSLD TEXT, useAsDefault BOOLEAN, description TEXT, owner TEXT(30), ui TEXT(30),
+update_time DATETIME)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyledClass:
+    """One class as a legend shows it."""
+
+    value: int | str
+    """Pixel value of a raster, or the attribute's value of a polygon."""
+    name: str
+    color: str
+    """"#rrggbb"."""
+
+
+def vector_qml(classes: Sequence[StyledClass], field: str = "class") -> str:
+    """A QML style that fills polygons by the value of an attribute, outlined in the same colour."""
+    root = _root()
+    renderer = ElementTree.SubElement(
+        root, "renderer-v2", type="categorizedSymbol", attr=field, symbollevels="0",
+        enableorderby="0", forceraster="0",
+    )  # fmt: skip
+    categories = ElementTree.SubElement(renderer, "categories")
+    symbols = ElementTree.SubElement(renderer, "symbols")
+    for index, item in enumerate(classes):
+        ElementTree.SubElement(
+            categories, "category", value=str(item.value), symbol=str(index), label=item.name,
+            render="true", type="string" if isinstance(item.value, str) else "long",
+        )  # fmt: skip
+        symbol = ElementTree.SubElement(
+            symbols, "symbol", type="fill", name=str(index), alpha="1", clip_to_extent="1",
+            force_rhr="0",
+        )  # fmt: skip
+        layer = ElementTree.SubElement(
+            symbol, "layer", attrib={"class": "SimpleFill", "enabled": "1", "pass": "0"}
+        )
+        options = ElementTree.SubElement(layer, "Option", type="Map")
+        for name, value in _fill(item.color).items():
+            ElementTree.SubElement(options, "Option", name=name, value=value, type="QString")
+    return _written(root, "vector")
+
+
+def raster_qml(classes: Sequence[StyledClass]) -> str:
+    """A QML style that names and colours the values of a raster's first band."""
+    root = _root()
+    renderer = _pipe(root, "paletted")
+    palette = ElementTree.SubElement(renderer, "colorPalette")
+    for item in classes:
+        ElementTree.SubElement(
+            palette, "paletteEntry", value=str(item.value), color=item.color, label=item.name,
+            alpha="255",
+        )  # fmt: skip
+    return _written(root, "raster")
+
+
+def ramp_qml(minimum: float, maximum: float) -> str:
+    """A QML style that draws a raster's first band as a continuous colour ramp."""
+    root = _root()
+    renderer = _pipe(root, "singlebandpseudocolor")
+    renderer.set("classificationMin", repr(minimum))
+    renderer.set("classificationMax", repr(maximum))
+    shader = ElementTree.SubElement(
+        ElementTree.SubElement(renderer, "rastershader"), "colorrampshader",
+        colorRampType="INTERPOLATED", classificationMode="1", clip="0",
+        minimumValue=repr(minimum), maximumValue=repr(maximum),
+    )  # fmt: skip
+    for share, color in _RAMP:
+        value = minimum + share * (maximum - minimum)
+        ElementTree.SubElement(
+            shader, "item", value=repr(value), label=f"{value:g}", color=color, alpha="255"
+        )
+    return _written(root, "raster")
+
+
+def is_own_style(text: str, kind: Kind) -> bool:
+    """Whether a style was written by geotiler for such a layer, and not by a person since."""
+    return f"<!--{_OWN}{kind}-->" in text
+
+
+def geopackage_style(
+    table: str, geometry_column: str, qml: str
+) -> list[tuple[str, tuple[str | int, ...]]]:
+    """SQL statements and their parameters that embed a style as a layer's default.
+
+    For `sqlite3.Connection.execute`, one after the other, before one commit. The time in them is
+    fixed, so that the same input gives the same bytes.
+    """
+    then = "1970-01-01T00:00:00.000Z"
+    return [
+        (_TABLE, ()),
+        (
+            "INSERT OR IGNORE INTO gpkg_contents (table_name, data_type, identifier, description, "
+            "last_change) VALUES ('layer_styles', 'attributes', 'layer_styles', '', ?)",
+            (then,),
+        ),
+        ("DELETE FROM layer_styles WHERE f_table_name = ?", (table,)),
+        (
+            "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, "
+            "f_geometry_column, styleName, styleQML, styleSLD, useAsDefault, description, owner, "
+            "ui, update_time) VALUES ('', '', ?, ?, 'classes', ?, '', 1, 'by geotiler', '', '', ?)",
+            (table, geometry_column, qml, then),
+        ),
+    ]
+
+
+def _root() -> ElementTree.Element:
+    return ElementTree.Element("qgis", styleCategories="Symbology", version=_VERSION)
+
+
+def _pipe(root: ElementTree.Element, renderer: str) -> ElementTree.Element:
+    pipe = ElementTree.SubElement(root, "pipe")
+    element = ElementTree.SubElement(
+        pipe, "rasterrenderer", type=renderer, band="1", opacity="1", alphaBand="-1"
+    )
+    ElementTree.SubElement(element, "rasterTransparency")
+    return element
+
+
+def _fill(color: str) -> dict[str, str]:
+    red, green, blue = (int(color[start : start + 2], 16) for start in (1, 3, 5))
+    return {
+        "color": f"{red},{green},{blue},{_FILL_ALPHA}",
+        "style": "solid",
+        "outline_color": f"{red},{green},{blue},255",
+        "outline_style": "solid",
+        "outline_width": "0.4",
+        "outline_width_unit": "MM",
+        "joinstyle": "miter",
+    }
+
+
+def _written(root: ElementTree.Element, kind: Kind) -> str:
+    root.insert(0, ElementTree.Comment(f"{_OWN}{kind}"))
+    ElementTree.indent(root)
+    return _HEAD + ElementTree.tostring(root, encoding="unicode") + "\n"

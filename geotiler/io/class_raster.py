@@ -1,0 +1,67 @@
+"""Rasters of class ids: their layout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from affine import Affine
+from rasterio.crs import CRS
+
+from geotiler import __version__
+from geotiler.io.parts import RasterLayout
+from geotiler.io.raster import CLASSES_TAG
+from geotiler.specs import MASK_NODATA
+
+BACKGROUND = "#f2f2ee"
+"""Colour of what belongs to no class."""
+
+
+def class_layout(
+    classes: Mapping[int, tuple[str, str]],
+    *,
+    shape: tuple[int, int],
+    transform: Affine,
+    crs: CRS | None,
+    model: str,
+    digest: str,
+    settings: Mapping[str, Any],
+) -> RasterLayout:
+    """Layout of a uint8 raster of class ids, nodata 255, with colour table and provenance.
+
+    Args:
+        classes: id → name and "#rrggbb".
+        shape: (height, width).
+        transform: pixels to the CRS.
+        crs: of the scene.
+        model: name and version.
+        digest: of the model.
+        settings: what the answer depends on; no place, no time.
+    """
+    names = {str(key): name for key, (name, _) in classes.items()}
+    colours: dict[int, tuple[int, int, int]] = {}
+    for key, (_, colour) in classes.items():
+        red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+        colours[key] = (red, green, blue)
+    return RasterLayout(
+        shape=shape,
+        dtype="uint8",
+        nodata=MASK_NODATA,
+        transform=transform,
+        crs=crs,
+        bands=("class",),
+        colours=colours,
+        tags={
+            CLASSES_TAG: json.dumps(names, sort_keys=True),
+            "GEOTILER_VERSION": __version__,
+            "GEOTILER_MODEL": model,
+            "GEOTILER_MODEL_DIGEST": digest,
+            "GEOTILER_SETTINGS": json.dumps(settings, sort_keys=True),
+        },
+    )
+
+
+def coarser(transform: Affine, x: float, y: float) -> Affine:
+    """Transform of pixels x times as wide and y times as high, from the same corner."""
+    return transform @ Affine.scale(x, y)

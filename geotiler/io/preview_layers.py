@@ -1,0 +1,209 @@
+"""What is drawn over a scene: masks on the picture's grid, vectors in the picture's pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyproj
+import rasterio
+import shapely
+from affine import Affine
+from rasterio.enums import Resampling
+from rasterio.errors import RasterioError
+from rasterio.vrt import WarpedVRT
+from rasterio.warp import transform_bounds
+from rasterio.windows import Window as RasterWindow
+
+from geotiler.core.measure import Ground
+from geotiler.core.palette import PALETTE, Colour
+from geotiler.errors import InputError
+from geotiler.io.labels import label_rule
+from geotiler.io.preview import Reduced
+from geotiler.io.raster import Scene, open_scene, quiet_about_georeferencing
+from geotiler.io.vector import read_features
+from geotiler.specs import MASK_NODATA
+
+_ELSEWHERE = "the layers of a preview lie on its scene's ground"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownClass:
+    """A class with the colour it is drawn in."""
+
+    name: str
+    colour: Colour
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskLayer:
+    """A mask of class ids at the size of the picture."""
+
+    path: str
+    ids: npt.NDArray[np.uint8]
+    """(row, col) of the picture; 0 background, 255 unknown."""
+    classes: Mapping[int, ShownClass]
+    """Those that are drawn, by id; neither background nor unknown."""
+    same_grid: bool
+    """The file's pixels are the scene's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorLayer:
+    """Polygons in pixels of the picture, (x, y) from its upper left corner."""
+
+    path: str
+    geometries: npt.NDArray[np.object_]
+    attributes: Mapping[str, npt.NDArray[Any]]
+    class_of: npt.NDArray[np.intp]
+    """Index into `classes` of each feature."""
+    classes: tuple[ShownClass, ...]
+    area: npt.NDArray[np.float64]
+    """Of each feature, in `area_unit`."""
+    area_unit: str
+    """m2, or px where the scene has no CRS."""
+
+
+def read_mask(path: str, like: Reduced) -> MaskLayer:
+    """A mask on the picture's grid, nearest pixels.
+
+    Raises:
+        InputError: it cannot be read, holds no class ids, or lies elsewhere.
+    """
+    with open_scene(path) as opened:
+        rule = label_rule(opened)
+        names, table = opened.class_names, opened.class_colours
+        same_grid = opened.shape == like.scene_shape
+    values, valid = _read_onto(path, like, as_it_is=same_grid)
+    ids = rule.apply(values, valid)
+    present = [int(each) for each in np.unique(ids) if 0 < each < MASK_NODATA]
+    drawn = sorted({*present, *(key for key in names if 0 < key < MASK_NODATA)})
+    classes = {
+        each: ShownClass(
+            name=names.get(each, f"class {each}"),
+            colour=table.get(each, PALETTE[index % len(PALETTE)]),
+        )
+        for index, each in enumerate(drawn)
+    }
+    return MaskLayer(path=path, ids=ids, classes=classes, same_grid=same_grid)
+
+
+def _read_onto(
+    path: str, like: Reduced, *, as_it_is: bool
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Values and valid mask (row, col) on the picture's grid."""
+    shape = like.valid.shape
+    try:
+        with quiet_about_georeferencing(), rasterio.open(path) as dataset:
+            if as_it_is or (dataset.crs is None and like.crs is None):
+                part = _same_part(dataset, like)
+                options = {"window": part, "out_shape": shape, "resampling": Resampling.nearest}
+                return dataset.read(1, **options), dataset.read_masks(1, **options) > 0
+            if dataset.crs is None or like.crs is None:
+                raise InputError(f"only one of {path} and its scene has a CRS", hint=_ELSEWHERE)
+            _check_place(path, dataset, like)
+            with WarpedVRT(
+                dataset, crs=like.crs, transform=like.transform, height=shape[0], width=shape[1],
+                resampling=Resampling.nearest, nodata=MASK_NODATA,
+            ) as warped:  # fmt: skip
+                values = warped.read(1)
+                return values, (warped.read_masks(1) > 0) & (values != MASK_NODATA)
+    except RasterioError as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+def _same_part(dataset: Any, like: Reduced) -> RasterWindow:
+    """The picture's part of the scene, in pixels of a raster of the same extent."""
+    down = dataset.height / like.scene_shape[0]
+    across = dataset.width / like.scene_shape[1]
+    part = like.window
+    return RasterWindow(part.col * across, part.row * down, part.width * across, part.height * down)
+
+
+def _check_place(path: str, dataset: Any, like: Reduced) -> None:
+    height, width = like.valid.shape
+    left, top = like.transform @ (0, 0)
+    right, bottom = like.transform @ (width, height)
+    box = transform_bounds(dataset.crs, like.crs, *dataset.bounds)
+    apart = (
+        box[0] >= max(left, right)
+        or box[2] <= min(left, right)
+        or box[1] >= max(top, bottom)
+        or box[3] <= min(top, bottom)
+    )
+    if apart:
+        raise InputError(f"{path} does not touch the scene", hint=_ELSEWHERE)
+
+
+def read_vectors(
+    path: str,
+    like: Reduced,
+    colours: Mapping[str, Colour],
+    scene: Scene,
+    *,
+    may_miss: bool = False,
+) -> VectorLayer:
+    """Polygons of a vector file that touch the picture, in its pixels.
+
+    Classes are the values of the attribute `class`, in the colours given for their names.
+
+    Raises:
+        InputError: it cannot be read, or none of it touches the picture and that is no detail.
+    """
+    features = read_features(path)
+    shapes = features.geometries
+    if features.crs is not None and like.crs is not None:
+        there = pyproj.Transformer.from_crs(features.crs, like.crs.to_wkt(), always_xy=True)
+        shapes = shapely.transform(shapes, there.transform, interleaved=False)
+    ground = Ground(tuple(scene.transform), None if scene.crs is None else scene.crs.to_wkt())
+    height, width = like.valid.shape
+    picture = _moved(shapes, ~like.transform)
+    areal = np.isin(shapely.get_type_id(picture), (3, 6))
+    inside = areal & shapely.intersects(picture, shapely.box(0, 0, width, height))
+    if len(picture) and not inside.any() and not may_miss:
+        raise InputError(f"no polygon of {path} touches the scene", hint=_ELSEWHERE)
+    picture = picture[inside]
+    attributes = {name: np.asarray(column)[inside] for name, column in features.attributes.items()}
+    names = [str(name) for name in attributes.get("class", np.full(len(picture), Path(path).stem))]
+    order = sorted(set(names))
+    classes = tuple(
+        ShownClass(name=name, colour=colours.get(name, PALETTE[index % len(PALETTE)]))
+        for index, name in enumerate(order)
+    )
+    base = Affine.identity() if scene.crs is None else scene.transform
+    area, _ = ground.measure(_moved(shapes[inside], ~base))
+    return VectorLayer(
+        path=path,
+        geometries=picture,
+        attributes=attributes,
+        class_of=np.array([order.index(name) for name in names], np.intp),
+        classes=classes,
+        area=area,
+        area_unit="m2" if ground.in_metres else "px",
+    )
+
+
+def _moved(shapes: npt.NDArray[np.object_], transform: Affine) -> npt.NDArray[np.object_]:
+    def move(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        x, y = points.T
+        return np.stack(
+            [
+                transform.a * x + transform.b * y + transform.c,
+                transform.d * x + transform.e * y + transform.f,
+            ],
+            axis=1,
+        )
+
+    moved: npt.NDArray[np.object_] = shapely.transform(shapes, move)
+    return moved
+
+
+def rings_of(geometry: shapely.Geometry) -> list[npt.NDArray[np.float64]]:
+    """Every ring of a polygon or multipolygon as (n, 2) points, the closing one left out."""
+    polygons = shapely.get_parts(geometry)
+    rings = shapely.get_rings(polygons)
+    return [shapely.get_coordinates(ring)[:-1] for ring in rings]

@@ -1,0 +1,100 @@
+"""What the bands of a scene hold: which ones a model wants, and how their values are spread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geotiler.core.radiometry import chosen_bands, percentile_scale
+from geotiler.errors import InputError, SpecError
+from geotiler.io.raster import Scene
+from geotiler.specs import Scale, Window
+
+_SAMPLE_SIDE, _SAMPLE_PX = 6, 256
+_COARSE_PX = 1024
+
+
+def bands_for(
+    scene: Scene, wanted: Sequence[str], asked: tuple[int, ...] | None, model: str
+) -> tuple[int, ...]:
+    """Bands of a scene, counted from 1, that a model wants, in its order.
+
+    Args:
+        scene: open.
+        wanted: names of the model's bands.
+        asked: what the user chose; None: by name, else in the order of the file.
+        model: its name, for messages.
+
+    Raises:
+        InputError: a band holds indices into a colour table.
+        SpecError: as many bands as the model wants cannot be told, or were not chosen.
+    """
+    bands = asked or chosen_bands(scene.band_names, wanted)
+    for band in bands or range(1, scene.count + 1):
+        if band <= scene.count and scene.has_palette(band):
+            raise InputError(
+                f"band {band} of {scene.path} holds indices into a colour table, not colours",
+                hint="expand it first, as gdal_translate -expand rgb does",
+            )
+    if bands is None:
+        names = ", ".join(str(name or "unnamed") for name in scene.band_names[:12])
+        example = ",".join(str(min(i + 1, scene.count)) for i in range(len(wanted)))
+        raise SpecError(
+            f"{scene.path} has {scene.count} bands ({names}), model {model!r} wants "
+            f"{', '.join(wanted)}",
+            hint=f"say which are which, as --bands {example}",
+        )
+    if len(bands) != len(wanted):
+        raise SpecError(
+            f"{len(bands)} bands chosen, model {model!r} wants {len(wanted)}: {', '.join(wanted)}",
+            hint="--bands takes one number for each",
+        )
+    scene.check_bands(bands)
+    return bands
+
+
+def measured_scale(scene: Scene, bands: Sequence[int]) -> Scale:
+    """2-98 % range of valid pixels in a fixed lattice of windows.
+
+    Raises:
+        InputError: none of them is valid.
+    """
+    sample = _lattice(scene, bands)
+    if not sample.size:
+        raise InputError(
+            f"{scene.path} shows no valid pixel in a sample of it, so no range can be measured",
+            hint="give the range with --scale MIN,MAX",
+        )
+    if sample.min() == sample.max():  # a flat scene has no contrast to stretch
+        value = float(sample.min())
+        return Scale(minimum=value, maximum=value + 1)
+    return percentile_scale(sample)
+
+
+def darkest_percent(scene: Scene, bands: Sequence[int]) -> float | None:
+    """Value that one percent of the valid pixels of all bands lie below; None without any.
+
+    Of a coarse view where the scene has overviews, else of a lattice of windows.
+    """
+    if scene.overviews:
+        values = scene.coarse(bands, _COARSE_PX)
+        sample = values[:, scene.coarse_valid(bands, _COARSE_PX)].ravel()
+    else:
+        sample = _lattice(scene, bands)
+    return float(np.percentile(sample, 1)) if sample.size else None
+
+
+def _lattice(scene: Scene, bands: Sequence[int]) -> NDArray[Any]:
+    """Valid values of all bands in a fixed lattice of windows, flat."""
+    found = []
+    side = _SAMPLE_PX
+    for row in np.linspace(0, max(0, scene.height - side), _SAMPLE_SIDE).astype(int):
+        for col in np.linspace(0, max(0, scene.width - side), _SAMPLE_SIDE).astype(int):
+            height, width = min(side, scene.height), min(side, scene.width)
+            window = Window(row=int(row), col=int(col), height=height, width=width)
+            values, valid = scene.read_with_valid(window, bands)
+            found.append(values[:, valid].ravel())
+    return np.concatenate(found)

@@ -1,0 +1,1 @@
+"""Serving the tasks over HTTP: FastAPI, uvicorn, jobs and metrics."""

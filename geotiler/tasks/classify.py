@@ -1,0 +1,297 @@
+"""`geotiler classify` on a scene: tiles are labelled, and the labels become a map.
+
+One pass from top to bottom: strips are read ahead by a thread, tiles are cut from them and given
+to the network, answers become cells, finished rows of cells become pixels or polygons. Nothing
+here grows with the scene's height.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geotiler.core.cells import FinishedCells
+from geotiler.core.label_sweep import LabelCounts, label_cells
+from geotiler.core.masks import class_ids, quantised
+from geotiler.engines.ordered import ordered_map
+from geotiler.io.parts import Parts
+from geotiler.io.raster import SceneReader
+from geotiler.io.vector import write_features
+from geotiler.machine import peak_memory_bytes
+from geotiler.models.predictor import Predictor
+from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, StageStarted, silent
+from geotiler.reports import Report, Setting
+from geotiler.specs import ClassifySpec
+from geotiler.tasks.classify_input import open_classifier
+from geotiler.tasks.classify_plan import ClassifyPlan, plan_classify
+from geotiler.tasks.classify_polygons import CellPolygons
+
+_PART_CELLS = 250_000
+"""About how many cells are held before they are stored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyReport(Report):
+    """What a run did, and what it cost."""
+
+    scene: str
+    output: str
+    confidence: Path | None
+    shape: tuple[int, int]
+    """(height, width) of what was read, in pixels."""
+    cells: tuple[int, int]
+    """Cells (down, across)."""
+    cell_m: tuple[float, float] | None
+    """Size (x, y) of a cell on the ground."""
+    tiles: int
+    """Tiles that the network labelled."""
+    skipped: int
+    """Tiles with too few valid pixels, never computed."""
+    polygons: int | None
+    """Features of a vector map."""
+    seconds: float
+    network_seconds: float
+    """Of these, waiting for the network."""
+    peak_memory_bytes: int
+    class_cells: dict[str, int]
+    """Cells of each class; nodata is listed as such."""
+    mean_confidence: float | None
+    """Of the labelled cells."""
+    backend: str
+    model: str
+    settings: dict[str, Setting]
+    """Each setting with where it came from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyEstimate(Report):
+    """What a run would do (`--dry-run`)."""
+
+    scene: str
+    shape: tuple[int, int]
+    cells: tuple[int, int]
+    tiles: int
+    """Tiles of the scene, the empty ones included."""
+    seconds: float
+    """All tiles times the measured time of one."""
+    memory_bytes: int
+    """Peak so far, with the network loaded and run, plus the rows held on the way."""
+    backend: str
+    model: str
+    settings: dict[str, Setting]
+
+
+def classify(
+    spec: ClassifySpec, *, report: Reporter = silent, stream: TextIO | None = None
+) -> ClassifyReport:
+    """Label a scene and write its map.
+
+    Args:
+        spec: what to do.
+        report: hears progress and notices.
+        stream: where GeoJSON goes when the output is "-".
+
+    Raises:
+        GeotilerError: see `plan_classify`; DeviceError where device or memory are not there. The
+            targets are absent or whole in every case.
+    """
+    plan = plan_classify(spec)
+    for notice in plan.notices:
+        report(Notice(message=notice, warning=True))
+    run = _Run(plan, open_classifier(plan.bundle, spec.run), report)
+    if spec.is_vector:
+        run.to_polygons(stream)
+    else:
+        run.to_raster()
+    return run.result()
+
+
+def estimate(spec: ClassifySpec) -> ClassifyEstimate:
+    """What `classify` would do, after loading the model and timing one batch; writes nothing.
+
+    Raises:
+        GeotilerError: as `classify`, as far as it shows before the scene is labelled.
+    """
+    plan = plan_classify(spec)
+    card = plan.bundle.card
+    predictor = open_classifier(plan.bundle, spec.run)
+    batch = np.zeros((predictor.batch, len(card.bands), *predictor.tile_shape), np.float32)
+    predictor(batch)
+    started = time.perf_counter()
+    predictor(batch)
+    seconds = (time.perf_counter() - started) / predictor.batch * plan.tiles
+    # Three chunks of raw values, one row of tiles as float32, and a part of it once more.
+    height, width = plan.shape
+    raw = 3 * min(plan.chunk_rows, height) * width * 2 * len(card.bands)
+    held = 2 * card.tile_px * plan.axes[1].target_px * 4 * len(card.bands)
+    return ClassifyEstimate(
+        scene=plan.source.name,
+        shape=plan.shape,
+        cells=plan.map.shape,
+        tiles=plan.tiles,
+        seconds=round(seconds, 1),
+        memory_bytes=peak_memory_bytes() + raw + held,
+        backend=predictor.name,
+        model=f"{card.name} {card.version}",
+        settings=plan.settings,
+    )
+
+
+class _Run:
+    """One pass over a scene, and what it counted."""
+
+    def __init__(self, plan: ClassifyPlan, predictor: Predictor, report: Reporter) -> None:
+        self._plan = plan
+        self._predictor = predictor
+        self._report = report
+        self._started = time.perf_counter()
+        self._network_seconds = 0.0
+        self._counts = LabelCounts()
+        self._class_cells = np.zeros(len(plan.names), np.int64)
+        self._confidence_sum = 0.0
+        self._polygons: int | None = None
+
+    def to_raster(self) -> None:
+        """Write the class raster, its style, and the confidence where it is asked for."""
+        plan = self._plan
+        output = Path(plan.spec.output)
+        with ExitStack() as stack:
+            parts = Parts(output, plan.map)
+            stack.callback(parts.discard)
+            confidence = self._confidence_parts(stack)
+            ids = [item.id for item in plan.bundle.card.classes]
+            for rows in self._stored(confidence):
+                classes = class_ids(rows.probabilities, rows.known, ids=ids, threshold=None)
+                parts.write(rows.row, 0, classes[None])
+            if confidence is not None:
+                confidence.assemble(plan.spec.overwrite)
+            parts.assemble(plan.spec.overwrite)  # the map last: when it is there, everything is
+
+    def to_polygons(self, stream: TextIO | None) -> None:
+        """Write the cells, or what becomes of them when they are merged, as polygons."""
+        plan = self._plan
+        cells = CellPolygons(plan)
+        with ExitStack() as stack:
+            confidence = self._confidence_parts(stack)
+            write_features(
+                plan.spec.output,
+                cells.batches(self._stored(confidence)),
+                cells.layer,
+                overwrite=plan.spec.overwrite,
+                stream=stream,
+            )
+            if confidence is not None:
+                confidence.assemble(plan.spec.overwrite)
+        self._polygons = cells.count
+
+    def result(self) -> ClassifyReport:
+        """What was done so far."""
+        plan = self._plan
+        card = plan.bundle.card
+        known = int(self._class_cells.sum())
+        cell_m = None
+        if plan.gsd_m is not None:
+            x, y = (
+                round(plan.cells[0].stride_px * gsd / axis.ratio, 3)
+                for gsd, axis in zip(plan.gsd_m, reversed(plan.axes), strict=True)
+            )
+            cell_m = x, y
+        counts = {
+            name: int(count) for name, count in zip(plan.names, self._class_cells, strict=True)
+        }
+        height, width = plan.map.shape
+        return ClassifyReport(
+            scene=plan.source.name,
+            output=plan.spec.output,
+            confidence=plan.spec.confidence,
+            shape=plan.shape,
+            cells=plan.map.shape,
+            cell_m=cell_m,
+            tiles=self._counts.computed,
+            skipped=self._counts.skipped,
+            polygons=self._polygons,
+            seconds=round(time.perf_counter() - self._started, 3),
+            network_seconds=round(self._network_seconds, 3),
+            peak_memory_bytes=peak_memory_bytes(),
+            class_cells={**counts, "nodata": height * width - known},
+            mean_confidence=round(self._confidence_sum / known, 4) if known else None,
+            backend=self._predictor.name,
+            model=f"{card.name} {card.version}",
+            settings=plan.settings,
+        )
+
+    def _confidence_parts(self, stack: ExitStack) -> Parts | None:
+        path = self._plan.spec.confidence
+        if path is None:
+            return None
+        parts = Parts(path, self._plan.confidence_layout)
+        stack.callback(parts.discard)
+        return parts
+
+    def _stored(self, confidence: Parts | None) -> Iterator[FinishedCells]:
+        """Labelled rows of cells, their confidence stored and everything counted on the way."""
+        for rows in _gathered(self._labelled(), _PART_CELLS):
+            best = rows.probabilities.max(axis=0)
+            likeliest = rows.probabilities.argmax(axis=0)[rows.known]
+            self._class_cells += np.bincount(likeliest, minlength=len(self._class_cells))
+            self._confidence_sum += float(best[rows.known].sum(dtype=np.float64))
+            if confidence is not None:
+                confidence.write(rows.row, 0, quantised(best[None], rows.known))
+            yield rows
+
+    def _labelled(self) -> Iterator[FinishedCells]:
+        """Finished rows of cells; reading runs ahead of the network in a thread."""
+        plan = self._plan
+        stage = "classify"
+        self._report(StageStarted(stage=stage, total=plan.tiles, unit="tile"))
+        reader = SceneReader(
+            plan.source.gdal_name,
+            plan.radiometry.bands,
+            name=plan.source.name,
+            overview=plan.overview,
+        )
+        with (
+            closing(reader),
+            closing(ordered_map(reader, plan.chunks(), threads=1, ahead=2)) as chunks,
+        ):
+            yield from label_cells(
+                chunks,
+                self._timed,
+                plan.label_plan(self._predictor.batch),
+                self._counts,
+                lambda tiles: self._report(StageAdvanced(stage=stage, amount=tiles)),
+            )
+        self._report(StageFinished(stage=stage))
+
+    def _timed(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        started = time.perf_counter()
+        answer = self._predictor(batch)
+        self._network_seconds += time.perf_counter() - started
+        return answer
+
+
+def _gathered(rows: Iterator[FinishedCells], count: int) -> Iterator[FinishedCells]:
+    """The same rows, at least `count` cells at a time, but for the last ones."""
+    held: list[FinishedCells] = []
+    for each in rows:
+        held.append(each)
+        if sum(item.known.size for item in held) >= count:
+            yield _joined(held)
+            held = []
+    if held:
+        yield _joined(held)
+
+
+def _joined(rows: list[FinishedCells]) -> FinishedCells:
+    return FinishedCells(
+        row=rows[0].row,
+        probabilities=np.concatenate([item.probabilities for item in rows], axis=1),
+        known=np.concatenate([item.known for item in rows]),
+    )

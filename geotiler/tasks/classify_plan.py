@@ -1,0 +1,290 @@
+"""What `geotiler classify` will do with a scene, decided before any pixel is labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from geotiler.core.cells import CellAxis
+from geotiler.core.label_sweep import LabelPlan
+from geotiler.core.measure import Ground
+from geotiler.core.resample import Axis
+from geotiler.errors import SpecError
+from geotiler.io.class_raster import class_layout, coarser
+from geotiler.io.outputs import check_not_read, check_output
+from geotiler.io.parts import RasterLayout, raster_driver
+from geotiler.io.raster import Scene
+from geotiler.io.scene_source import SceneSource, scene_source
+from geotiler.io.vector import STDOUT, check_target
+from geotiler.models.bundle import Bundle
+from geotiler.reports import Setting
+from geotiler.specs import MASK_NODATA, PROBABILITY_STEPS, ClassifySpec, Window
+from geotiler.tasks.classify_input import Decisions, Radiometry, find_classifier, radiometry
+
+GSD_TOLERANCE = 1.25
+"""A scene's GSD may differ from the model's by this factor before it is resampled."""
+
+COARSEST_RATIO = 2.0
+"""Scenes are enlarged by no more than this: there is nothing in them to be seen."""
+
+_ROUNDING = 1.01
+"""A 20 m pixel is 20.01 m on the ground where the map's scale is not quite 1."""
+
+_CHUNK_ROWS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyPlan:
+    """Everything that decides the result."""
+
+    spec: ClassifySpec
+    bundle: Bundle
+    source: SceneSource
+    overview: int | None
+    """Overview that is read, counted from 0; None: full resolution."""
+    shape: tuple[int, int]
+    """(height, width) of what is read."""
+    ground: Ground
+    """Where the pixels of what is read lie."""
+    gsd_m: tuple[float, float] | None
+    """Size (x, y) on the ground of a pixel of what is read."""
+    radiometry: Radiometry
+    axes: tuple[Axis, Axis]
+    cells: tuple[CellAxis, CellAxis]
+    map: RasterLayout
+    """Layout of the class raster: one pixel for each cell."""
+    chunk_rows: int
+    settings: dict[str, Setting]
+    notices: tuple[str, ...]
+
+    @property
+    def tiles(self) -> int:
+        """Tiles of the scene, the empty ones included."""
+        return len(self.cells[0].starts) * len(self.cells[1].starts)
+
+    @property
+    def classes(self) -> dict[int, tuple[str, str]]:
+        """Id → name and colour."""
+        return _classes(self.bundle)
+
+    @property
+    def names(self) -> list[str]:
+        """Name of each channel of the network's answer."""
+        return [item.name for item in self.bundle.card.classes]
+
+    def label_plan(self, batch: int) -> LabelPlan:
+        """The plan of the pass."""
+        card = self.bundle.card
+        return LabelPlan(
+            axes=self.axes,
+            cells=self.cells,
+            classes=len(card.classes),
+            scale=self.radiometry.scale,
+            mean=card.mean,
+            std=card.std,
+            min_valid=self.spec.min_valid,
+            batch=batch,
+        )
+
+    def chunks(self) -> Iterator[Window]:
+        """Windows that pixels are read by, whole block rows, top to bottom."""
+        height, width = self.shape
+        for row in range(0, height, self.chunk_rows):
+            yield Window(row=row, col=0, height=min(self.chunk_rows, height - row), width=width)
+
+    @property
+    def confidence_layout(self) -> RasterLayout:
+        """Layout of the raster of the likeliest class's probability."""
+        return RasterLayout(
+            shape=self.map.shape,
+            dtype="uint8",
+            nodata=float(MASK_NODATA),
+            transform=self.map.transform,
+            crs=self.map.crs,
+            bands=("confidence",),
+            scale=1.0 / PROBABILITY_STEPS,
+            tags={**self.map.tags, "GEOTILER_CONTENT": "probability"},
+            categorical=False,
+        )
+
+
+def plan_classify(spec: ClassifySpec) -> ClassifyPlan:
+    """The plan of one run, with every check that needs no pixel, cheapest first.
+
+    Raises:
+        OutputError: a target exists or cannot be written.
+        ModelError: unknown or damaged model.
+        InputError: the scene cannot be read or does not fit the model.
+        SpecError: a setting does not fit scene or model.
+    """
+    targets = _targets(spec)
+    for target in targets:
+        check_not_read(target, spec.scene)
+        check_output(target, spec.overwrite)
+    if len({target.resolve() for target in targets}) < len(targets):
+        raise SpecError("map and confidence need different files", hint="--confidence c.tif")
+    source = scene_source(spec.scene)
+    with source.open() as scene:
+        bundle = find_classifier(spec.model)
+        for target in targets:
+            check_not_read(target, scene.files)
+        return _planned(spec, bundle, source, scene)
+
+
+def _targets(spec: ClassifySpec) -> list[Path]:
+    """Files that will be written. Raises: OutputError: an unknown suffix."""
+    if spec.is_vector:
+        check_target(spec.output, spec.overwrite)
+        targets = [] if spec.output == STDOUT else [Path(spec.output)]
+    else:
+        raster_driver(Path(spec.output))
+        targets = [Path(spec.output)]
+    if spec.confidence is not None:
+        raster_driver(spec.confidence)
+        targets.append(spec.confidence)
+    return targets
+
+
+def _planned(spec: ClassifySpec, bundle: Bundle, source: SceneSource, scene: Scene) -> ClassifyPlan:
+    decisions = Decisions()
+    values = radiometry(spec.radiometry, bundle.card, source, scene, decisions)
+    gsd_m = _gsd(spec, bundle, scene, decisions)
+    overview = _overview(scene, gsd_m, bundle.card.gsd_m)
+    with source.open(overview) as read:
+        factors = scene.width / read.width, scene.height / read.height
+        if gsd_m is not None:
+            gsd_m = gsd_m[0] * factors[0], gsd_m[1] * factors[1]
+        decisions.say("overview", round(max(factors), 2) if overview is not None else 1, "scene")
+        axes = _axes(spec, bundle, read, gsd_m)
+        decisions.say("network_px", [axis.target_px for axis in axes], "scene")
+        cells = _cells(spec, bundle, read, axes, decisions)
+        return ClassifyPlan(
+            spec=spec,
+            bundle=bundle,
+            source=source,
+            overview=overview,
+            shape=read.shape,
+            ground=Ground(tuple(read.transform), None if read.crs is None else read.crs.to_wkt()),
+            gsd_m=gsd_m,
+            radiometry=values,
+            axes=axes,
+            cells=cells,
+            map=_map_layout(bundle, read, axes, cells, decisions),
+            chunk_rows=read.block_rows(_CHUNK_ROWS),
+            settings=decisions.settings,
+            notices=tuple(decisions.notices),
+        )
+
+
+def _gsd(
+    spec: ClassifySpec, bundle: Bundle, scene: Scene, decisions: Decisions
+) -> tuple[float, float] | None:
+    wanted = bundle.card.gsd_m
+    gsd_m, origin = (spec.gsd_m, "flag") if spec.gsd_m else (scene.gsd_m, "scene")
+    if gsd_m is None and wanted is not None:
+        origin = "model card"
+        decisions.notices.append(
+            f"{scene.path} has no CRS: taken at the model's {wanted:g} m per pixel; "
+            "--gsd says otherwise"
+        )
+    decisions.say("gsd_m", [round(value, 4) for value in gsd_m] if gsd_m else wanted, origin)
+    return gsd_m
+
+
+def _overview(
+    scene: Scene, gsd_m: tuple[float, float] | None, wanted_m: float | None
+) -> int | None:
+    """The coarsest overview that is not coarser than the model; None: full resolution.
+
+    Without a CRS there is none: coordinates of the map would be those of the overview.
+    """
+    if gsd_m is None or wanted_m is None or scene.crs is None:
+        return None
+    fitting = [
+        level
+        for level, factor in enumerate(scene.overviews)
+        if max(gsd_m) * factor <= wanted_m * _ROUNDING
+    ]
+    return fitting[-1] if fitting else None
+
+
+def _axes(
+    spec: ClassifySpec, bundle: Bundle, scene: Scene, gsd_m: tuple[float, float] | None
+) -> tuple[Axis, Axis]:
+    """(row, column) axes from what is read to the network's grid."""
+    wanted = bundle.card.gsd_m
+    x = y = 1.0
+    if gsd_m is not None and wanted is not None:
+        x, y = (value / wanted for value in gsd_m)
+        if max(x, y) > COARSEST_RATIO * _ROUNDING and not spec.insist:
+            raise SpecError(
+                f"{scene.path} has {max(gsd_m):.3g} m per pixel, model {bundle.card.name!r} was "
+                f"trained at {wanted:g} m: enlarging it {max(x, y):.3g} times "
+                f"(at most {COARSEST_RATIO:g}) shows nothing new",
+                hint="--insist does it all the same",
+            )
+        limit = GSD_TOLERANCE + 1e-3  # a hair of rounding is no reason to resample
+        x, y = (1.0 if 1 / limit <= ratio <= limit else _whole(ratio) for ratio in (x, y))
+    return Axis.scaled(scene.height, y), Axis.scaled(scene.width, x)
+
+
+def _whole(ratio: float) -> float:
+    """A ratio that is nearly n or 1 / n as exactly that: cells then end on the scene's pixels.
+
+    Pixels of a map are never quite as long on the ground as they say.
+    """
+    count = round(max(ratio, 1 / ratio))
+    exact = float(count) if ratio > 1 else 1 / count
+    return exact if exact / _ROUNDING <= ratio <= exact * _ROUNDING else ratio
+
+
+def _cells(
+    spec: ClassifySpec,
+    bundle: Bundle,
+    scene: Scene,
+    axes: tuple[Axis, Axis],
+    decisions: Decisions,
+) -> tuple[CellAxis, CellAxis]:
+    tile_px = bundle.card.tile_px
+    height, width = (axis.target_px for axis in axes)
+    if min(height, width) < tile_px and not spec.insist:
+        where = f" at the model's {bundle.card.gsd_m:g} m" if bundle.card.gsd_m else ""
+        raise SpecError(
+            f"{scene.path} has {height}×{width} px{where}, less than one tile of "
+            f"{tile_px}×{tile_px}",
+            hint="--insist mirrors it to fill a tile; without -o it is classified as one image",
+        )
+    stride_px = spec.stride_px or tile_px
+    decisions.say("tile_px", tile_px, "model card")
+    decisions.say("stride_px", stride_px, "flag" if spec.stride_px else "model card")
+    decisions.say("min_valid", spec.min_valid, "default" if spec.min_valid == 0.5 else "flag")
+    rows, cols = (
+        CellAxis(length_px=length, tile_px=tile_px, stride_px=stride_px)
+        for length in (height, width)
+    )
+    return rows, cols
+
+
+def _classes(bundle: Bundle) -> dict[int, tuple[str, str]]:
+    return {item.id: (item.name, item.color) for item in bundle.card.classes}
+
+
+def _map_layout(
+    bundle: Bundle,
+    scene: Scene,
+    axes: tuple[Axis, Axis],
+    cells: tuple[CellAxis, CellAxis],
+    decisions: Decisions,
+) -> RasterLayout:
+    """Layout of the class raster."""
+    down, across = (cell.stride_px / axis.ratio for cell, axis in zip(cells, axes, strict=True))
+    return class_layout(
+        _classes(bundle),
+        shape=(cells[0].cells, cells[1].cells),
+        transform=coarser(scene.transform, across, down),
+        crs=scene.crs,
+        model=f"{bundle.card.name} {bundle.card.version}",
+        digest=bundle.digest,
+        settings={key: setting.value for key, setting in decisions.settings.items()},
+    )

@@ -1,0 +1,157 @@
+"""A task's configuration from configs/ and overrides, composed by Hydra, and what it offers."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from geotiler.errors import SpecError
+from geotiler.resources import configs_dir
+from geotiler.training.classification_config import ClassifierRunConfig
+from geotiler.training.config import Config
+
+_SCHEMAS: dict[str, type] = {"schema": Config, "classifier_schema": ClassifierRunConfig}
+"""What a task's file may name first in its defaults."""
+_FREE = "model.arguments"
+"""Section whose keys are the architecture's own."""
+_EXAMPLE = "overrides look like train.optimizer.lr=5e-4 or model=linknet"
+
+
+def task_names() -> list[str]:
+    """The tasks that configs/ knows."""
+    return sorted(path.stem for path in configs_dir().glob("*.yaml"))
+
+
+def group_options(task: str) -> dict[str, list[str]]:
+    """Group → its options that fit a task: the folders of configs/ and their files.
+
+    Raises:
+        SpecError: no such task.
+    """
+    from omegaconf import OmegaConf
+
+    composed = _composed(task, [])
+    content: Any = OmegaConf.to_container(OmegaConf.load(configs_dir() / f"{task}.yaml"))
+    groups = [next(iter(item)) for item in content["defaults"] if isinstance(item, dict)]
+    options: dict[str, list[str]] = {}
+    for group in groups:
+        options[group] = []
+        for path in sorted((configs_dir() / group).glob("*.yaml")):
+            content = OmegaConf.to_container(OmegaConf.load(path)) or {}
+            if content.keys() - {"defaults"} <= composed[group].keys():
+                options[group].append(path.stem)
+    return options
+
+
+def compose(task: str, overrides: Sequence[str]) -> Config | ClassifierRunConfig:
+    """The configuration of a task with the command line's overrides applied.
+
+    Which of the two schemas it has is said by the `defaults` of the task's file.
+
+    Raises:
+        SpecError: no such task, or an override that fits nothing; names what is nearest to it.
+    """
+    from omegaconf import OmegaConf
+
+    config = OmegaConf.to_object(_composed(task, overrides))
+    assert isinstance(config, Config | ClassifierRunConfig)
+    return config
+
+
+def composed_text(task: str, overrides: Sequence[str]) -> str:
+    """The composed configuration as YAML. Raises: SpecError: as `compose`."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(_composed(task, overrides))
+
+
+def _composed(task: str, overrides: Sequence[str]) -> Any:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+    from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    if task not in task_names():
+        near = _nearest(task, task_names())
+        raise SpecError(
+            f"no training task {task!r}" + (f", did you mean {near}?" if near else ""),
+            hint=f"tasks: {', '.join(task_names())}; {_EXAMPLE}",
+        )
+    for name, node in _SCHEMAS.items():
+        ConfigStore.instance().store(name=name, node=node)
+    try:
+        with initialize_config_dir(config_dir=str(configs_dir()), version_base="1.3"):
+            composed = hydra_compose(config_name=task, overrides=list(overrides))
+            OmegaConf.resolve(composed)
+            OmegaConf.to_object(composed)  # every value has its type
+            return composed
+    except (HydraException, OmegaConfBaseException) as fault:
+        wrong = _misspelt(task, overrides)
+        if wrong is not None:
+            raise wrong from None
+        reasons = [str(each).strip().splitlines()[0] for each in (fault, fault.__cause__) if each]
+        text = getattr(fault, "override", None)  # of one that cannot even be parsed
+        start = [f"override {text!r} cannot be read"] if text else []
+        raise SpecError(": ".join(dict.fromkeys(start + reasons)), hint=_EXAMPLE) from fault
+
+
+def _misspelt(task: str, overrides: Sequence[str]) -> SpecError | None:
+    """The first override that names no key, or no option of a group; None: all do."""
+    if not overrides:
+        return None
+    groups = group_options(task)
+    known = set(known_keys(_composed(task, [])))
+    for text in overrides:
+        key, _, value = text.partition("=")
+        plain = key.lstrip("+~").partition("@")[0].strip()
+        if plain in groups:
+            if value in groups[plain] or not value or value[0] in "{[":
+                continue
+            near = _nearest(value, groups[plain])
+            return SpecError(
+                f"no {plain} {value!r}" + (f", did you mean {plain}={near}?" if near else ""),
+                hint=f"{plain} is one of {', '.join(groups[plain])}",
+            )
+        if plain in known or key.startswith("+"):
+            continue
+        if plain.startswith(f"{_FREE}."):
+            return SpecError(
+                f"the architecture is not given {plain.removeprefix(_FREE)[1:]!r} yet",
+                hint=f"+{text} adds an argument",
+            )
+        near = _nearest(plain, sorted(known | groups.keys()))
+        return SpecError(
+            f"no setting {plain!r}" + (f", did you mean {near}?" if near else ""),
+            hint=f"geotiler train {task} --cfg shows all of them",
+        )
+    return None
+
+
+def known_keys(node: Any, prefix: str = "") -> Iterator[str]:
+    """Dotted keys of a configuration, sections included."""
+    for key in node:
+        yield f"{prefix}{key}"
+        value = None if _is_missing(node, key) else node[key]
+        if isinstance(value, Mapping) or hasattr(value, "keys"):
+            yield from known_keys(value, f"{prefix}{key}.")
+
+
+def _is_missing(node: Any, key: str) -> bool:
+    from omegaconf import OmegaConf
+
+    return bool(OmegaConf.is_missing(node, key))
+
+
+def _nearest(wrong: str, known: Sequence[str]) -> str | None:
+    """What was probably meant: the words of the path count as much as the path."""
+
+    def likeness(candidate: str) -> float:
+        whole = difflib.SequenceMatcher(None, wrong, candidate).ratio()
+        last = [text.rpartition(".")[2] for text in (wrong, candidate)]
+        return (whole + difflib.SequenceMatcher(None, *last).ratio()) / 2
+
+    best = max(known, key=likeness, default=None)
+    return best if best is not None and likeness(best) >= 0.6 else None

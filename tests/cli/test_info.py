@@ -1,0 +1,127 @@
+"""`geotiler info` tells what a scene is and what segmenting it costs, before anything is done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from rasterio.enums import Resampling
+
+from geotiler.cli.main import main
+from geotiler.models.bundle import Bundle
+
+
+def _scene(path: Path, count: int = 3, gsd_m: float = 0.5, dtype: str = "uint8") -> Path:
+    values = np.random.default_rng(3).integers(1, 200, (count, 256, 320)).astype(dtype)
+    values[:, :64] = 0
+    with rasterio.open(
+        path, "w", driver="GTiff", count=count, height=256, width=320, dtype=dtype, nodata=0,
+        crs="EPSG:32633", transform=Affine(gsd_m, 0, 5e5, 0, -gsd_m, 5e6), tiled=True,
+        blockxsize=64, blockysize=64, compress="deflate",
+    ) as out:  # fmt: skip
+        out.write(values)
+        out.build_overviews([2, 4], Resampling.nearest)
+    return path
+
+
+def _info(scene: Path, bundle: Bundle, capsys: pytest.CaptureFixture[str], *more: str) -> Any:
+    assert main(["info", str(scene), "--model", str(bundle.folder), "--json", *more]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_scene_is_what_was_written(
+    tmp_path: Path, tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _scene(tmp_path / "scene.tif")
+    scene = _info(path, tiny_bundle, capsys)["scene"]
+    assert scene["shape"] == [256, 320]
+    assert scene["bands"] == ["red", "green", "blue"]
+    assert scene["dtypes"] == ["uint8"]
+    assert scene["crs"] == "EPSG:32633"
+    # A metre of UTM is 0.9996 to 1.001 metres of ground.
+    assert scene["gsd_m"] == pytest.approx([0.5, 0.5], rel=0.002)
+    assert scene["ground_m"] == pytest.approx([128, 160], rel=0.002)
+    assert scene["nodata_share"] == pytest.approx(0.25, abs=0.01)
+    assert scene["overviews"] == [2, 4]
+    assert scene["nodata_from"] == "overviews"
+    assert scene["file_bytes"] == path.stat().st_size
+    assert (scene["compression"], scene["block_px"]) == ("deflate", [64, 64])
+
+
+def test_the_plan_is_that_of_a_dry_run(
+    tmp_path: Path, tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _scene(tmp_path / "scene.tif")
+    found = _info(path, tiny_bundle, capsys)
+    command = ["segment", str(path), "-o", str(tmp_path / "m.tif"), "--dry-run", "--json"]
+    assert main([*command, "--model", str(tiny_bundle.folder)]) == 0
+    dry = json.loads(capsys.readouterr().out)
+    assert found["fits"] is True
+    measured = {"seconds", "memory_bytes"}
+    for key in found["plan"].keys() - measured:
+        assert found["plan"][key] == dry[key], key
+    assert found["plan"].keys() <= dry.keys()
+    assert found["plan"]["seconds"] > 0
+    assert [entry.name for entry in tmp_path.iterdir()] == ["scene.tif"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"count": 2}, "--bands"), ({"gsd_m": 10.0}, "10 m per pixel")],
+)
+def test_what_does_not_fit_is_told_and_no_failure(
+    tmp_path: Path, tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str],
+    changes: dict[str, Any], reason: str,
+) -> None:  # fmt: skip
+    path = _scene(tmp_path / "scene.tif", **changes)
+    found = _info(path, tiny_bundle, capsys)
+    assert (found["fits"], found["plan"]) == (False, None)
+    assert reason in found["reason"]
+    assert main(["info", str(path), "--model", str(tiny_bundle.folder)]) == 0
+    table = capsys.readouterr().out
+    assert reason in table
+    assert "EPSG:32633" in table
+
+
+def test_flags_of_the_plan_are_those_of_segment(
+    tmp_path: Path, tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _scene(tmp_path / "scene.tif", count=4, dtype="uint16")
+    settings = _info(path, tiny_bundle, capsys, "--bands", "3,2,1")["plan"]["settings"]
+    assert settings["bands"] == {"value": [3, 2, 1], "origin": "flag"}
+    assert settings["scale"]["origin"] == "scene"
+
+
+@pytest.mark.parametrize(("scene", "model", "code"), [("no.tif", None, 3), (None, "castle", 5)])
+def test_what_cannot_be_opened_is_an_error(
+    tmp_path: Path, tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str],
+    scene: str | None, model: str | None, code: int,
+) -> None:  # fmt: skip
+    path = scene or str(_scene(tmp_path / "scene.tif"))
+    assert main(["info", path, "--model", model or str(tiny_bundle.folder)]) == code
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_nodata_of_a_large_scene_without_overviews_is_sampled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from geotiler.tasks import describe
+
+    values = np.ones((1, 512, 512), np.uint8)
+    values[:, :, :128] = 0
+    with rasterio.open(
+        tmp_path / "plain.tif", "w", driver="GTiff", count=1, height=512, width=512,
+        dtype="uint8", nodata=0,
+    ) as out:  # fmt: skip
+        out.write(values)
+    exact = describe.describe(str(tmp_path / "plain.tif"))
+    assert (exact.nodata_share, exact.nodata_from) == (0.25, "all pixels")
+    monkeypatch.setattr(describe, "READ_WHOLE_PX", 1000)
+    sampled = describe.describe(str(tmp_path / "plain.tif"))
+    assert sampled.nodata_from == "samples"
+    assert sampled.nodata_share == pytest.approx(0.25, abs=0.05)
