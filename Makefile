@@ -9,10 +9,10 @@ endif
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-system bench-serve docs lint format map wheel clean
+.PHONY: help install demo test soak test-system bench-serve bench-vectorize docs lint format map wheel clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## create .venv with the tested versions (instant when nothing changed)
 
@@ -25,6 +25,10 @@ demo: $(INSTALLED) ## render an example scene, find its buildings, write demo/
 
 test: $(INSTALLED) ## run the tests; what is skipped, and why, is listed
 	$(BIN)/python -m pytest -q -rs
+
+soak: $(INSTALLED) ## run the long tests: kills at random moments, damaged files, fuzzing
+	-$(BIN)/python -m pip install --quiet -c constraints.txt 'atheris' # Linux only
+	$(BIN)/python -m pytest -q -rs -m soak
 
 SYSTEM_PACKAGES := prometheus chromium python3-qgis man-db
 
@@ -52,6 +56,10 @@ lint: $(INSTALLED) ## ruff check, ruff format --check, mypy strict
 format: $(INSTALLED) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# PEER names an interpreter that has buildingregulariser, to be compared with.
+bench-vectorize: $(INSTALLED) ## how good and fast vectorize is, as a table (PEER=python)
+	$(BIN)/python tests/benchmarks/bench_vectorize.py $(if $(PEER),--peer $(PEER))
 
 map: ## fetch the libraries of the service's pages, from the registry npm is set up for
 	@$(PYTHON) hatch_build.py

@@ -28,8 +28,18 @@ class GeotilerError(Exception):
         self.message = message
         self.hint = hint
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _again, (type(self), self.message, self.hint)
+
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message} ({self.hint})"
+
+
+def _again(kind: type[GeotilerError], message: str, hint: str | None) -> GeotilerError:
+    """An error as it was in the process that it comes from."""
+    error = kind.__new__(kind)
+    GeotilerError.__init__(error, message, hint)
+    return error
 
 
 class SpecError(GeotilerError, ValueError):

@@ -6,6 +6,13 @@ import sys
 from pathlib import Path
 
 
+def available_memory_bytes() -> int:
+    """Memory that a process could take now without swapping."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
 def peak_memory_bytes() -> int:
     """Largest resident memory that this process has had so far; 0 where the system hides it."""
     if sys.platform == "win32":

@@ -20,6 +20,12 @@ MASK_NODATA = 255
 PROBABILITY_STEPS = 254
 """A uint8 probability raster stores round(254 p)."""
 
+SMALLEST_M2 = 10.0
+"""Smaller objects are left out, unless asked for (square pixels without a CRS)."""
+
+SMALLEST_HOLE_M2 = 2.0
+"""Smaller holes of objects are filled, unless asked for."""
+
 
 class Backend(enum.StrEnum):
     """What runs the network."""
@@ -28,6 +34,13 @@ class Backend(enum.StrEnum):
     TORCH = "torch"
     ONNX = "onnx"
     OPENVINO = "openvino"
+
+
+class Engine(enum.StrEnum):
+    """How work is spread."""
+
+    LOCAL = "local"
+    DASK = "dask"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,7 +162,26 @@ class SegmentSpec:
     """Also write the probability of each class here."""
     probability_dtype: str = "uint8"
     """uint8 (round(254 p), nodata 255) or float32 (nodata NaN)."""
+    aoi: str | None = None
+    """Vector file of the polygons that are asked for; elsewhere is nodata."""
+    bounds: tuple[float, float, float, float] | None = None
+    """(left, bottom, right, top) in the scene's CRS of what is asked for."""
     overwrite: bool = False
+    restart: bool = False
+    """Drop what an earlier run has left unfinished instead of going on from there."""
+    mosaic: tuple[str, ...] = ()
+    """Neighbouring rasters to take for one scene, in the place of `scene`."""
+    engine: Engine = Engine.LOCAL
+    scheduler: str | None = None
+    """Address of a dask scheduler; None starts workers on this machine."""
+    workers: int | None = None
+    """Processes that --engine dask starts on this machine; None: one for each core."""
+    asset: str | None = None
+    """Which asset, where the scene is a STAC item; None: its only raster."""
+    allow_remote: bool = False
+    """A local virtual raster may be read from other machines."""
+    hash_content: bool = False
+    """Tell the scene by its bytes instead of by path and time of change."""
     threads: int | None = None
     """Threads of the network; None: all cores. Does not change the result on CPU backends
     whose answer is independent of it."""
@@ -172,6 +204,11 @@ class SegmentSpec:
             _at_least("overlap_px", self.overlap_px, 0, "try --overlap 64")
         _at_least("batch", self.batch, 1, "try --batch 4")
         _at_least("threads", self.threads, 1, "try --threads 2")
+        _at_least("workers", self.workers, 1, "try --workers 2")
+        if self.engine is Engine.LOCAL and (self.scheduler or self.workers):
+            raise SpecError(
+                "a scheduler and workers belong to another engine", hint="add --engine dask"
+            )
         if self.threshold is not None and not 0.0 < self.threshold < 1.0:
             raise SpecError(
                 f"threshold must lie between 0 and 1, got {self.threshold:g}",
@@ -184,6 +221,15 @@ class SegmentSpec:
                 f"probability dtype must be uint8 or float32, got {self.probability_dtype!r}",
                 hint="--probability-dtype uint8 is the small one",
             )
+        if self.aoi is not None and self.bounds is not None:
+            raise SpecError("--aoi and --bounds exclude each other", hint="give one of them")
+        if self.bounds is not None:
+            left, bottom, right, top = self.bounds
+            if not all(map(math.isfinite, self.bounds)) or left == right or bottom == top:
+                raise SpecError(
+                    f"bounds must enclose an area, got {','.join(f'{v:g}' for v in self.bounds)}",
+                    hint="--bounds LEFT,BOTTOM,RIGHT,TOP in the scene's coordinates",
+                )
         if self.scale is not None and self.auto_scale:
             raise SpecError("a fixed scale and an automatic one exclude each other", "--scale once")
 
@@ -251,7 +297,9 @@ class ClassifyImagesSpec:
         _at_least("topk", self.topk, 1, "try --topk 3")
 
 
-VECTOR_SUFFIXES = (".geojson", ".json", ".gpkg", ".fgb", ".parquet")
+VECTOR_SUFFIXES = (
+    ".geojson", ".json", ".geojsonl", ".geojsons", ".ndjson", ".gpkg", ".fgb", ".parquet",
+)  # fmt: skip
 """Targets that hold polygons."""
 
 
@@ -338,9 +386,9 @@ class VectorizeSpec:
     """Target; the suffix chooses the format, "-" is GeoJSON on standard output."""
     classes: tuple[str, ...] | None = None
     """Class names or ids to polygonize; None: all but 0 (background) and nodata."""
-    min_area_m2: float = 10.0
+    min_area_m2: float = SMALLEST_M2
     """Smaller polygons are dropped (square pixels where the mask has no CRS)."""
-    min_hole_m2: float = 2.0
+    min_hole_m2: float = SMALLEST_HOLE_M2
     """Smaller holes are filled."""
     sieve_px: int = 0
     """Patches of fewer pixels take the class that most of their border has, beforehand."""
@@ -364,8 +412,8 @@ class VectorizeSpec:
     """Name of the layer in formats that have some; None: the file's name."""
     append: bool = False
     """Add to an existing file (GeoPackage, GeoJSONSeq)."""
-    workers: int = 1
-    """Threads that draw; the result does not depend on them."""
+    workers: int | None = None
+    """Threads that draw; None: all cores. The result does not depend on them."""
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -406,7 +454,7 @@ class EvaluateSpec:
     """How far from an outline pixels count for the boundary IoU."""
     objects: bool = True
     """Compare objects too, not pixels only."""
-    least_area_m2: float = 10.0
+    least_area_m2: float = SMALLEST_M2
     """Smaller objects are left out on both sides (square pixels without a CRS)."""
     probabilities: tuple[str, ...] = ()
     """Probability rasters of the predictions, or a folder, for a sweep over thresholds."""

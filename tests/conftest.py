@@ -19,6 +19,15 @@ settings.register_profile("geotiler", deadline=None, max_examples=60, derandomiz
 settings.load_profile("geotiler")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked `soak` run only where they are asked for, as `make soak` does."""
+    if "soak" in config.option.markexpr:
+        return
+    soak = [item for item in items if item.get_closest_marker("soak")]
+    config.hook.pytest_deselected(items=soak)
+    items[:] = [item for item in items if item not in soak]
+
+
 def _card(**changes: Any) -> ModelCard:
     from geotiler.models.card import ClassInfo, ModelCard
     from geotiler.specs import Scale

@@ -36,6 +36,7 @@ HOMES: dict[str, set[str]] = {
         "models training": "torch torchvision segmentation_models_pytorch timm safetensors",
         "models": "onnx onnxscript onnxruntime openvino",
         "io": "rasterio rio_cogeo geopandas pyogrio pyarrow",
+        "io service": "filelock",
         "io models": "pandas",  # in models: what MLflow takes as an example
         "core io training": "cv2",
         "core io": "affine",

@@ -26,6 +26,7 @@ UNITS = ("_px", "_m2", "_m")
 
 OTHER_WORDS = {
     "class": "classes",
+    "from": "outlines_from",
     "truth": "truths",
     "probability": "probabilities",
     "min_area": "least_area_m2",

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from geotiler.cli.options import AsJson, Overwrite, Quiet, Verbose
-from geotiler.specs import EvaluateSpec
+from geotiler.specs import SMALLEST_M2, EvaluateSpec
 
 MOST_SCENES = 12
 """More scenes than this are not listed one by one."""
@@ -49,7 +49,7 @@ def evaluate(
     ] = 3,
     min_area: Annotated[
         float, typer.Option(help="Smaller objects are left out on both sides, in m².")
-    ] = 10.0,
+    ] = SMALLEST_M2,
     pixels_only: Annotated[
         bool, typer.Option("--pixels-only", help="Do not compare objects.")
     ] = False,

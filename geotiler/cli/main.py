@@ -6,6 +6,7 @@ import difflib
 import errno
 import json
 import os
+import signal
 import sys
 from typing import Annotated, Any
 
@@ -102,9 +103,21 @@ app.command()(completion.completion)
 app.command()(completion.man)
 
 
+_terminated: list[int] = []
+
+
 def run(arguments: list[str] | None = None) -> None:
-    """Entry point: run the command line and exit with its code."""
+    """Entry point: run the command line and exit with its code.
+
+    A request to terminate ends the work as Ctrl-C does: what is finished is kept.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(main(arguments))
+
+
+def _terminate(number: int, frame: object) -> None:
+    _terminated.append(number)
+    raise KeyboardInterrupt
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -119,7 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         outcome: Any = app(args=arguments, prog_name="geotiler", standalone_mode=False)
         code = outcome if isinstance(outcome, int) else 0
-        return _say("interrupted", 130) if code == 130 else code  # the parser caught it silently
+        return _interrupted() if code == 130 else code  # the parser caught it silently
     except GeotilerError as error:
         _maybe_raise(error)
         return _say(str(error), error.exit_code)
@@ -128,7 +141,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         return _left()
     except KeyboardInterrupt:
-        return _say("interrupted", 130)
+        return _interrupted()
     except MemoryError:
         return _say("not enough memory (try a smaller --tile or --batch 1)", 6)
     except BrokenPipeError:
@@ -145,7 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
         if hasattr(error, "format_message"):  # the parser's own errors: a flag, a value
             return _say(_usage(error), int(getattr(error, "exit_code", 2)))
         if type(error).__name__ == "Abort":
-            return _say("interrupted", 130)
+            return _interrupted()
         _maybe_raise(error)
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return _say(f"a defect of geotiler: {reason} (GEOTILER_TRACEBACK=1 shows where)", 1)
@@ -170,6 +183,12 @@ def _usage(error: Any) -> str:
         return f"no such option {wrong} (see {path} --help)"
     message = " ".join(str(error.format_message()).split())
     return f"{message} (see {path} --help)"
+
+
+def _interrupted() -> int:
+    if _terminated:
+        return _say("terminated", 128 + _terminated[-1])
+    return _say("interrupted", 130)
 
 
 def _say(text: str, code: int) -> int:

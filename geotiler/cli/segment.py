@@ -2,32 +2,50 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from geotiler.cli.options import (
     AsJson,
     DryRun,
-    Output,
     Overwrite,
     Quiet,
     Verbose,
     bands_option,
     chosen_bands,
     metres_per_pixel,
+    numbers,
     overlap_option,
     scene_gsd_option,
     tile_sides,
 )
 from geotiler.cli.options import scale as read_scale
-from geotiler.specs import Backend, SegmentSpec
+from geotiler.cli.scenes import made_folder, named_scenes
+from geotiler.errors import SpecError
+from geotiler.specs import Backend, Engine, SegmentSpec
 
 
 def segment(
-    scene: Annotated[str, typer.Argument(help="Raster of any size, anything GDAL opens.")],
-    output: Output,
+    scenes: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SCENE...", help="Rasters of any size, anything GDAL opens; or 'tiles/*.tif'."
+        ),
+    ] = None,
+    *,
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", help="File to write; for several scenes a folder.", show_default=False
+        ),
+    ],
+    list_file: Annotated[
+        Path | None,
+        typer.Option("--from", help="Text file with a scene per line.", show_default=False),
+    ] = None,
     model: Annotated[
         str, typer.Option(help="Shipped model, model folder, or .onnx beside its card.")
     ] = "buildings",
@@ -53,21 +71,72 @@ def segment(
         int | None, typer.Option(help="Threads of the network.", show_default="all cores")
     ] = None,
     probability: Annotated[
-        Path | None, typer.Option(help="Also write the probability raster.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Also write the probability raster; for several scenes a folder.",
+            show_default=False,
+        ),
     ] = None,
     probability_dtype: Annotated[
         str, typer.Option(help="uint8 (round(254 p)) or float32.")
     ] = "uint8",
+    aoi: Annotated[
+        str | None,
+        typer.Option(
+            help="Vector file of polygons: only what they touch is computed.", show_default="all"
+        ),
+    ] = None,
+    bounds: Annotated[
+        str | None,
+        typer.Option(
+            help="LEFT,BOTTOM,RIGHT,TOP in the scene's coordinates, as --aoi.", show_default="all"
+        ),
+    ] = None,
+    mosaic: Annotated[
+        bool,
+        typer.Option("--mosaic", help="Take the scenes, which lie on one grid, for a single one."),
+    ] = False,
+    engine: Annotated[
+        Engine, typer.Option(help="This process, or a cluster of dask workers.")
+    ] = Engine.LOCAL,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Its address, as tcp://host:8786.", show_default="workers started here"),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that dask starts here.", show_default="one per core"),
+    ] = None,
+    asset: Annotated[
+        str | None,
+        typer.Option(help="Asset of a STAC item (.json) to segment.", show_default="the only one"),
+    ] = None,
+    allow_remote: Annotated[
+        bool,
+        typer.Option("--allow-remote", help="Read virtual rasters that point to addresses, too."),
+    ] = False,
+    restart: Annotated[
+        bool,
+        typer.Option("--restart", help="Drop what an interrupted run has left, and begin anew."),
+    ] = False,
+    hash_content: Annotated[
+        bool,
+        typer.Option(
+            "--hash-content",
+            help="Tell a scene by its bytes, not by path and time, when going on with a run.",
+        ),
+    ] = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
-) -> None:
-    """Segment a scene of any size into a mask: a Cloud-Optimized GeoTIFF (or .png)."""
+) -> int:
+    """Segment scenes of any size into masks: Cloud-Optimized GeoTIFFs (or .png)."""
+    paths = named_scenes(scenes or [], list_file)
     spec = SegmentSpec(
-        scene=scene,
-        output=output,
+        scene=paths[0],
+        output=Path(output),
         model=model,
         tile_px=None if tile == "auto" else tile_sides(tile),
         overlap_px=overlap,
@@ -82,8 +151,21 @@ def segment(
         probability=probability,
         probability_dtype=probability_dtype,
         overwrite=overwrite,
+        aoi=aoi,
+        bounds=_bounds(bounds),
+        mosaic=tuple(paths) if mosaic else (),
+        engine=engine,
+        scheduler=scheduler,
+        workers=workers,
+        asset=asset,
+        allow_remote=allow_remote,
+        restart=restart,
+        hash_content=hash_content,
         threads=threads,
     )
+    several = not mosaic and (len(paths) > 1 or list_file is not None or paths != scenes)
+    if several or (not mosaic and output.endswith(("/", os.sep))):
+        return _several(spec, paths, dry_run=dry_run, as_json=as_json, quiet=quiet)
     from geotiler.cli.console import emit, reporter
     from geotiler.tasks.segment import estimate
     from geotiler.tasks.segment import segment as run
@@ -92,6 +174,39 @@ def segment(
         if dry_run:
             values = estimate(spec).as_dict()
             emit(values, as_json, "geotiler segment would do", detailed=True)
-            return
+            return 0
         values = run(spec, report=report).as_dict()
     emit(values, as_json, "geotiler segment")
+    return 0
+
+
+def _several(
+    spec: SegmentSpec, paths: list[str], *, dry_run: bool, as_json: bool, quiet: bool
+) -> int:
+    """Segment scenes into the folder that the specification names as its output."""
+    from geotiler.cli.console import emit, reporter
+    from geotiler.tasks.segment_many import named_outputs, segment_many
+
+    if dry_run:
+        raise SpecError("--dry-run plans one scene at a time", hint="name one scene")
+    specs = named_outputs(spec, paths)
+    for folder in {spec.output, spec.probability} - {None}:
+        made_folder(folder)
+    with reporter(quiet) as report:
+        found = segment_many(specs, report=report)
+    values = found.as_dict()
+    emit(values if as_json else _table(values), as_json, "geotiler segment")
+    return found.exit_code
+
+
+def _table(values: dict[str, Any]) -> dict[str, Any]:
+    """A numbered line for each scene in the place of its report."""
+    for number, scene in enumerate(values.pop("scenes"), start=1):
+        what = scene["error"] or scene["output"]
+        values[str(number)] = f"{scene['scene']} {scene['status']}: {what}"
+    return values
+
+
+def _bounds(text: str | None) -> tuple[float, float, float, float] | None:
+    values = numbers(text, "--bounds", (4, 4))
+    return None if values is None else (values[0], values[1], values[2], values[3])

@@ -56,7 +56,7 @@ current = Session()
 """Of the command that runs; one process runs one at a time."""
 
 
-def shared(command: Callable[..., None]) -> Callable[..., None]:
+def shared(command: Callable[..., int | None]) -> Callable[..., int | None]:
     """The command with `--config` and `--progress`, remembered in `current` while it runs."""
     signature = inspect.signature(command, eval_str=True)
     takes_context = "context" in signature.parameters
@@ -68,7 +68,7 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
         config: Path | None,
         progress: Progress,
         **rest: Any,
-    ) -> None:
+    ) -> int | None:
         global current
         current = Session(
             quiet=bool(rest.get("quiet")),
@@ -82,7 +82,7 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
         )
         if takes_context:
             rest["context"] = context
-        command(*arguments, **rest)
+        return command(*arguments, **rest)
 
     kind = inspect.Parameter.KEYWORD_ONLY
     own = [

@@ -11,6 +11,7 @@ description length is taken: a clean mask keeps a notch that would be noise in a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,8 +39,9 @@ Bools = npt.NDArray[np.bool_]
 LIMITS_PX3 = (6.0, 15.0, 40.0, 100.0, 250.0)
 """Costs up to which walls are taken out, state by state."""
 
-STEP_PX = 1.0
-"""Parallel walls that differ by less are one wall: the difference is below the pixel."""
+STEP_PX, STEP_ROOT_PX = 1.5, 0.8
+"""Parallel walls that differ by less are one wall, if its boundary is as near as the second, as
+root mean square: a long wall that is a degree off should not get steps for it."""
 
 INDEPENDENT_PX = 6.0
 """Length of outline over which its noise is alike: so many pixels count as one observation."""
@@ -63,6 +65,9 @@ SHARPEST_RAD = np.radians(140.0)
 
 SNAP_PX = 0.5
 """A direction is as good as the best one where it adds no more than this, as root mean square."""
+
+LEAST, LEAST_FREE = 4, 3
+"""Fewest walls of a ring."""
 
 MAX_ROUNDS = 400
 
@@ -97,22 +102,29 @@ class _Options:
         )
 
 
-def simplest(walls: Walls, *, least: int = 4, bound_px: float = np.inf) -> Walls:
-    """The walls that describe each ring best: few, and close to the outline.
+def simplest(
+    walls: Walls, *, free: bool = False, bounds_px: Sequence[float] = (np.inf,)
+) -> list[Walls]:
+    """The walls that describe each ring best, few and close to the outline, for each bound.
 
     Args:
         walls: as they come from the outline; turns that are equal do not follow each other.
-        least: fewest walls of a ring.
-        bound_px: mean distance from the outline beyond which a simpler state is not looked at.
+        free: walls may have directions of their own; then three make a ring, else four.
+        bounds_px: mean distances from the outline beyond which a simpler state is not looked at.
     """
-    best, best_price = walls, np.full(_ring_count(walls), np.inf)
+    count = _ring_count(walls)
+    best = [walls] * len(bounds_px)
+    prices = [np.full(count, np.inf) for _ in bounds_px]
+    cheapest = np.full(count, -np.inf)
     for limit in LIMITS_PX3:
-        walls = _collapsed(walls, limit, least)
-        price = _price(walls, bound_px if limit > LIMITS_PX3[0] else np.inf)
-        better = price < best_price
-        best_price = np.where(better, price, best_price)
-        old, new = best.take(~better[best.ring]), walls.take(better[walls.ring])
-        best = joined([old, new])
+        walls = _collapsed(walls, limit, free, cheapest)
+        price, mean = _price(walls)
+        for index, bound_px in enumerate(bounds_px):
+            allowed = (mean <= bound_px) | (limit == LIMITS_PX3[0])
+            better = allowed & (price < prices[index])
+            prices[index] = np.where(better, price, prices[index])
+            old = best[index].take(~better[best[index].ring])
+            best[index] = joined([old, walls.take(better[walls.ring])])
     return best
 
 
@@ -120,8 +132,8 @@ def _ring_count(walls: Walls) -> int:
     return int(walls.ring[-1]) + 1 if len(walls) else 0
 
 
-def _price(walls: Walls, bound_px: float) -> Floats:
-    """(ring): description length, up to a constant; infinite where the bound is not kept."""
+def _price(walls: Walls) -> tuple[Floats, Floats]:
+    """Description length (ring), up to a constant, and mean distance (ring) from the outline."""
     count = _ring_count(walls)
     length = np.bincount(walls.ring, walls.moments[:, 0], count)
     error = np.bincount(walls.ring, walls.extra + misfit(walls.moments, walls.angle), count)
@@ -130,33 +142,45 @@ def _price(walls: Walls, bound_px: float) -> Floats:
     observations = np.maximum(length / INDEPENDENT_PX, 2.0)
     price: Floats = observations * np.log(error / length + FLOOR_PX2)
     price += WALL_PRICE * number * np.log(observations)
-    mean = MEAN_OF_ROOT * np.sqrt(error / length)
-    return np.where(mean <= bound_px, price, np.inf)
+    return price, MEAN_OF_ROOT * np.sqrt(error / length)
 
 
-def _collapsed(walls: Walls, limit: float, least: int) -> Walls:
-    """The walls that are left when none is cheaper than `limit`."""
-    finished: list[Walls] = []
+def _collapsed(walls: Walls, limit: float, free: bool, cheapest: Floats) -> Walls:
+    """The walls that are left when none is cheaper than `limit`.
+
+    Args:
+        walls: of all rings.
+        limit: in px³.
+        free: see `simplest`.
+        cheapest: (ring): what its cheapest wall cost when last looked at; kept up to date.
+    """
+    active = cheapest[walls.ring] < limit
+    finished = [walls.take(~active)]
+    walls = walls.take(active)
     for _ in range(MAX_ROUNDS):
         if not len(walls):
             break
-        options = _options(walls, least)
+        options = _options(walls, free)
         chosen = _cheapest(walls.ring, options.cost, limit)
         at_work = np.zeros(_ring_count(walls), bool)
         at_work[walls.ring[chosen]] = True
         still = at_work[walls.ring]
-        if still.all():
-            walls = _without(walls, np.flatnonzero(chosen), options)
-            continue
-        finished.append(walls.take(~still))
-        place = (np.cumsum(still) - 1)[np.flatnonzero(chosen)]
-        walls = _without(walls.take(still), place, options.take(still))
+        place = np.flatnonzero(chosen)
+        if not still.all():
+            done = walls.take(~still)
+            finished.append(done)
+            cheapest[done.ring] = np.inf
+            np.minimum.at(cheapest, done.ring, options.cost[~still])
+            place = (np.cumsum(still) - 1)[place]
+            walls, options = walls.take(still), options.take(still)
+        walls = _without(walls, place, options)
     return joined([*finished, walls])
 
 
-def _options(walls: Walls, least: int) -> _Options:
+def _options(walls: Walls, free: bool) -> _Options:
     """What taking out each wall costs; infinite where it cannot be."""
     before, after = neighbours(walls.ring)
+    least = LEAST_FREE if free else LEAST
     count = np.bincount(walls.ring)[walls.ring]
     line = offset(walls.moments, walls.angle)
     corner = corners(walls)
@@ -166,15 +190,14 @@ def _options(walls: Walls, least: int) -> _Options:
     same = walls.turn[before] == walls.turn[after]
     is_step = np.where(fixed, same, np.abs(turn) < PARALLEL_RAD)
 
-    joint, angle, new_turn = _merged(walls, before, after)
+    joint, angle, new_turn = _merged(walls, before, after, free)
     new_line = offset(joint, angle)
     rest = squared_distance(walls.moments, angle, new_line)
     own = misfit(walls.moments, walls.angle)
     step_cost = misfit(joint, angle) - own[before] - own[after] + rest - own
-    apart = np.abs(line[after] - line[before])
-    step_cost = np.where(
-        fixed & (apart < STEP_PX), np.minimum(step_cost, LIMITS_PX3[0] * 0.99), step_cost
-    )
+    slight = fixed & (np.abs(line[after] - line[before]) < STEP_PX)
+    slight &= misfit(joint, angle) <= STEP_ROOT_PX**2 * joint[:, 0]
+    step_cost = np.where(slight, np.minimum(step_cost, LIMITS_PX3[0] * 0.99), step_cost)
     step_cost = np.where(count >= least + 2, step_cost, np.inf)
 
     meet = meeting(walls.angle[before], line[before], walls.angle[after], line[after], walls.head)
@@ -209,27 +232,36 @@ def _chamfer(walls: Walls, before: Ints, after: Ints, length: Floats) -> Floats:
     return cost
 
 
-def _merged(walls: Walls, one: Ints, other: Ints) -> tuple[Floats, Floats, Ints]:
+def _merged(walls: Walls, one: Ints, other: Ints, free: bool) -> tuple[Floats, Floats, Ints]:
     """Moments, directions and turns of pairs of walls taken as one.
 
-    Fixed directions stay. Of a fixed and a free wall the fixed direction is kept where it fits
-    to half a pixel.
+    Fixed directions stay, unless walls may be free and another one fits better by half a pixel.
     """
     joint = walls.moments[one] + walls.moments[other]
     turn = np.where(walls.turn[one] == FREE, walls.turn[other], walls.turn[one])
-    fixed_angle = np.where(walls.turn[one] == FREE, walls.angle[other], walls.angle[one])
-    mixed = walls.turn[one] != walls.turn[other]
-    free = turn == FREE
-    if not (mixed | free).any():
-        return joint, fixed_angle, turn
-    longer = np.where(
-        walls.moments[one, 0] >= walls.moments[other, 0], walls.angle[one], walls.angle[other]
-    )
-    own = principal_angle(joint)
-    own = np.where(np.cos(own - longer) < 0, own + np.pi, own)
-    excess = misfit(joint, fixed_angle) - misfit(joint, own)
-    free |= mixed & (excess > SNAP_PX**2 * joint[:, 0])
-    return joint, np.where(free, own, fixed_angle), np.where(free, FREE, turn)
+    angle = np.where(walls.turn[one] == FREE, walls.angle[other], walls.angle[one])
+    if free:
+        longer = np.where(
+            walls.moments[one, 0] >= walls.moments[other, 0], walls.angle[one], walls.angle[other]
+        )
+        turn, angle = freed(joint, turn, angle, longer)
+    return joint, angle, turn
+
+
+def freed(moments: Floats, turn: Ints, angle: Floats, along: Floats) -> tuple[Ints, Floats]:
+    """Turns and directions of walls, their own where the fixed one is worse by half a pixel.
+
+    Args:
+        moments: of the walls.
+        turn: fixed, or FREE.
+        angle: the fixed direction.
+        along: about where the wall goes, so that its own direction is not the opposite one.
+    """
+    own = principal_angle(moments)
+    own = np.where(np.cos(own - along) < 0, own + np.pi, own)
+    excess = misfit(moments, angle) - misfit(moments, own)
+    is_free = (turn == FREE) | (excess > SNAP_PX**2 * moments[:, 0])
+    return np.where(is_free, FREE, turn), np.where(is_free, own, angle)
 
 
 def _cheapest(ring: Ints, cost: Floats, limit: float) -> Bools:

@@ -66,8 +66,8 @@ def crossings(sides: PixelSides, inside: Floats, outside: Floats) -> Floats:
     known = (inside >= 0) & (outside <= 0) & (drop > 0)
     share = np.where(known, inside / np.where(known, drop, 1.0), 0.5)
     share = np.clip(share, NEAREST, 1 - NEAREST)
-    point = sides.inside + share[:, None] * (sides.outside - sides.inside)
-    crossing: Floats = point[:, ::-1] + 0.5
+    step = (sides.outside - sides.inside).astype(np.float64)
+    crossing: Floats = (sides.inside + share[:, None] * step)[:, ::-1] + 0.5
     return crossing
 
 

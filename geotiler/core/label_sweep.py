@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from geotiler.core.cells import CellAxis, CellBlender, CellsSeen, FinishedCells
 from geotiler.core.radiometry import normalise
 from geotiler.core.resample import Axis
-from geotiler.core.sweep import Chunk, Columns, RowBuffer, at_network_gsd, mirrored
+from geotiler.core.sweep import Chunk, RowBuffer, Span, at_network_gsd, mirrored
 from geotiler.specs import Scale
 
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -82,14 +82,16 @@ def label_cells(
         advanced: hears how many tiles are dealt with.
     """
     if plan.is_resampled:
-        by_col = plan.axes[1]
-        whole = Columns(
-            read=(0, by_col.source_px),
-            network=(0, by_col.target_px),
-            answered=(0, by_col.source_px),
-            starts=(),
+        rows, columns = (
+            Span(
+                read=(0, axis.source_px),
+                network=(0, axis.target_px),
+                answered=(0, axis.source_px),
+                starts=(),
+            )
+            for axis in plan.axes
         )
-        chunks = at_network_gsd(chunks, plan.axes, whole)
+        chunks = at_network_gsd(chunks, plan.axes, rows, columns)
     seen = CellsSeen(*plan.cells)
     blender = CellBlender(classes=plan.classes, rows=plan.cells[0], cols=plan.cells[1])
     queue = _Queue(network, plan)

@@ -33,23 +33,33 @@ class Ground:
     pixel.
     """
 
-    def __init__(self, transform: Sequence[float], crs: object | None) -> None:
+    def __init__(
+        self,
+        transform: Sequence[float],
+        crs: object | None,
+        gsd_m: tuple[float, float] | None = None,
+    ) -> None:
         """Prepare the way from pixels to the ellipsoid.
 
         Args:
             transform: a, b, c, d, e, f of an affine transform, pixel to CRS; unused without CRS.
-            crs: anything pyproj understands, or None: everything is in pixels.
+            crs: anything pyproj understands, or None: coordinates are pixels.
+            gsd_m: without CRS, size (x, y) of a pixel on the ground; None: measures are pixels.
         """
         self.crs = None if crs is None else pyproj.CRS.from_user_input(crs)
         self._affine = tuple(float(v) for v in transform[:6])
         self._to_geodetic: pyproj.Transformer | None = None
         self._geod: pyproj.Geod | None = None
+        self._unit_m: tuple[float, float] = (1.0, 1.0)
+        self._is_measured = self.crs is not None or gsd_m is not None
         if self.crs is None:
             self._affine = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+            self._unit_m = gsd_m or self._unit_m
             return
         geodetic = self.crs.geodetic_crs
         if geodetic is None:  # an engineering CRS: no place on the earth, but a unit
-            self._unit_m = float(self.crs.axis_info[0].unit_conversion_factor or 1.0)
+            unit_m = float(self.crs.axis_info[0].unit_conversion_factor or 1.0)
+            self._unit_m = (unit_m, unit_m)
             return
         self._geod = self.crs.get_geod()
         self._to_geodetic = pyproj.Transformer.from_crs(
@@ -61,7 +71,7 @@ class Ground:
     @property
     def in_metres(self) -> bool:
         """Whether measures are metres; otherwise they are pixels."""
-        return self.crs is not None
+        return self._is_measured
 
     @property
     def on_earth(self) -> bool:
@@ -98,6 +108,32 @@ class Ground:
         size = np.stack([sides[:, 0] + sides[:, 2], sides[:, 1] + sides[:, 3]], axis=1) / 2
         return size / side_px, np.abs(areas) / side_px**2
 
+    def bearing_deg(self, points: Floats, direction: Floats) -> Floats:
+        """(n): direction of a line on the ground, clockwise from north, degrees in [0, 180).
+
+        From the upper edge of the raster where there is no CRS.
+
+        Args:
+            points: (n, 2) in pixels.
+            direction: (n, 2) in pixels, of any length.
+        """
+        step = direction / np.hypot(*direction.T)[:, None]
+        start, stop = self.to_crs(points - step / 2), self.to_crs(points + step / 2)
+        if self._to_geodetic is None or self._geod is None:
+            east, north = ((stop - start) * self._unit_m).T
+            bearing = np.degrees(np.arctan2(east, -north if self.crs is None else north))
+        else:
+            lon, lat = self._to_geodetic.transform(*start.T)
+            to_lon, to_lat = self._to_geodetic.transform(*stop.T)
+            middle = np.radians(lat)
+            flat = self._geod.es
+            # On the ellipsoid a degree north and one east differ by the radii of curvature.
+            ratio = (1 - flat) / (1 - flat * np.sin(middle) ** 2)
+            turn = np.remainder(to_lon - lon + 180, 360) - 180
+            bearing = np.degrees(np.arctan2(turn * np.cos(middle), (to_lat - lat) * ratio))
+        result: Floats = np.remainder(bearing, 180.0)
+        return result
+
     def measure(self, geometries: Geometries) -> tuple[Floats, Floats]:
         """Area in m² and perimeter in m, holes counted, of polygons in pixel coordinates.
 
@@ -130,7 +166,7 @@ class Ground:
         following[starts[1:] - 1] = starts[:-1]
         points = self.to_crs(points)
         if self._to_geodetic is None or self._geod is None:
-            unit = self._unit_m if self.in_metres else 1.0
+            unit = np.array(self._unit_m)
             step = (points[following] - points) * unit
             local = (points - np.repeat(points[starts[:-1]], np.diff(starts), axis=0)) * unit
             areas = _shoelace(local[:, 0], local[:, 1], step[:, 0], step[:, 1], starts)

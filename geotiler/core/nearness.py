@@ -12,13 +12,13 @@ from geotiler.core.walls import neighbours
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-PAIRS_AT_ONCE = 2_000_000
-"""Bounds the memory of distances between points and walls."""
+MOST_SEGMENTS = 128
+"""Mean distances of rings with twice as many segments, or more, are taken from a sample."""
 
 MANY_LINES = 64
 """Rings with more segments are searched through an index."""
 
-PIECE_PX = 1.0
+PIECE_PX = 2.0
 """Longest piece of outline that is judged by its middle."""
 
 
@@ -35,7 +35,7 @@ def deviation(edges: OutlineEdges, ring: Ints, corner: Floats) -> tuple[Floats, 
     segment_ring = edges.ring[edges.segment_edge]
     there = np.zeros(len(edges.ring_polygon), bool)
     there[ring] = True
-    chosen = there[segment_ring]
+    chosen = there[segment_ring] & _sampled(segment_ring)
     start, stop = _pieces(edges.start[chosen], edges.stop[chosen])
     owner = np.repeat(segment_ring[chosen], _piece_counts(edges.start[chosen], edges.stop[chosen]))
     middle, length = (start + stop) / 2, np.hypot(*(stop - start).T)
@@ -52,6 +52,14 @@ def deviation(edges: OutlineEdges, ring: Ints, corner: Floats) -> tuple[Floats, 
     far = np.zeros(count)
     np.maximum.at(far, edges.ring_polygon[ring], off)
     return mean, far
+
+
+def _sampled(ring: Ints) -> npt.NDArray[np.bool_]:
+    """(segment): True for all of a small ring, and for every so many of a large one."""
+    starts = np.searchsorted(ring, np.arange(int(ring.max(initial=-1)) + 2))
+    step = np.maximum(np.diff(starts) // MOST_SEGMENTS, 1)
+    sampled: npt.NDArray[np.bool_] = (np.arange(len(ring)) - starts[ring]) % step[ring] == 0
+    return sampled
 
 
 def _piece_counts(start: Floats, stop: Floats) -> Ints:
@@ -93,27 +101,21 @@ def _nearest(point: Floats, ring: Ints, start: Floats, stop: Floats, line_ring: 
         shapely.prepare(whole)
         result[points] = shapely.distance(shapely.points(point[points]), whole)
     few = np.flatnonzero(number[ring] <= MANY_LINES)
-    ends = np.cumsum(number[ring[few]])
-    low = 0
-    while low < len(few):
-        base = int(ends[low - 1]) if low else 0
-        high = max(low + 1, int(np.searchsorted(ends, base + PAIRS_AT_ONCE)))
-        part = few[low:high]
-        size = number[ring[part]]
-        begins = np.cumsum(size) - size
-        of = np.repeat(part, size)
-        line = np.arange(len(of)) + np.repeat(line_starts[ring[part]] - begins, size)
-        result[part] = np.minimum.reduceat(_distance(point[of], start[line], stop[line]), begins)
-        low = high
-    return result
-
-
-def _distance(point: Floats, start: Floats, stop: Floats) -> Floats:
-    """(pair): distance of a point from a segment."""
-    chord, away = stop - start, point - start
+    few = few[np.argsort(-number[ring[few]], kind="stable")]
+    count, first = number[ring[few]], line_starts[ring[few]]
+    x, y = point[few].T
+    best = np.full(len(few), np.inf)
+    chord = stop - start
     square = chord[:, 0] ** 2 + chord[:, 1] ** 2
-    share = (away[:, 0] * chord[:, 0] + away[:, 1] * chord[:, 1]) / np.where(square > 0, square, 1)
-    share = np.clip(share, 0, 1)
-    dx, dy = away[:, 0] - share * chord[:, 0], away[:, 1] - share * chord[:, 1]
-    distance: Floats = np.sqrt(dx * dx + dy * dy)
-    return distance
+    share = chord / np.where(square > 0, square, 1)[:, None]
+    for turn in range(int(count.max(initial=0))):
+        # Those with the most lines come first, so that all that have one more are a slice.
+        size = int(np.searchsorted(-count, -turn, side="left"))
+        line = first[:size] + turn
+        dx, dy = x[:size] - start[line, 0], y[:size] - start[line, 1]
+        along = np.clip(dx * share[line, 0] + dy * share[line, 1], 0, 1)
+        dx -= along * chord[line, 0]
+        dy -= along * chord[line, 1]
+        np.minimum(best[:size], dx * dx + dy * dy, out=best[:size])
+    result[few] = np.sqrt(best)
+    return result

@@ -1,9 +1,9 @@
 """Outlines that keep off each other, decided as they come, with those near them in view.
 
 The outlines of a mask do not overlap; drawn with straight walls, two of them may, where they stand
-a pixel apart. Whoever would cover a neighbour is cut back, the later one of two, and gets its own
-outline where cutting does not do. A feature is decided when everything near it is known, and so is
-everything near that: what comes out depends on the neighbourhood only, not on the order of work.
+a pixel apart. The later one of two is cut back, unless there would be little left of it. A feature
+is decided when everything near it is known, and so is everything near that: what comes out depends
+on the neighbourhood only, not on the order of work.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TOUCH_PX2 = 1e-9
 """Overlaps up to this are walls in common."""
 
 MOST_CUT = 0.25
-"""Share of its area that cutting may take from a polygon."""
+"""Share of its area of which another one covers no more: a polygon that can be cut back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,50 +165,58 @@ def _boxes(bounds: Floats) -> Geometries:
     return boxes
 
 
-def apart(features: Drawn) -> Drawn:
+def apart(features: Drawn, *, gap_px: float = GAP_PX) -> Drawn:
     """The features with overlaps taken away that their outlines did not have.
 
-    First what covers a part of another one's outline is cut back, then of two that still overlap
-    the later one.
+    Of two that overlap the later one is cut back. One of which another one covers a large part
+    could not be: it gets its own outline, and all others are cut back from that.
+
+    Args:
+        features: in the order in which they come first.
+        gap_px: left where one was cut back.
     """
     drawn, status = features.drawn.copy(), features.status.copy()
     rough, boxes = features.rough, _boxes(features.bounds)
     pairs = shapely.STRtree(boxes).query(boxes)
-    pairs = pairs[:, pairs[0] != pairs[1]]
-    if pairs.size:
-        # In the order of the features, so that cuts of one are always made in the same order.
-        one, other = pairs[:, np.lexsort(pairs[::-1])]
-        near = shapely.intersects(drawn[one], rough[other])
-        _cut(drawn, status, rough, one[near], rough[other[near]])
-        later = one > other
-        one, other = one[later], other[later]
-        kept = drawn.copy()
-        near = shapely.intersects(kept[one], kept[other])
-        _cut(drawn, status, rough, one[near], kept[other[near]])
+    # Boxes that touch share no ground; in noise most pairs do no more.
+    low = np.maximum(features.bounds[pairs[0], :2], features.bounds[pairs[1], :2])
+    high = np.minimum(features.bounds[pairs[0], 2:], features.bounds[pairs[1], 2:])
+    pairs = pairs[:, (pairs[0] != pairs[1]) & (low < high).all(axis=1)]
+    # In the order of the features, so that cuts of one are always made in the same order.
+    one, other = pairs[:, np.lexsort(pairs[::-1])]
+    near = shapely.intersects(drawn[one], rough[other])
+    one, other = one[near], other[near]
+    covered = shapely.area(shapely.intersection(drawn[one], rough[other]))
+    weak = np.zeros(len(drawn), bool)
+    weak[other[covered > MOST_CUT * shapely.area(rough[other])]] = True
+    drawn[weak], status[weak] = rough[weak], Status.SIMPLIFIED
+    held = weak[other] & ~weak[one]
+    _cut(drawn, status, one[held], rough[other[held]], gap_px)
+
+    later = pairs[0] > pairs[1]
+    one, other = pairs[:, later][:, np.lexsort(pairs[:, later][::-1])]
+    kept = drawn.copy()
+    near = ~weak[one] & shapely.intersects(kept[one], kept[other])
+    _cut(drawn, status, one[near], kept[other[near]], gap_px)
     return replace(features, drawn=drawn, status=status)
 
 
 def _cut(
     drawn: Geometries,
     status: npt.NDArray[np.uint8],
-    rough: Geometries,
     index: Ints,
     obstacles: Geometries,
+    gap_px: float,
 ) -> None:
-    """Takes obstacles away from the polygons at `index`, in place."""
-    covered = shapely.area(shapely.intersection(drawn[index], obstacles))
-    for place, obstacle in zip(
-        index[covered > TOUCH_PX2].tolist(), obstacles[covered > TOUCH_PX2], strict=True
-    ):
-        before = drawn[place]
-        wide = shapely.buffer(obstacle, GAP_PX, join_style="mitre")
-        left = shapely.difference(before, wide)
-        sound = (
-            shapely.get_type_id(left) == shapely.get_type_id(before)
-            and shapely.is_valid(left)
-            and left.area >= (1 - MOST_CUT) * before.area
-            and shapely.get_num_interior_rings(left) == shapely.get_num_interior_rings(before)
-        )
-        drawn[place] = left if sound else rough[place]
+    """Takes obstacles away from the polygons at `index`, in place; the largest part is kept."""
+    covered = shapely.area(shapely.intersection(drawn[index], obstacles)) > TOUCH_PX2
+    for place, obstacle in zip(index[covered].tolist(), obstacles[covered], strict=True):
+        wide = shapely.buffer(obstacle, gap_px, join_style="mitre") if gap_px else obstacle
+        parts = shapely.get_parts(shapely.difference(drawn[place], wide))
+        parts = parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
+        if drawn[place].geom_type == "MultiPolygon":  # corners that touch are parts of their own
+            drawn[place] = shapely.multipolygons(parts)
+        elif len(parts):
+            drawn[place] = parts[shapely.area(parts).argmax()]
         if status[place] != Status.SIMPLIFIED:
-            status[place] = Status.CUT if sound else Status.SIMPLIFIED
+            status[place] = Status.CUT

@@ -11,20 +11,17 @@ import shapely
 from geotiler.core.measure import Ground
 from geotiler.core.object_match import Objects, Unfinished
 from geotiler.core.polygons import Outlines, PolygonStream
-from geotiler.core.simplify import simplify
-from geotiler.specs import Window
+from geotiler.core.simplify import STAIRS_PX, simplify
+from geotiler.specs import SMALLEST_HOLE_M2, Window
 
 Geometries = npt.NDArray[np.object_]
 
-SIMPLIFY_PX = 1.0
-"""Outlines of pixels are stairs; within this they are straightened, as `vectorize` does."""
-
-SMALL_HOLE_M2 = 2.0
-"""Smaller holes of traced objects are filled, as `vectorize` does."""
-
 
 class TracedObjects:
-    """Objects of a class raster that is given in strips: the connected pixels of a class."""
+    """Objects of a class raster that is given in strips: the connected pixels of a class.
+
+    Small holes are filled and stairs straightened as `vectorize` does without regularization.
+    """
 
     def __init__(self, width: int, ground: Ground, least_area_m2: float) -> None:
         """Begin above the first row.
@@ -66,10 +63,10 @@ class TracedObjects:
         bounds = outlines.bounds_px()
         size, pixel_area = self._ground.pixel_size_m((bounds[:, :2] + bounds[:, 2:]) / 2)
         ring_area = outlines.ring_area_px * pixel_area[outlines.ring_feature]
-        outlines = outlines.without_rings((ring_area < 0) & (ring_area > -SMALL_HOLE_M2))
+        outlines = outlines.without_rings((ring_area < 0) & (ring_area > -SMALLEST_HOLE_M2))
         large = outlines.area_px() * pixel_area >= self._least
         outlines, size = outlines.select(large), size[large]
-        tolerance = SIMPLIFY_PX * np.sqrt(pixel_area[large])
+        tolerance = STAIRS_PX * np.sqrt(pixel_area[large])
         return Objects(
             shapes=simplify(outlines.polygons(), size, tolerance),
             class_id=outlines.class_id,

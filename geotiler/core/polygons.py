@@ -114,6 +114,10 @@ class Outlines:
             return np.empty(0, object)
         ring_of_vertex = np.repeat(np.arange(len(self.ring_part)), np.diff(self.ring_starts))
         rings = shapely.linearrings(self.xy.astype(np.float64), indices=ring_of_vertex)
+        return self.polygons_of(rings)
+
+    def polygons_of(self, rings: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+        """(feature): polygons of other rings (ring) in the place of these."""
         parts: npt.NDArray[np.object_] = shapely.polygons(rings, indices=self.ring_part)
         if len(parts) == len(self):
             return parts
@@ -127,6 +131,32 @@ class Outlines:
             parts[member], indices=groups[self.part_feature[member]]
         )
         return whole
+
+
+def joined_outlines(tables: Sequence[Outlines]) -> Outlines:
+    """The features of several tables, in order; at least one table."""
+    if len(tables) == 1:
+        return tables[0]
+    parts = offsets(np.array([len(table.part_feature) for table in tables]))
+    features = offsets(np.array([len(table) for table in tables]))
+    vertices = offsets(np.array([len(table.xy) for table in tables]))
+    return Outlines(
+        xy=np.concatenate([table.xy for table in tables]),
+        ring_starts=np.concatenate(
+            [
+                *(table.ring_starts[:-1] + at for table, at in zip(tables, vertices, strict=False)),
+                vertices[-1:],
+            ]
+        ),
+        ring_area_px=np.concatenate([table.ring_area_px for table in tables]),
+        ring_part=np.concatenate(
+            [table.ring_part + at for table, at in zip(tables, parts, strict=False)]
+        ),
+        part_feature=np.concatenate(
+            [table.part_feature + at for table, at in zip(tables, features, strict=False)]
+        ),
+        class_id=np.concatenate([table.class_id for table in tables]),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

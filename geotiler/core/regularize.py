@@ -8,14 +8,14 @@ is given back as it came and its status says so.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import shapely
 
 from geotiler.core.circles import circles
-from geotiler.core.collapse import SNAP_PX, simplest
+from geotiler.core.collapse import LEAST, LEAST_FREE, freed, simplest
 from geotiler.core.nearness import deviation
 from geotiler.core.orientation import dominant_angle, sharpened
 from geotiler.core.outline_edges import OutlineEdges, outline_edges
@@ -27,7 +27,6 @@ from geotiler.core.walls import (
     corners,
     misfit,
     neighbours,
-    principal_angle,
 )
 from geotiler.specs import Regularize
 
@@ -45,9 +44,6 @@ FAR_CORNER_PX = 4.0
 
 PLAIN_WALLS, PLAIN_RATIO = 6, 1.15
 """A round outline of so few right angles, no more than this much further off, is no circle."""
-
-FEWEST_WALLS = 4
-"""Fewest walls of a ring with right angles."""
 
 
 class Status(enum.IntEnum):
@@ -90,6 +86,7 @@ def regularize(
     *,
     mode: Regularize = Regularize.AUTO,
     bound_px: float = 0.75,
+    grain_px: float = 1.0,
 ) -> Regularized:
     """Regular outlines of polygons, each decided by itself alone.
 
@@ -98,6 +95,8 @@ def regularize(
         pixel_size: (polygon, 2): size of a pixel on the ground.
         mode: what may be tried.
         bound_px: largest mean distance between a result and the polygon's outline.
+        grain_px: side of the pixels that the mask was made in, where it was enlarged since; all
+            distances are in these.
 
     Laws: what is not refused is valid and deviates by no more than the bound; polygons keep
     their number of rings; the result for a polygon does not depend on the others.
@@ -107,14 +106,28 @@ def regularize(
     status = np.zeros(count, np.uint8)
     off = np.zeros(count)
     angle = np.full(count, np.nan)
-    single = np.flatnonzero(shapely.get_type_id(polygons) == shapely.GeometryType.POLYGON)
-    if mode is not Regularize.NONE and single.size:
+    if mode is Regularize.NONE:
+        return Regularized(geometries=result, status=status, deviation_px=off, angle=angle)
+    boxes = _is_box(polygons)
+    status[boxes], angle[boxes] = Status.RIGHT_ANGLES, 0.0
+    is_polygon = shapely.get_type_id(polygons) == shapely.GeometryType.POLYGON
+    single = np.flatnonzero(is_polygon & ~boxes)
+    if single.size:
         side = np.sqrt(pixel_size[single].prod(axis=1))
-        edges = outline_edges(polygons[single], pixel_size[single] / side[:, None])
+        edges = outline_edges(polygons[single], pixel_size[single] / (side * grain_px)[:, None])
         found = _tried(edges, mode, bound_px)
         result[single] = np.where(found.status > 0, found.geometries, polygons[single])
         status[single], off[single], angle[single] = found.status, found.deviation_px, found.angle
     return Regularized(geometries=result, status=status, deviation_px=off, angle=angle)
+
+
+def _is_box(polygons: Geometries) -> Bools:
+    """(polygon): whether nothing is left to be drawn; in noise that is most of them."""
+    bounds = shapely.bounds(polygons)
+    extent = np.prod(bounds[:, 2:] - bounds[:, :2], axis=1)
+    few = shapely.get_num_coordinates(polygons) == 5
+    boxes: Bools = few & (shapely.area(polygons) == extent)
+    return boxes
 
 
 def _tried(edges: OutlineEdges, mode: Regularize, bound_px: float) -> Regularized:
@@ -129,16 +142,11 @@ def _tried(edges: OutlineEdges, mode: Regularize, bound_px: float) -> Regularize
     )
     number = np.zeros(count, np.int64)
     for way in _WAYS[mode]:
-        # The likeliest description; the likeliest that keeps the bound; the most detailed.
-        for limit_px in (np.inf, bound_px, 0.0):
-            left = np.flatnonzero(found.status == Status.SIMPLIFIED)
-            if not left.size:
-                break
-            part = edges if len(left) == count else edges.select(found.status == Status.SIMPLIFIED)
-            drawn = _drawn(part, angle[left], limit_px, free=way == Status.ANY_ANGLE)
-            good = drawn.off <= bound_px
-            _keep(found, left[good], drawn, good, way)
-            number[left[good]] = drawn.walls[good]
+        left = np.flatnonzero(found.status == Status.SIMPLIFIED)
+        if not left.size:
+            break
+        part = edges if len(left) == count else edges.select(found.status == Status.SIMPLIFIED)
+        _try(found, number, left, part, way, bound_px)
     if mode is Regularize.AUTO:
         rings, off = circles(edges)
         plain = (found.status == Status.RIGHT_ANGLES) & (number <= PLAIN_WALLS)
@@ -169,35 +177,68 @@ class _Drawn:
     """(polygon): number of walls."""
 
 
-def _keep(found: Regularized, where: Ints, drawn: _Drawn, good: Bools, way: Status) -> None:
-    """Enters the good ones among the drawn polygons into `found`."""
-    found.geometries[where] = drawn.geometries[good]
-    found.deviation_px[where] = drawn.off[good]
-    found.angle[where] = drawn.angle[good]
-    found.status[where] = way
+def _try(
+    found: Regularized, number: Ints, left: Ints, edges: OutlineEdges, way: Status, bound_px: float
+) -> None:
+    """Enters what can be drawn in one way into `found` and `number` (of walls).
+
+    First the likeliest description is looked at; then, where that lies too far off, the likeliest
+    of those that keep the bound; then the most detailed.
+
+    Args:
+        found: of all polygons; the directions in it are used, too.
+        number: of all polygons.
+        left: positions of the polygons to be drawn.
+        edges: of these.
+        way: right angles or any angle.
+        bound_px: largest mean distance.
+    """
+    free = way == Status.ANY_ANGLE
+    for walls in _described(edges, found.angle[left], (np.inf, bound_px, 0.0), free=free):
+        still = found.status[left] == Status.SIMPLIFIED
+        if not still.any():
+            return
+        drawn = _drawn(edges, walls, found.angle[left], still, free=free)
+        good = drawn.off <= bound_px
+        where = left[good]
+        found.geometries[where] = drawn.geometries[good]
+        found.deviation_px[where] = drawn.off[good]
+        found.angle[where] = drawn.angle[good]
+        found.status[where] = way
+        number[where] = drawn.walls[good]
 
 
-def _drawn(edges: OutlineEdges, angle: Floats, limit_px: float, *, free: bool) -> _Drawn:
-    """Polygons with right angles and diagonals, or with free walls as well.
+def _described(
+    edges: OutlineEdges, angle: Floats, bounds_px: tuple[float, ...], *, free: bool
+) -> list[Walls]:
+    """Walls of the polygons for each bound; rings that have too few are missing.
 
     Args:
         edges: of the polygons.
         angle: (polygon): direction of each.
-        limit_px: descriptions further off than this are left out.
+        bounds_px: descriptions further off than this are left out.
         free: walls may have directions of their own.
     """
-    count, least = len(angle), 3 if free else FEWEST_WALLS
-    ring_polygon = edges.ring_polygon
+    least = LEAST_FREE if free else LEAST
     walls = _first_walls(edges, angle, free=free)
-    short = np.bincount(walls.ring, minlength=len(ring_polygon)) < least
-    lost = np.zeros(count, bool)
-    lost[ring_polygon[short]] = True
-    walls = walls.take(~lost[ring_polygon[walls.ring]])
-    walls = simplest(walls, least=least, bound_px=limit_px)
+    short = np.bincount(walls.ring, minlength=len(edges.ring_polygon)) < least
+    return simplest(walls.take(~short[walls.ring]), free=free, bounds_px=bounds_px)
+
+
+def _drawn(
+    edges: OutlineEdges, walls: Walls, angle: Floats, chosen: Bools, *, free: bool
+) -> _Drawn:
+    """The chosen polygons with walls along their directions, which all their walls decide."""
+    count, ring_polygon = len(angle), edges.ring_polygon
+    there = np.zeros(len(ring_polygon), bool)
+    there[walls.ring] = True
+    chosen = chosen.copy()
+    chosen[ring_polygon[~there]] = False
+    walls = walls.take(chosen[ring_polygon[walls.ring]])
     turn = sharpened(walls, ring_polygon[walls.ring], count)
     fixed = walls.turn != FREE
     walls = walls.turned(walls.angle + np.where(fixed, turn[ring_polygon[walls.ring]], 0))
-    return _closed(edges, walls, angle + turn, ~lost, free=free)
+    return _closed(edges, walls, angle + turn, chosen, free=free)
 
 
 def _first_walls(edges: OutlineEdges, angle: Floats, *, free: bool) -> Walls:
@@ -206,15 +247,9 @@ def _first_walls(edges: OutlineEdges, angle: Floats, *, free: bool) -> Walls:
     chord = edges.head - edges.tail
     along = np.arctan2(chord[:, 1], chord[:, 0])
     turn = np.rint(angle_between(own, along) / EIGHTH).astype(np.int64) % 8
-    # Short edges show no diagonals: between 22.5° and 45° they may be anything.
     direction = own + turn * EIGHTH
     if free:
-        best = principal_angle(edges.moments)
-        best = np.where(np.cos(best - along) < 0, best + np.pi, best)
-        excess = misfit(edges.moments, direction) - misfit(edges.moments, best)
-        is_free = excess > SNAP_PX**2 * edges.moments[:, 0]
-        turn = np.where(is_free, FREE, turn)
-        direction = np.where(is_free, best, direction)
+        turn, direction = freed(edges.moments, turn, direction, along)
     walls = Walls(
         moments=edges.moments,
         angle=direction,
@@ -223,7 +258,11 @@ def _first_walls(edges: OutlineEdges, angle: Floats, *, free: bool) -> Walls:
         extra=np.zeros(len(turn)),
         ring=edges.ring,
     )
-    return _with_turns(_grouped(walls))
+    walls = _grouped(walls)
+    if free:  # several edges of one wall show better where it goes than each of them
+        turn, direction = freed(walls.moments, walls.turn, walls.angle, walls.angle)
+        walls = replace(walls, turn=turn, angle=direction)
+    return _with_turns(walls)
 
 
 def _grouped(walls: Walls) -> Walls:

@@ -10,6 +10,11 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 Geometries = npt.NDArray[np.object_]
 
+STAIRS_PX = 1.0
+"""Tolerance for outlines along pixels. The staircase of a straight edge is a band of 0.71 to 1.41
+pixels, by its direction, so that this takes most of it away and leaves what is larger than a pixel.
+"""
+
 HALVINGS = 3
 """How often the tolerance of a polygon is halved that would become invalid."""
 

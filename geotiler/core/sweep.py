@@ -32,11 +32,12 @@ Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 class RowBuffer:
     """Consecutive rows of several arrays, appended below and dropped above."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: int = 0) -> None:
+        """Args: start: the number of the first row that will be appended."""
         self._pieces: deque[tuple[NDArray[Any], ...]] = deque()
-        self.start = 0
+        self.start = start
         """First row held."""
-        self.stop = 0
+        self.stop = start
         """One past the last row held."""
 
     def append(self, *arrays: NDArray[Any]) -> None:
@@ -65,17 +66,21 @@ class RowBuffer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Columns:
-    """Which columns of a scene one sweep deals with, each as [first, last)."""
+class Span:
+    """Which part of one axis of a scene a sweep deals with, each as [first, last).
+
+    Every window that touches what is answered is among `starts`, so that the answers of a part are
+    those of the whole, whatever is left out before and behind it.
+    """
 
     read: tuple[int, int]
-    """Scene columns that are read."""
+    """Scene pixels that are read."""
     network: tuple[int, int]
-    """Network columns that the windows cover."""
+    """Network pixels that the windows cover."""
     answered: tuple[int, int]
-    """Scene columns that come out."""
+    """Scene pixels that come out."""
     starts: tuple[int, ...]
-    """First network column of each window."""
+    """First network pixel of each window."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,15 +89,17 @@ class SweepPlan:
 
     axes: tuple[Axis, Axis]
     """(rows, columns) of the whole scene: scene pixels to network pixels."""
-    rows: Sequence[int]
-    """First rows of the windows, network pixels."""
-    columns: Columns
+    rows: Span
+    columns: Span
     tile_shape: tuple[int, int]
     classes: int
     scale: Scale
     mean: Sequence[float]
     std: Sequence[float]
     batch: int = 1
+    wanted: NDArray[np.bool_] | None = None
+    """(rows, columns) of windows: True where one is to be computed; None: everywhere. Rows and
+    columns of pixels that no wanted window touches need not be true."""
 
     @property
     def is_resampled(self) -> bool:
@@ -107,7 +114,7 @@ class SweepCounts:
     computed: int = 0
     """Windows given to the network."""
     skipped: int = 0
-    """Windows without a valid pixel."""
+    """Windows without a valid pixel, or not wanted."""
     seam_sums: NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, 2)))
     """See `SeamMeter`."""
 
@@ -138,13 +145,13 @@ def sweep(
     """Probabilities of the swept columns, on the scene's own grid, rows in order.
 
     Args:
-        chunks: consecutive rows of the scene, from the first to the last.
+        chunks: consecutive rows of the scene, those that `plan.rows` and `plan.columns` read.
         network: answers probabilities; fewer tiles than `plan.batch` may be given.
         plan: windows and radiometry.
         counts: filled as the sweep goes on.
         advanced: hears how many windows are dealt with.
     """
-    scene_valid = RowBuffer()
+    scene_valid = RowBuffer(plan.rows.read[0])
     first, last = plan.columns.answered
     answered = slice(first - plan.columns.read[0], last - plan.columns.read[0])
 
@@ -155,7 +162,7 @@ def sweep(
 
     pixels: Iterable[Chunk] = watched()
     if plan.is_resampled:
-        pixels = at_network_gsd(pixels, plan.axes, plan.columns)
+        pixels = at_network_gsd(pixels, plan.axes, plan.rows, plan.columns)
     finished = _blended_rows(pixels, network, plan, counts, advanced)
     if plan.is_resampled:
         finished = _at_scene_gsd(finished, plan)
@@ -173,32 +180,34 @@ Strip = tuple[int, NDArray[np.float32], NDArray[np.bool_]]
 
 
 def at_network_gsd(
-    chunks: Iterable[Chunk], axes: tuple[Axis, Axis], columns_swept: Columns
+    chunks: Iterable[Chunk], axes: tuple[Axis, Axis], rows: Span, columns: Span
 ) -> Iterator[Chunk]:
     """Chunks on the network's grid, as soon as the rows they are made of are there.
 
     Args:
-        chunks: consecutive rows of the scene, the columns that are read.
+        chunks: consecutive rows of the scene, those that are read.
         axes: (rows, columns) of the whole scene: scene pixels to network pixels.
-        columns_swept: which columns are read, and which come out.
+        rows: which rows are read, and which come out.
+        columns: which columns.
     """
     by_row, by_col = axes
-    source = RowBuffer()
-    col_first, col_matrix = by_col.matrix(*columns_swept.network)
-    left = col_first - columns_swept.read[0]
-    columns = slice(left, left + col_matrix.shape[1])
+    source = RowBuffer(rows.read[0])
+    col_first, col_matrix = by_col.matrix(*columns.network)
+    left = col_first - columns.read[0]
+    taken = slice(left, left + col_matrix.shape[1])
     step = _rows_at_once(by_row, *col_matrix.shape)
-    done = 0
+    done, end = rows.network
     for values, valid in chunks:
         source.append(values, valid)
-        ready = by_row.ready(source.stop)
+        is_all = source.stop >= rows.read[1]
+        ready = end if is_all else min(end, by_row.ready(source.stop))
         while done < ready:
             stop = min(ready, done + step)
             row_first, row_matrix = by_row.matrix(done, stop)
-            raw, known = source.rows(row_first, row_first + row_matrix.shape[1], columns)
+            raw, known = source.rows(row_first, row_first + row_matrix.shape[1], taken)
             yield resampled(finite_float32(raw), known, row_matrix, col_matrix)
             done = stop
-        if done < by_row.target_px:
+        if done < end:
             source.drop(by_row.needed(done, done + 1)[0])
 
 
@@ -211,15 +220,16 @@ def _rows_at_once(by_row: Axis, target_cols: int, source_cols: int) -> int:
 def _at_scene_gsd(strips: Iterable[Strip], plan: SweepPlan) -> Iterator[Strip]:
     """Strips of probability on the scene's grid; invalid network pixels carry no weight."""
     by_row, by_col = (axis.reversed for axis in plan.axes)
-    source = RowBuffer()
+    low, high = by_row.needed(*plan.rows.answered)
+    source = RowBuffer(low)
     col_first, col_matrix = by_col.matrix(*plan.columns.answered)
     left = col_first - plan.columns.network[0]
     columns = slice(left, left + col_matrix.shape[1])
     step = _rows_at_once(by_row, *col_matrix.shape)
-    done = 0
+    done, end = plan.rows.answered
     for _, probabilities, valid in strips:
         source.append(probabilities.copy(), valid)  # the blender uses its memory again
-        ready = by_row.ready(source.stop)
+        ready = end if source.stop >= high else min(end, by_row.ready(source.stop))
         while done < ready:
             stop = min(ready, done + step)
             first, row_matrix = by_row.matrix(done, stop)
@@ -227,7 +237,7 @@ def _at_scene_gsd(strips: Iterable[Strip], plan: SweepPlan) -> Iterator[Strip]:
             out, reached = resampled(values, known, row_matrix, col_matrix)
             yield done, out, reached
             done = stop
-        if done < by_row.target_px:
+        if done < end:
             source.drop(by_row.needed(done, done + 1)[0])
 
 
@@ -238,39 +248,50 @@ def _blended_rows(
     counts: SweepCounts,
     advanced: Callable[[int], None],
 ) -> Iterator[Strip]:
-    """Finished strips on the network's grid with their valid masks."""
-    columns = plan.columns
-    left = columns.network[0]
-    shape = (plan.axes[0].target_px, columns.network[1] - left)
+    """Finished strips on the network's grid with their valid masks.
+
+    Rows that no answered row is made of are left out: windows above and below are missing there.
+    """
+    rows, columns = plan.rows, plan.columns
+    top, left = rows.network[0], columns.network[0]
+    shape = (rows.network[1] - top, columns.network[1] - left)
+    low, high = plan.axes[0].reversed.needed(*rows.answered)
     starts = [start - left for start in columns.starts]
     tile_height, tile_width = plan.tile_shape
     seams = SeamMeter(
-        tile_lines(plan.rows, tile_height, shape[0]),
+        tile_lines(rows.starts, tile_height, rows.network[1]),
         tile_lines(starts, tile_width, shape[1]),
         counts.seam_sums,
     )
     blender = StripBlender(
-        classes=plan.classes, shape=shape, tile_shape=plan.tile_shape, rows=plan.rows
+        classes=plan.classes,
+        shape=shape,
+        tile_shape=plan.tile_shape,
+        rows=[start - top for start in rows.starts],
     )
-    pixels, mask = RowBuffer(), RowBuffer()
+    pixels, mask = RowBuffer(top), RowBuffer(top)
     source = iter(chunks)
-    for row in plan.rows:
-        stop = min(row + tile_height, shape[0])
+    for number, row in enumerate(rows.starts):
+        stop = min(row + tile_height, rows.network[1])
         while pixels.stop < stop:
             values, known = next(source)
             pixels.append(values)
             mask.append(known)
         (valid,) = mask.rows(row, stop)
-        tiles = _tiles(pixels, valid, (row, stop), starts, plan, counts, advanced)
+        wanted = None if plan.wanted is None else plan.wanted[number]
+        tiles = _tiles(pixels, valid, (row, stop), starts, wanted, plan, counts, advanced)
         # No name holds a batch: it is freed before the next one is made.
         while dealt_with := _blend_batch(list(islice(tiles, plan.batch)), blender, network):
             counts.computed += dealt_with
             advanced(dealt_with)
-        first, probabilities = blender.finish_row()
-        emitted = first + probabilities.shape[1]
-        known = valid[first - row : emitted - row]
-        seams.add(first, probabilities, known)
-        yield first, probabilities, known
+        offset, probabilities = blender.finish_row()
+        emitted = top + offset + probabilities.shape[1]
+        first, last = max(row, low), min(emitted, high)
+        if first < last:
+            known = valid[first - row : last - row]
+            final = probabilities[:, first - row : last - row]
+            seams.add(first, final, known)
+            yield first, final, known
         pixels.drop(emitted)
         mask.drop(emitted)
 
@@ -280,15 +301,16 @@ def _tiles(
     valid: NDArray[np.bool_],
     rows: tuple[int, int],
     starts: Sequence[int],
+    wanted: NDArray[np.bool_] | None,
     plan: SweepPlan,
     counts: SweepCounts,
     advanced: Callable[[int], None],
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """(first column, network input) of each window of a row that has a valid pixel."""
-    for col in starts:
+    """(first column, network input) of each wanted window of a row that has a valid pixel."""
+    for number, col in enumerate(starts):
         columns = slice(col, min(col + plan.tile_shape[1], valid.shape[1]))
         known = valid[:, columns]
-        if not known.any():
+        if (wanted is not None and not wanted[number]) or not known.any():
             counts.skipped += 1
             advanced(1)
             continue
@@ -322,7 +344,24 @@ def mirrored(tile: NDArray[np.float32], tile_shape: tuple[int, int]) -> NDArray[
     return np.pad(tile, ((0, 0), (0, below), (0, right)), mode="symmetric")
 
 
-def swept_columns(grid: Grid, axis: Axis, panel_px: int) -> list[Columns]:
+def spanned(starts: Sequence[int], tile_px: int, axis: Axis, answered: tuple[int, int]) -> Span:
+    """What a sweep deals with to answer for a part of one axis.
+
+    Args:
+        starts: first pixels of all windows along it, on the network's grid.
+        tile_px: side of a window.
+        axis: the scene's pixels to the network's.
+        answered: scene pixels [first, last) that are asked for.
+    """
+    low, high = axis.reversed.needed(*answered)
+    touching = tuple(start for start in starts if start < high and start + tile_px > low)
+    network = (touching[0], min(axis.target_px, touching[-1] + tile_px))
+    return Span(read=axis.needed(*network), network=network, answered=answered, starts=touching)
+
+
+def swept_columns(
+    grid: Grid, axis: Axis, panel_px: int, answered: tuple[int, int] | None = None
+) -> list[Span]:
     """Column ranges that a scene is swept in; one, unless it is wider than `panel_px`.
 
     Each panel computes every window that touches its columns, so its pixels are those of a single
@@ -332,23 +371,18 @@ def swept_columns(grid: Grid, axis: Axis, panel_px: int) -> list[Columns]:
         grid: windows on the network's grid.
         axis: the scene's columns to the network's.
         panel_px: about how many columns, of the scene and of the network, a panel answers for.
+        answered: scene columns [first, last) to answer for; None: all.
     """
-    tile = grid.tile_shape[1]
-    count = -(-max(grid.shape[1], axis.source_px) // panel_px)
-    step = -(-axis.source_px // count)
+    low, high = answered or (0, axis.source_px)
+    network_px = (high - low) * max(1.0, axis.ratio)
+    count = -(-int(network_px) // panel_px)
+    step = -(-(high - low) // count)
     if count > 1:
         # Boundaries on the blocks of the output, unless blocks are wider than panels.
         block = max(1, min(512, int(panel_px / max(1.0, axis.ratio))))
         step = -(-step // block) * block
-    found = []
-    for first in range(0, axis.source_px, step):
-        last = min(first + step, axis.source_px)
-        low, high = axis.reversed.needed(first, last)
-        starts = tuple(c for c in grid.cols if c < high and c + tile > low)
-        network = (starts[0], min(grid.shape[1], starts[-1] + tile))
-        found.append(
-            Columns(
-                read=axis.needed(*network), network=network, answered=(first, last), starts=starts
-            )
-        )
-    return found
+    cols = grid.cols
+    return [
+        spanned(cols, grid.tile_shape[1], axis, (first, min(first + step, high)))
+        for first in range(low, high, step)
+    ]

@@ -23,7 +23,8 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from geotiler.errors import OutputError
-from geotiler.io.raster import CLASSES_TAG, quiet_about_georeferencing
+from geotiler.io.opening import quiet_about_georeferencing
+from geotiler.io.raster import CLASSES_TAG
 from geotiler.specs import MASK_NODATA
 
 SUFFIX = ".tif"

@@ -10,7 +10,7 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from geotiler import __version__
-from geotiler.io.parts import RasterLayout
+from geotiler.io.part_layout import RasterLayout
 from geotiler.io.raster import CLASSES_TAG
 from geotiler.specs import MASK_NODATA
 
@@ -27,6 +27,7 @@ def class_layout(
     model: str,
     digest: str,
     settings: Mapping[str, Any],
+    origin: tuple[int, int] = (0, 0),
 ) -> RasterLayout:
     """Layout of a uint8 raster of class ids, nodata 255, with colour table and provenance.
 
@@ -38,6 +39,7 @@ def class_layout(
         model: name and version.
         digest: of the model.
         settings: what the answer depends on; no place, no time.
+        origin: (row, col) of its first pixel in the parts that it is made of.
     """
     names = {str(key): name for key, (name, _) in classes.items()}
     colours: dict[int, tuple[int, int, int]] = {}
@@ -46,6 +48,7 @@ def class_layout(
         colours[key] = (red, green, blue)
     return RasterLayout(
         shape=shape,
+        origin=origin,
         dtype="uint8",
         nodata=MASK_NODATA,
         transform=transform,

@@ -9,8 +9,8 @@ import numpy as np
 
 from geotiler.core.contact import Thumbnail, contact_sheet
 from geotiler.io.chip_folder import ChipFolder, ChipRecord
+from geotiler.io.opening import quiet_about_georeferencing
 from geotiler.io.preview import read_reduced, write_png
-from geotiler.io.raster import quiet_about_georeferencing
 
 SIDE_PX = 160
 COLUMNS = 8

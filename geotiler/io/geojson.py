@@ -34,21 +34,23 @@ class GeoJSONWriter:
     line of its own. Coordinates that are not longitude and latitude are marked by `"crs": null`.
     """
 
-    def __init__(self, stream: TextIO, *, lonlat: bool = True) -> None:
+    def __init__(
+        self, stream: TextIO, *, lonlat: bool = True, degree_digits: int = DEGREE_DIGITS
+    ) -> None:
         """Nothing is written yet.
 
         Args:
             stream: text.
             lonlat: coordinates are longitude and latitude; otherwise pixels.
+            degree_digits: decimal places of longitudes and latitudes.
         """
         self._stream = stream
-        self._lonlat = lonlat
-        self._digits = DEGREE_DIGITS if lonlat else PLAIN_DIGITS
+        self._mark = "" if lonlat else '"crs": null, '
+        self._digits = degree_digits if lonlat else PLAIN_DIGITS
         self._separator = "\n"
 
     def __enter__(self) -> GeoJSONWriter:
-        mark = "" if self._lonlat else '"crs": null, '
-        self._stream.write(f'{{"type": "FeatureCollection", {mark}"features": [')
+        self._stream.write(f'{{"type": "FeatureCollection", {self._mark}"features": [')
         return self
 
     def __exit__(
@@ -64,23 +66,48 @@ class GeoJSONWriter:
         self, geometries: Geometries, properties: Mapping[str, Sequence[Any] | npt.NDArray[Any]]
     ) -> None:
         """Append features: longitude and latitude, and columns of the same length."""
-        texts = shapely.to_geojson(_rounded(geometries, self._digits))
+        texts = shapely.to_geojson(
+            rounded(shapely.orient_polygons(geometries, exterior_cw=False), self._digits)
+        )
         names = list(properties)
         columns = [_plain(properties[name]) for name in names]
         for text, *values in zip(texts.tolist(), *columns, strict=True):
             fields = json.dumps(dict(zip(names, values, strict=True)), ensure_ascii=False)
-            self._stream.write(
-                f'{self._separator}{{"type": "Feature", "properties": {fields}, '
-                f'"geometry": {text}}}'
-            )
-            self._separator = ",\n"
+            self._stream.write(self._separated(f'"properties": {fields}, "geometry": {text}}}'))
+
+    def _separated(self, rest: str) -> str:
+        separator, self._separator = self._separator, ",\n"
+        return f'{separator}{{"type": "Feature", {rest}'
+
+
+class GeoJSONSeqWriter(GeoJSONWriter):
+    """The same features, one a line and nothing around them: a file that can be added to.
+
+    Each is marked by itself where its coordinates are not longitude and latitude.
+
+    Source: newline-delimited GeoJSON; RFC 8142 without its record separators, as GDAL reads it.
+    """
+
+    def __enter__(self) -> GeoJSONSeqWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
+
+    def _separated(self, rest: str) -> str:
+        return f'{{"type": "Feature", {self._mark}{rest}\n'
 
 
 def says_no_crs(path: Path) -> bool:
     """Whether a GeoJSON file says `"crs": null`, hence that its coordinates have no CRS.
 
     Without that word they are longitude and latitude. Only what stands before and after the
-    features is looked at.
+    features is looked at, or the first one where each is a line of its own.
 
     Source: GJ2008, the GeoJSON specification of 2008, section 3; RFC 7946, section 4.
     """
@@ -88,21 +115,27 @@ def says_no_crs(path: Path) -> bool:
         head = file.read(_END_BYTES)
         file.seek(max(0, path.stat().st_size - _END_BYTES))
         tail = file.read()
+    try:
+        first = json.loads(head.partition(b"\n")[0])
+    except ValueError:
+        first = None
+    if isinstance(first, dict) and first.get("type") == "Feature":
+        return first.get("crs", "") is None
     before = _FEATURES.split(head.decode("utf-8", "replace"), maxsplit=1)[0]
     after = tail.decode("utf-8", "replace").rpartition("]")[2]
     return bool(_NO_CRS.search(before) or _NO_CRS.search(after))
 
 
 def _plain(column: Sequence[Any] | npt.NDArray[Any]) -> list[Any]:
-    return column.tolist() if isinstance(column, np.ndarray) else list(column)
+    values = column.tolist() if isinstance(column, np.ndarray) else list(column)
+    return [None if value != value else value for value in values]  # JSON has no NaN
 
 
-def _rounded(geometries: Geometries, digits: int) -> Geometries:
-    """Rounded and oriented; where rounding would break a polygon it keeps all digits."""
-    oriented = shapely.orient_polygons(geometries, exterior_cw=False)
-    points = np.round(shapely.get_coordinates(oriented), digits)
-    rounded = shapely.set_coordinates(oriented.copy(), points + 0.0)  # no "-0.0"
-    return np.asarray(np.where(shapely.is_valid(rounded), rounded, oriented))
+def rounded(geometries: Geometries, digits: int) -> Geometries:
+    """The polygons with rounded coordinates; where that would break one it keeps all digits."""
+    points = np.round(shapely.get_coordinates(geometries), digits)
+    result = shapely.set_coordinates(geometries.copy(), points + 0.0)  # no "-0.0"
+    return np.asarray(np.where(shapely.is_valid(result), result, geometries))
 
 
 def to_lonlat(geometries: Geometries, crs: object) -> Geometries:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geotiler.errors import InputError
+from geotiler.io.probabilities import is_probability
 from geotiler.io.raster import Scene
 from geotiler.specs import MASK_NODATA, Window
 
@@ -74,10 +75,10 @@ def label_rule(scene: Scene, *, whole_floats: bool = False) -> LabelRule:
     Raises:
         InputError: more than one band, floating-point values, or probabilities.
     """
-    if scene.tags.get("GEOTILER_CONTENT") == "probability":
+    if is_probability(scene):
         raise InputError(
             f"{scene.path} holds probabilities, expected a mask",
-            hint="geotiler segment writes the mask to -o/--output",
+            hint="geotiler segment writes the mask to -o/--output; vectorize reads both",
         )
     if scene.count != 1:
         raise InputError(
@@ -87,7 +88,7 @@ def label_rule(scene: Scene, *, whole_floats: bool = False) -> LabelRule:
     if np.issubdtype(np.dtype(scene.dtypes[0]), np.floating) and not whole_floats:
         raise InputError(
             f"{scene.path} holds {scene.dtypes[0]} values, expected the whole numbers of a mask",
-            hint=PROBABILITY_HINT,
+            hint=f"{PROBABILITY_HINT}; probabilities: vectorize --from probability",
         )
     zero = scene.nodata == 0
     full = scene.nodata != MASK_NODATA and _only_full(scene)

@@ -18,9 +18,10 @@ from rasterio.transform import array_bounds
 from rasterio.warp import calculate_default_transform, reproject, transform_bounds
 
 from geotiler.core.overlay import displayable
+from geotiler.io.opening import quiet_about_georeferencing
 from geotiler.io.outputs import replacing
 from geotiler.io.preview import Reduced, read_reduced
-from geotiler.io.raster import open_scene, quiet_about_georeferencing
+from geotiler.io.raster import open_scene
 from geotiler.specs import MASK_NODATA
 
 WEB_MERCATOR = CRS.from_epsg(3857)

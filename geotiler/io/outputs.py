@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from geotiler.errors import OutputError, SpecError
+from geotiler.io.work_folder import WorkFolder
+
+_SIDECARS = (".aux.xml", ".ovr", ".msk")
+"""What GDAL keeps beside a raster of the name."""
 
 
 def check_output(path: Path, overwrite: bool, needed_bytes: int = 0) -> None:
@@ -67,29 +70,46 @@ def replacing(path: Path, overwrite: bool) -> Iterator[Path]:
     """A temporary file beside the target that takes its place when the block ends well.
 
     The suffix is kept, since formats are chosen by it. On any error the temporary file is removed
-    and the target stays as it was.
+    and the target stays as it was; what a killed run has left is removed by the next one.
 
     Raises:
-        OutputError: as `check_output`; or the file system refuses.
+        OutputError: as `check_output`; another run writes the same target; or the file system
+            refuses.
     """
     check_output(path, overwrite)
+    # A folder of its own, so that sidecar files of a driver vanish with it.
+    folder = WorkFolder(path.with_name(f".{path.name}.part"), path)
     try:
-        # A folder of its own, so that sidecar files of a driver vanish with it.
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    except OSError as error:
-        raise OutputError(f"output {path} cannot be written: {error.strerror}") from error
-    try:
-        temporary = folder / path.name
+        folder.clear()
+        temporary = folder.path / path.name
         yield temporary
-        if path.exists() and not overwrite:  # it may have appeared meanwhile
+        existed = path.exists()
+        if existed and not overwrite:  # it may have appeared meanwhile
             raise OutputError(f"output {path} exists already", hint="--overwrite replaces it")
         try:
             # Sidecars first: the target's own name appears only when everything is there.
-            for extra in sorted(folder.iterdir()):
-                if extra != temporary:
-                    os.replace(extra, path.parent / extra.name)
+            sidecars = [extra for extra in folder.entries() if extra != temporary]
+            for extra in sidecars:
+                os.replace(extra, path.parent / extra.name)
+            _flush(temporary)
             os.replace(temporary, path)
+            if existed:
+                _remove_stale(path, {extra.name for extra in sidecars})
         except OSError as error:
             raise OutputError(f"output {path} cannot be written: {error.strerror}") from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.remove()
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file's bytes are on the disk: a name must not survive without them."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _remove_stale(path: Path, fresh: set[str]) -> None:
+    """Remove what GDAL kept beside a file that was replaced: statistics and overviews of others."""
+    for suffix in _SIDECARS:
+        sidecar = path.with_name(path.name + suffix)
+        if sidecar.name not in fresh:
+            sidecar.unlink(missing_ok=True)

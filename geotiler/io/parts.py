@@ -1,20 +1,20 @@
 """Finished strips on disk, and the one file they become.
 
-Strips go to `<output>.parts/` as they are finished. At the end a virtual mosaic over them is copied
-into the target's format under a temporary name, and one rename makes it visible: the target is
-absent or whole.
+Strips go to `<output>.parts/` as they are finished, each under its name only when it is on the
+disk. At the end a virtual mosaic over them is copied into the target's format under a temporary
+name, and one rename makes it visible: the target is absent or whole.
 """
 
 from __future__ import annotations
 
-import functools
-import json
+import errno
+import hashlib
+import os
 import re
-import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import uuid
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from xml.etree import ElementTree
+from typing import Any, BinaryIO
 
 import numpy as np
 import rasterio
@@ -22,125 +22,135 @@ import rasterio.shutil
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError  # which copying lets through as it is
-from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
-from geotiler.core.qgis_style import StyledClass, ramp_qml, raster_qml
-from geotiler.errors import OutputError
+from geotiler.errors import InputError, OutputError
+from geotiler.io.cache import bounded_cache
+from geotiler.io.journal import JOURNAL
+from geotiler.io.opening import quiet_about_georeferencing
 from geotiler.io.outputs import replacing
-from geotiler.io.raster import CLASSES_TAG, quiet_about_georeferencing
+from geotiler.io.part_layout import Part, RasterLayout, mosaic_text, raster_driver, style_text
+from geotiler.io.raster import open_scene
 from geotiler.io.styles import save_style
+from geotiler.io.work_folder import WorkFolder
 
-_GDAL_TYPES = {"uint8": "Byte", "float32": "Float32"}
-_PART_NAME = re.compile(r"r\d+-c\d+\.tif")
-_OWN_FILES = {"journal.json", "journal.json.new", "mosaic.vrt"}
-_DRIVERS = {".tif": "COG", ".tiff": "COG", ".png": "PNG"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class RasterLayout:
-    """What the finished raster is, apart from its pixels."""
-
-    shape: tuple[int, int]
-    """(height, width)."""
-    dtype: str
-    """uint8 or float32."""
-    nodata: float
-    transform: Affine
-    crs: CRS | None = None
-    bands: tuple[str, ...] = ("",)
-    """Description of each band."""
-    scale: float | None = None
-    """Multiply stored values by this."""
-    colours: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
-    """Colour table of a one-band uint8 raster."""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    categorical: bool = True
-    """Overviews take the most frequent value, not the mean."""
+_MOSAIC = "mosaic.vrt"
+_OWN_NAMES = re.compile(rf"r\d+-c\d+\.tif(\..*)?|{re.escape(JOURNAL)}(\.new)?|{re.escape(_MOSAIC)}")
+_DIGEST_BYTES = 2**20
+_CHECK_PX = 4_000_000
+_SOMEWHERE = Affine(1, 0, 1, 0, -1, 1)
+"""A place that says nothing, so that nobody warns of a part without one."""
 
 
-def raster_driver(path: Path) -> str:
-    """GDAL driver of a target by its suffix.
+def parts_folder(output: Path) -> Path:
+    """Where the parts of an output lie while it is unfinished."""
+    return output.with_name(f"{output.name}.parts")
+
+
+def is_unfinished(output: Path) -> bool:
+    """Whether an earlier run may have left parts of an output to go on from."""
+    return os.path.isdir(parts_folder(output))  # False, too, where no folder can be called so
+
+
+def hold_parts(output: Path) -> WorkFolder:
+    """The folder of an output's parts, made if need be, for this process alone.
 
     Raises:
-        OutputError: no such format.
+        OutputError: another run holds it, it cannot be made, or it holds something else.
     """
-    driver = _DRIVERS.get(path.suffix.lower())
-    if driver is None:
-        raise OutputError(
-            f"output {path} has no raster format that geotiler writes",
-            hint="name it .tif (Cloud-Optimized GeoTIFF) or .png",
-        )
-    return driver
+    work = WorkFolder(parts_folder(output), output)
+    for entry in work.entries():
+        if not _OWN_NAMES.fullmatch(entry.name):
+            work.leave()
+            raise OutputError(
+                f"folder {work.path} is needed for unfinished work, but holds {entry.name}",
+                hint="move it away, or choose another -o",
+            )
+    return work
 
 
 class Parts:
-    """The strips of one raster on their way to becoming it."""
+    """The strips of one raster on their way to becoming it. May be sent to another process."""
 
     def __init__(self, output: Path, layout: RasterLayout) -> None:
-        """Args: output: the target, which the folder is named after. layout: what it will be.
-
-        Raises:
-            OutputError: the folder cannot be made, or there is one that holds something else.
-        """
-        self.folder = output.with_name(output.name + ".parts")
-        self._output = output
+        """Args: output: the target, which the folder is named after. layout: what it will be."""
+        self.output = output
+        self.folder = parts_folder(output)
         self._layout = layout
-        self._placed: list[tuple[str, int, int, int, int]] = []
-        try:
-            if self.folder.is_dir():
-                self._check_ours()
-                shutil.rmtree(self.folder)
-            self.folder.mkdir()
-        except OSError as error:
-            if isinstance(error, OutputError):
-                raise
-            raise OutputError(f"{self.folder} cannot be made: {error.strerror}") from error
 
-    def _check_ours(self) -> None:
-        """Raises: OutputError: the folder holds what no run of geotiler has left there."""
-        for entry in sorted(self.folder.iterdir()):
-            if entry.name not in _OWN_FILES and not _PART_NAME.fullmatch(entry.name):
-                raise OutputError(
-                    f"folder {self.folder} is needed for unfinished work, but holds {entry.name}",
-                    hint="move it away, or choose another -o",
-                )
-
-    def write(self, row: int, col: int, values: NDArray[np.generic]) -> None:
-        """Store a finished rectangle (band, row, col) whose first pixel is at (row, col).
+    def write(self, row: int, col: int, values: NDArray[np.generic]) -> Part:
+        """The stored part of a finished rectangle (band, row, col) whose first pixel is (row, col).
 
         Raises:
             OutputError: the disk refuses.
         """
         bands, height, width = values.shape
-        name = f"r{row:09d}-c{col:09d}.tif"
+        name = Part(row=row, col=col, height=height, width=width, bytes=0, sha256="").name
+        # Two processes may compute the same part; each writes a file of its own.
+        temporary = self.folder / f"{name}.{uuid.uuid4().hex[:8]}"
         try:
-            with quiet_about_georeferencing(), rasterio.open(
-                self.folder / name, "w", driver="GTiff", count=bands, height=height, width=width,
+            with rasterio.Env(), rasterio.open(
+                temporary, "w", driver="GTiff", count=bands, height=height, width=width,
                 dtype=self._layout.dtype, nodata=self._layout.nodata, compress="deflate", zlevel=1,
+                transform=_SOMEWHERE,
                 # Narrow blocks: the finished file's blocks are read from few of them.
                 bigtiff="if_safer", tiled=True, blockxsize=512, blockysize=64,
             ) as part:  # fmt: skip
                 part.write(values)
-        except (RasterioError, OSError) as error:
-            raise OutputError(f"{self.folder / name} cannot be written: {error}") from error
-        self._placed.append((name, row, col, height, width))
-        journal = {"parts": self._placed, "shape": self._layout.shape}
-        temporary = self.folder / "journal.json.new"
-        try:
-            temporary.write_text(json.dumps(journal), encoding="utf-8")
-            temporary.replace(self.folder / "journal.json")
-        except OSError as error:
-            raise OutputError(f"{temporary} cannot be written: {error.strerror}") from error
+            _check_stored(temporary, lambda rows: values[:, slice(*rows)])
+            size, digest = _on_the_disk(temporary)
+            temporary.replace(self.folder / name)
+        except (CPLE_BaseError, RasterioError, OSError) as error:
+            temporary.unlink(missing_ok=True)
+            reason = " ".join(str(error.__cause__ or error).split())[:160]
+            raise OutputError(
+                f"{self.folder / name} cannot be written: {reason}",
+                hint="make room and run the same command again",
+            ) from error
+        return Part(row=row, col=col, height=height, width=width, bytes=size, sha256=digest)
 
-    def assemble(self, overwrite: bool) -> None:
-        """Turn the parts into the target and remove them.
+    def holds(self, part: Part) -> bool:
+        """Whether a part's file is there as it was written."""
+        path = self.folder / part.name
+        try:
+            if path.stat().st_size != part.bytes:
+                return False
+            with path.open("rb") as file:
+                return _sha256(file) == part.sha256
+        except OSError:
+            return False
+
+    def is_finished(self) -> bool:
+        """Whether the target is there already, as these parts would make it but for its pixels."""
+        try:
+            with open_scene(str(self.output)) as found:
+                tags = {key: found.tags.get(key) for key in self._layout.tags}
+                return (
+                    found.shape == self._layout.shape
+                    and found.count == len(self._layout.bands)
+                    and set(found.dtypes) == {self._layout.dtype}
+                    and found.crs == self._layout.crs
+                    and found.transform.almost_equals(self._layout.transform)
+                    and tags == dict(self._layout.tags)
+                )
+        except InputError:
+            return False
+
+    def assemble(self, placed: Sequence[Part], overwrite: bool) -> None:
+        """Turn the parts into the target.
+
+        Args:
+            placed: the parts, which cover the raster and share no pixel.
+            overwrite: an existing target may be replaced.
 
         Raises:
             OutputError: the disk refuses, or the target appeared meanwhile.
         """
-        mosaic = self.folder / "mosaic.vrt"
-        driver = raster_driver(self._output)
+        height, width = self._layout.shape
+        if sum(part.height * part.width for part in placed) != height * width:
+            raise ValueError(f"the parts do not cover {self.output}")
+        mosaic = self.folder / _MOSAIC
+        driver = raster_driver(self.output)
         options: dict[str, str] = {}
         if driver == "COG":
             options = {
@@ -150,87 +160,67 @@ class Parts:
             }  # fmt: skip
             options["PREDICTOR"] = "YES" if self._layout.dtype == "float32" else "NO"
         try:
-            mosaic.write_text(_mosaic(self._layout, self._placed), encoding="utf-8")
-            with quiet_about_georeferencing(), replacing(self._output, overwrite) as temporary:
+            mosaic.write_text(mosaic_text(self._layout, placed), encoding="utf-8")
+            with (
+                rasterio.Env(),
+                bounded_cache(),
+                replacing(self.output, overwrite) as temporary,
+            ):
                 rasterio.shutil.copy(mosaic, temporary, driver=driver, strict=False, **options)
-                save_style(_style(self._layout), "raster", self._output, temporary)
+                with _opened(mosaic) as wanted:
+                    _check_stored(temporary, lambda rows: wanted.read(window=_across(wanted, rows)))
+                save_style(style_text(self._layout), "raster", self.output, temporary)
         except (CPLE_BaseError, RasterioError, OSError) as error:
             if isinstance(error, OutputError):
                 raise
-            raise OutputError(f"output {self._output} cannot be written: {error}") from error
-        self.discard()
-
-    def discard(self) -> None:
-        """Remove the folder and everything in it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def _style(layout: RasterLayout) -> str:
-    """How QGIS draws it: named classes, or a ramp of probability."""
-    if not layout.categorical:
-        return ramp_qml(0.0, 1.0)
-    names = json.loads(layout.tags.get(CLASSES_TAG, "{}"))
-    return raster_qml(
-        [
-            StyledClass(
-                value=value,
-                name=names.get(str(value), str(value)),
-                color="#{:02x}{:02x}{:02x}".format(*colour),
-            )
-            for value, colour in sorted(layout.colours.items())
-        ]
-    )
+            reason = " ".join(str(error).split())[:160]
+            raise OutputError(
+                f"output {self.output} cannot be written: {reason}",
+                hint="make room and run the same command again",
+            ) from error
 
 
-def _text(parent: ElementTree.Element, tag: str, text: str, **attributes: str) -> None:
-    ElementTree.SubElement(parent, tag, attributes).text = text
+def _check_stored(path: Path, wanted: Callable[[tuple[int, int]], NDArray[np.generic]]) -> None:
+    """Raises: an error of reading, or OSError: a raster does not hold the wanted rows.
+
+    On a full disk GDAL may tell of nothing, neither when writing nor when closing, and leave a
+    file that is too short.
+    """
+    with _opened(path) as stored:
+        levels = len(stored.overviews(1))
+        step = max(1, _CHECK_PX // stored.width)
+        for row in range(0, stored.height, step):
+            rows = row, min(row + step, stored.height)
+            found = stored.read(window=_across(stored, rows))
+            if not np.array_equal(found, wanted(rows), equal_nan=found.dtype.kind == "f"):
+                raise OSError(errno.EIO, "the disk has not kept what was written")
+    for level in range(levels):
+        with _opened(path, overview_level=level) as smaller:
+            for row in range(0, smaller.height, step):
+                smaller.read(window=_across(smaller, (row, min(row + step, smaller.height))))
 
 
-def _mosaic(layout: RasterLayout, placed: Sequence[tuple[str, int, int, int, int]]) -> str:
-    """GDAL virtual raster that lays the parts side by side."""
-    height, width = layout.shape
-    root = ElementTree.Element("VRTDataset", rasterXSize=str(width), rasterYSize=str(height))
-    if layout.crs is not None:
-        _text(root, "SRS", layout.crs.to_wkt())  # without a mapping: x is east, y is north
-    if layout.crs is not None or not layout.transform.almost_equals(Affine.identity()):
-        numbers = ", ".join(repr(float(v)) for v in layout.transform.to_gdal())
-        _text(root, "GeoTransform", numbers)
-    metadata = ElementTree.SubElement(root, "Metadata")
-    for key in sorted(layout.tags):
-        _text(metadata, "MDI", layout.tags[key], key=key)
-    for index, description in enumerate(layout.bands, start=1):
-        band = ElementTree.SubElement(
-            root, "VRTRasterBand", dataType=_GDAL_TYPES[layout.dtype], band=str(index)
-        )
-        if description:
-            _text(band, "Description", description)
-        _text(band, "NoDataValue", repr(layout.nodata))
-        if layout.scale is not None:
-            _text(band, "Scale", repr(layout.scale))
-        if layout.colours:
-            _text(band, "ColorInterp", "Palette")
-            ElementTree.SubElement(band, "ColorTable")  # filled below
-        for name, row, col, part_height, part_width in placed:
-            source = ElementTree.SubElement(band, "SimpleSource")
-            _text(source, "SourceFilename", name, relativeToVRT="1")
-            _text(source, "SourceBand", str(index))
-            size = {"xSize": str(part_width), "ySize": str(part_height)}
-            ElementTree.SubElement(source, "SrcRect", xOff="0", yOff="0", **size)
-            ElementTree.SubElement(source, "DstRect", xOff=str(col), yOff=str(row), **size)
-    text = ElementTree.tostring(root, encoding="unicode")
-    if layout.colours:
-        table = _colour_table(tuple(sorted(layout.colours.items())))
-        text = text.replace("<ColorTable />", f"<ColorTable>{table}</ColorTable>")
-    return text
+def _opened(path: Path, **options: int) -> Any:
+    """A raster, with a place or without; filters of warnings are held for this moment only."""
+    with quiet_about_georeferencing():
+        return rasterio.open(path, **options)
 
 
-@functools.lru_cache(maxsize=16)
-def _colour_table(colours: tuple[tuple[int, tuple[int, int, int]], ...]) -> str:
-    """256 entries, the same for all masks of a model: half of the work on a small one."""
-    known = dict(colours)
-    entries = []
-    for value in range(256):
-        red, green, blue = known.get(value, (0, 0, 0))
-        opaque = 255 if value in known else 0
-        entries.append(f'<Entry c1="{red}" c2="{green}" c3="{blue}" c4="{opaque}" />')
-    return "".join(entries)
+def _across(raster: Any, rows: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The window of some rows [first, last) of a raster, all columns."""
+    return rows, (0, raster.width)
+
+
+def _on_the_disk(path: Path) -> tuple[int, str]:
+    """Size and SHA-256 of a file, once it is no longer only in memory."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+        digest = _sha256(file)
+        return file.tell(), digest
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(_DIGEST_BYTES):
+        digest.update(block)
+    return digest.hexdigest()

@@ -20,10 +20,12 @@ from rasterio.windows import Window as RasterWindow
 
 from geotiler.core.resample import Axis
 from geotiler.errors import InputError
+from geotiler.io.cache import CACHE_BYTES
 from geotiler.io.label_polygons import PolygonLabels, in_pixels, is_polygonal
 from geotiler.io.label_source import frame_of
+from geotiler.io.opening import opened_by
 from geotiler.io.outputs import replacing
-from geotiler.io.raster import CACHE_BYTES, open_scene, opened_by
+from geotiler.io.raster import open_scene
 from geotiler.io.vector import read_features
 from geotiler.specs import Window
 

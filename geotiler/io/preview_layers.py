@@ -23,8 +23,9 @@ from geotiler.core.measure import Ground
 from geotiler.core.palette import PALETTE, Colour
 from geotiler.errors import InputError
 from geotiler.io.labels import label_rule
+from geotiler.io.opening import quiet_about_georeferencing
 from geotiler.io.preview import Reduced
-from geotiler.io.raster import Scene, open_scene, quiet_about_georeferencing
+from geotiler.io.raster import Scene, open_scene
 from geotiler.io.vector import read_features
 from geotiler.specs import MASK_NODATA
 

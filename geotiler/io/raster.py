@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import threading
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -17,19 +14,22 @@ import rasterio
 import rasterio.windows
 from affine import Affine
 from numpy.typing import NDArray
-from rasterio._err import CPLE_BaseError
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
-from rasterio.env import set_gdal_config
-from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 
 from geotiler.core.geodesy import ground_gsd_m
 from geotiler.core.radiometry import spectral_name
 from geotiler.errors import InputError, SpecError
+from geotiler.io.cache import bounded_cache
+from geotiler.io.opening import (
+    REFUSALS,
+    check_kind,
+    check_there,
+    opened_by,
+    quiet_about_georeferencing,
+)
+from geotiler.io.remote import check_sources, gdal_name, is_remote, patient, redacted, shown
 from geotiler.specs import Window
-
-CACHE_BYTES = 32 * 2**20
-"""GDAL's block cache; its own default is a share of the machine's memory."""
 
 STRIP_PX = 4_000_000
 """About how many pixels a strip of `Scene.strips` has."""
@@ -38,36 +38,20 @@ TALLEST_BLOCK_PX = 2048
 """Taller blocks are not read whole: memory must not grow with a scene that is one block."""
 
 CLASSES_TAG = "GEOTILER_CLASSES"
+SETTINGS_TAG = "GEOTILER_SETTINGS"
+CONTENT_TAG = "GEOTILER_CONTENT"
 
 _COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-
-_WARNINGS_LOCK = threading.RLock()
-
-
-@contextmanager
-def quiet_about_georeferencing() -> Iterator[None]:
-    """Without rasterio's warning of a raster that has no place: the task says it in its own words.
-
-    Photographs and the parts of an output never have one.
-    """
-    # Filters belong to the whole process: two threads that set and restore them would mix them up.
-    with _WARNINGS_LOCK, warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        yield
-
-
-def _is_local(path: str) -> bool:
-    if path.startswith("<"):  # a virtual raster, spelled out
-        return False
-    return "://" not in path and not path.startswith("/vsi") and ":" not in path[2:]
 
 
 class Scene:
     """An open raster. Not for sharing between threads: each thread opens its own."""
 
-    def __init__(self, path: str, dataset: rasterio.DatasetReader) -> None:
+    def __init__(self, path: str, dataset: rasterio.DatasetReader, name: str | None = None) -> None:
         """Use `open_scene`."""
-        self.path = path
+        self._source = path
+        self.path = name or shown(path)
+        """For messages: without what is secret in an address."""
         self._dataset = dataset
         self.height: int = dataset.height
         self.width: int = dataset.width
@@ -85,12 +69,18 @@ class Scene:
         self.tags: dict[str, str] = dataset.tags()
         self.files: tuple[str, ...] = tuple(dataset.files)
         """Everything it is read from: a virtual raster names its sources."""
+        self._remote = is_remote(path) or any(is_remote(name) for name in self.files)
         self._flags = dataset.mask_flag_enums
+        self._nodatas = dataset.nodatavals
+        self._colours = dataset.colorinterp
+        self._has_overviews = bool(dataset.overviews(1))
         self._is_alpha = tuple(
             colour == ColorInterp.alpha and (not text or "alpha" in text.lower())
-            for colour, text in zip(dataset.colorinterp, self.descriptions, strict=True)
+            for colour, text in zip(self._colours, self.descriptions, strict=True)
         )
         """GDAL makes the fourth band of eight bits an alpha unasked; a name knows better."""
+        self._cache = ExitStack()
+        self._cache.enter_context(bounded_cache())
 
     def __enter__(self) -> Scene:
         return self
@@ -106,6 +96,7 @@ class Scene:
     def close(self) -> None:
         """Close the file."""
         self._dataset.close()
+        self._cache.close()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -122,6 +113,10 @@ class Scene:
         """Ground sample distance (x, y) at the centre, metres per pixel; None without a CRS."""
         return ground_gsd_m(tuple(self.transform)[:6], self.crs, self.shape)
 
+    def transform_of(self, window: Window) -> Affine:
+        """Pixels of a window to coordinates."""
+        return self.transform @ Affine.translation(window.col, window.row)
+
     @property
     def overviews(self) -> tuple[int, ...]:
         """By how much each overview of the first band is coarser, finest first."""
@@ -135,8 +130,7 @@ class Scene:
     def band_names(self) -> tuple[str | None, ...]:
         """Lower-case name of each band, from its description or its colour; None if it has none."""
         names: list[str | None] = []
-        colours = self._dataset.colorinterp
-        bands = zip(self.descriptions, colours, self._is_alpha, strict=True)
+        bands = zip(self.descriptions, self._colours, self._is_alpha, strict=True)
         for description, colour, is_alpha in bands:
             if is_alpha:
                 names.append("alpha")
@@ -151,6 +145,11 @@ class Scene:
         return tuple(names)
 
     @property
+    def colours(self) -> tuple[str, ...]:
+        """What GDAL takes each band for: red, green, blue, alpha, gray, undefined, ..."""
+        return tuple(colour.name for colour in self._colours)
+
+    @property
     def compression(self) -> str | None:
         """Name of the compression, as deflate or jpeg; None where pixels are stored plainly."""
         name = self._dataset.compression
@@ -163,7 +162,7 @@ class Scene:
 
     def has_palette(self, band: int) -> bool:
         """True if a band holds indices into a table of colours."""
-        return bool(self._dataset.colorinterp[band - 1] == ColorInterp.palette)
+        return bool(self._colours[band - 1] == ColorInterp.palette)
 
     @property
     def class_names(self) -> dict[int, str]:
@@ -183,6 +182,40 @@ class Scene:
             return {}
         return {key: colour[:3] for key, colour in table.items() if colour[3] and any(colour[:3])}
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings that geotiler made the raster with; empty if it did not."""
+        try:
+            settings = json.loads(self.tags.get(SETTINGS_TAG, "{}"))
+        except ValueError:
+            return {}
+        return settings if isinstance(settings, dict) else {}
+
+    @property
+    def stated_gsd_m(self) -> tuple[float, float] | None:
+        """Ground sample distance (x, y) that was stated when geotiler made the raster.
+
+        A single number in the tag is the model's own, taken for want of a better one.
+        """
+        value = self.settings.get("gsd_m")
+        if not isinstance(value, list) or len(value) != 2:
+            return None
+        x, y = value
+        good = all(isinstance(each, int | float) and 0 < each < math.inf for each in value)
+        return (float(x), float(y)) if good else None
+
+    @property
+    def grain_px(self) -> float:
+        """Side of a pixel of the network that geotiler made the raster with, at least 1.
+
+        Where that was trained at coarser pixels than the scene's, nothing finer is in the raster.
+        """
+        size = self.settings.get("network_px")
+        whole = isinstance(size, list) and all(isinstance(n, int) and n > 0 for n in size)
+        if not whole or len(size) != 2:
+            return 1.0
+        return max(1.0, math.sqrt(self.height * self.width / (size[0] * size[1])))
+
     def check_bands(self, bands: Sequence[int]) -> None:
         """Raises: SpecError: a band is not in the file."""
         for band in bands:
@@ -199,10 +232,11 @@ class Scene:
             InputError: the file is truncated or damaged there.
         """
         try:
-            values: NDArray[Any] = self._dataset.read(
-                list(bands) if bands is not None else None, window=_rasterio_window(window)
-            )
-        except (RasterioError, OSError) as error:
+            with patient(self._remote):
+                values: NDArray[Any] = self._dataset.read(
+                    list(bands) if bands is not None else None, window=_rasterio_window(window)
+                )
+        except REFUSALS as error:
             raise self._damaged(window, error) from error
         return values
 
@@ -235,8 +269,11 @@ class Scene:
         """
         shape = tuple(min(length, side_px) for length in self.shape)
         try:
-            values: NDArray[Any] = self._dataset.read(list(bands), out_shape=(len(bands), *shape))
-        except (RasterioError, OSError) as error:
+            with patient(self._remote):
+                values: NDArray[Any] = self._dataset.read(
+                    list(bands), out_shape=(len(bands), *shape)
+                )
+        except REFUSALS as error:
             whole = Window(row=0, col=0, height=self.height, width=self.width)
             raise self._damaged(whole, error) from error
         return values
@@ -251,11 +288,17 @@ class Scene:
         """
         shape = tuple(min(length, side_px) for length in self.shape)
         try:
-            masks = self._dataset.read_masks(list(bands), out_shape=(len(bands), *shape))
-        except (RasterioError, OSError) as error:
+            with patient(self._remote):
+                masks = self._dataset.read_masks(list(bands), out_shape=(len(bands), *shape))
+        except REFUSALS as error:
             whole = Window(row=0, col=0, height=self.height, width=self.width)
             raise self._damaged(whole, error) from error
         return np.asarray((masks > 0).all(axis=0))
+
+    @property
+    def is_cheap_to_overlook(self) -> bool:
+        """True if `coarse_valid` reads little: the scene is small, or has overviews."""
+        return self._has_overviews or self.height * self.width <= STRIP_PX
 
     def sampled_valid(self, bands: Sequence[int], side: int = 8) -> float:
         """Share of valid pixels in a lattice of `side` × `side` blocks of 64 px.
@@ -283,7 +326,7 @@ class Scene:
         has_alpha = any(self._is_alpha)
         for band, plane in zip(bands, values, strict=True):
             flags = self._flags[band - 1]
-            nodata = self._dataset.nodatavals[band - 1]
+            nodata = self._nodatas[band - 1]
             if np.issubdtype(plane.dtype, np.floating):
                 valid &= np.isfinite(plane)
             if nodata is not None and not math.isnan(nodata):
@@ -300,14 +343,15 @@ class Scene:
 
     def _stored_mask(self, window: Window, band: int) -> NDArray[np.bool_]:
         try:
-            mask = self._dataset.read_masks(band, window=_rasterio_window(window))
-        except (RasterioError, OSError) as error:
+            with patient(self._remote):
+                mask = self._dataset.read_masks(band, window=_rasterio_window(window))
+        except REFUSALS as error:
             raise self._damaged(window, error) from error
         stored: NDArray[np.bool_] = mask > 0
         return stored
 
     def _damaged(self, window: Window, error: Exception) -> InputError:
-        reason = " ".join(str(error.__cause__ or error).split())[:160]
+        reason = redacted(" ".join(str(error.__cause__ or error).split()), self._source)[:160]
         return InputError(
             f"{self.path} cannot be read at rows {window.row} to {window.row_stop}: {reason}",
             hint="the file may be truncated or damaged",
@@ -332,64 +376,8 @@ class Scene:
         return block * max(1, about_px // block)
 
 
-class SceneReader:
-    """Reads windows of one scene from any thread; each thread holds its own handle."""
-
-    def __init__(
-        self,
-        path: str,
-        bands: Sequence[int],
-        *,
-        name: str | None = None,
-        overview: int | None = None,
-        drivers: Sequence[str] | None = None,
-    ) -> None:
-        """Args: path and the rest: as `open_scene`. bands: what to read, counted from 1."""
-        self._path = path
-        self._name = name
-        self._overview = overview
-        self._drivers = drivers
-        self._bands = tuple(bands)
-        self._local = threading.local()
-        self._opened: list[Scene] = []
-
-    def __call__(self, window: Window) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Values (band, row, col) and valid mask (row, col); see `Scene.read_with_valid`."""
-        scene: Scene | None = getattr(self._local, "scene", None)
-        if scene is None:
-            scene = open_scene(
-                self._path, name=self._name, overview=self._overview, drivers=self._drivers
-            )
-            self._local.scene = scene
-            self._opened.append(scene)
-        return scene.read_with_valid(window, self._bands)
-
-    def close(self) -> None:
-        """Close every handle; the threads that read must have ended."""
-        while self._opened:
-            self._opened.pop().close()
-
-
 def _rasterio_window(window: Window) -> rasterio.windows.Window:
     return rasterio.windows.Window(window.col, window.row, window.width, window.height)
-
-
-def opened_by(path: str, drivers: Sequence[str] | None, **options: Any) -> rasterio.DatasetReader:
-    """A dataset opened by the first of some GDAL drivers that knows it; None: by any.
-
-    Raises:
-        RasterioIOError: none of them can open it; what is told is why the one that knows it cannot.
-    """
-    if drivers is None:
-        return rasterio.open(path, **options)
-    failures: list[RasterioIOError] = []
-    for driver in drivers:
-        try:
-            return rasterio.open(path, driver=driver, **options)
-        except RasterioIOError as error:
-            # Without its traceback, which would hold this frame, and everything it is called for.
-            failures.append(error.with_traceback(None))
-    raise next((e for e in failures if "not recognized" not in str(e)), failures[0])
 
 
 def open_scene(
@@ -398,64 +386,43 @@ def open_scene(
     name: str | None = None,
     overview: int | None = None,
     drivers: Sequence[str] | None = None,
+    allow_remote: bool = False,
 ) -> Scene:
-    """A raster that GDAL can open, by path or GDAL name.
+    """A raster that GDAL can open, by path, address or GDAL name.
 
     Args:
-        path: path, GDAL name, or the XML of a virtual raster.
+        path: file, https://, s3://, gs:// or az:// address, /vsi path, driver:name, or the XML of
+            a virtual raster.
         name: what messages call it; None: the path.
         overview: open this overview, counted from 0, in place of the full resolution.
         drivers: GDAL drivers that may open it; None: all. Files of strangers should not be given
             to drivers that follow references to other files, as VRT does.
+        allow_remote: a local virtual raster may be read from other machines.
 
     Raises:
         InputError: it is missing, not a raster, damaged, or a container whose rasters have names
-            of their own; these are listed.
+            of their own; these are listed. Or a virtual raster that points to other machines.
     """
     path = str(path)
-    name = name or path
+    name = name or shown(path)
+    check_there(path, name)
+    if drivers is None and not allow_remote:
+        check_sources(path)
     options = {} if overview is None else {"OVERVIEW_LEVEL": overview}
+    dataset = None
     try:
-        if _is_local(path) and not Path(path).exists():
-            raise InputError(f"no such file: {path}")
-        if _is_local(path) and Path(path).is_dir() and not list(Path(path).iterdir()):
-            raise InputError(f"{path} is an empty folder, expected a raster")
-    except OSError as error:  # a name too long, a folder that may not be entered
+        with patient(is_remote(path) or allow_remote), quiet_about_georeferencing():
+            dataset = opened_by(gdal_name(path), drivers, **options)
+            check_kind(name, dataset)
+            return Scene(path, dataset, name)
+    except REFUSALS as error:
+        if dataset is not None:
+            dataset.close()
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path[:80]} cannot be opened: {error.strerror}") from error
-    try:
-        with quiet_about_georeferencing():
-            dataset = opened_by(path, drivers, **options)
-        set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)  # in bytes; of the whole process
-    except (RasterioIOError, RasterioError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = redacted(" ".join(str(error).split()), path)[:160]
+        known = "GTiff, JP2OpenJPEG, VRT, PNG, JPEG, ..." if drivers is None else ", ".join(drivers)
         raise InputError(
             f"{name} cannot be opened as a raster: {reason}",
-            hint="expected a file that GDAL reads with one of its drivers: "
-            + (
-                "GTiff, JP2OpenJPEG, VRT, PNG, JPEG, ..." if drivers is None else ", ".join(drivers)
-            ),
-        ) from error
-    if dataset.count == 0 or not dataset.dtypes:
-        names = dataset.subdatasets
-        dataset.close()
-        listing = "; ".join(names[:12]) or "none"
-        raise InputError(
-            f"{name} is a container without bands of its own; its rasters: {listing}",
-            hint="name one of them as the scene",
-        )
-    if dataset.transform.determinant == 0:
-        dataset.close()
-        raise InputError(f"{name} has pixels without extent: its geotransform is degenerate")
-    if any(dtype.startswith("complex") for dtype in dataset.dtypes):
-        dataset.close()
-        raise InputError(f"{name} holds complex numbers ({dataset.dtypes[0]}), expected real ones")
-    try:
-        return Scene(name, dataset)
-    except (CPLE_BaseError, RasterioError) as error:  # its header points beyond its end
-        dataset.close()
-        reason = " ".join(str(error).split())[:160]
-        raise InputError(
-            f"{name} cannot be read: {reason}", hint="the file may be truncated or damaged"
+            hint=f"expected a file that GDAL reads with one of its drivers: {known}",
         ) from error

@@ -20,7 +20,9 @@ from rasterio.errors import RasterioError
 
 from geotiler.core.radiometry import spectral_name
 from geotiler.errors import InputError
-from geotiler.io.raster import Scene, open_scene, quiet_about_georeferencing
+from geotiler.io.opening import quiet_about_georeferencing
+from geotiler.io.raster import Scene, open_scene
+from geotiler.io.remote import gdal_name, is_remote, shown
 
 _GDAL_TYPES = {
     "uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32",
@@ -47,7 +49,18 @@ class SceneSource:
 
     def open(self, overview: int | None = None) -> Scene:
         """The scene. Raises: InputError: see `open_scene`."""
-        return open_scene(self.gdal_name, name=self.name, overview=overview, drivers=self.drivers)
+        return open_scene(
+            self.gdal_name,
+            name=self.name,
+            overview=overview,
+            drivers=self.drivers,
+            allow_remote=self.is_remote,
+        )
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the user named something on another machine."""
+        return any(is_remote(path) for path in self.inputs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +103,7 @@ def scene_source(inputs: Sequence[str], drivers: tuple[str, ...] | None = None) 
         return SceneSource(gdal_name=path, name=path, inputs=(path,), drivers=drivers)
     if len(inputs) > 1:
         return _stacked(tuple(inputs))
-    plain = SceneSource(gdal_name=_in_product(path) or path, name=path, inputs=(path,))
+    plain = SceneSource(gdal_name=_in_product(path) or path, name=shown(path), inputs=(path,))
     with plain.open() as scene:
         if scene.driver == "SENTINEL2":
             bands = [
@@ -102,7 +115,7 @@ def scene_source(inputs: Sequence[str], drivers: tuple[str, ...] | None = None) 
             return plain
         text = _virtual(scene.shape, scene.transform, scene.crs, bands)
     files = () if scene.driver == "SENTINEL2" else (path,)
-    return SceneSource(gdal_name=text, name=path, inputs=(path,), band_files=files)
+    return SceneSource(gdal_name=text, name=shown(path), inputs=(path,), band_files=files)
 
 
 def _in_product(path: str) -> str | None:
@@ -147,7 +160,7 @@ def _stacked(inputs: tuple[str, ...]) -> SceneSource:
                 )
             bands.append(_file_band(scene, path))
     assert first is not None
-    name = f"{inputs[0]} and {len(inputs) - 1} more"
+    name = f"{shown(inputs[0])} and {len(inputs) - 1} more"
     return SceneSource(
         gdal_name=_virtual(*first, bands), name=name, inputs=inputs, band_files=inputs
     )
@@ -173,7 +186,7 @@ def _file_band(scene: Scene, path: str) -> _Band:
     nodata = 0.0 if _is_sentinel_2(scene, path) else scene.nodata
     local = Path(path)
     return _Band(
-        source=str(local.resolve()) if local.exists() else path,
+        source=str(local.resolve()) if local.exists() else gdal_name(path),
         index=1,
         dtype=scene.dtypes[0],
         nodata=nodata,

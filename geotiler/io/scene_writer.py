@@ -15,7 +15,7 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window as RasterWindow
 
 from geotiler.errors import OutputError
-from geotiler.io.raster import CACHE_BYTES
+from geotiler.io.cache import CACHE_BYTES
 from geotiler.specs import Window
 
 BLOCK_PX = 512

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,20 +22,25 @@ import shapely
 
 from geotiler.core.qgis_style import StyledClass, geopackage_style, vector_qml
 from geotiler.errors import InputError, OutputError
-from geotiler.io.geojson import GeoJSONWriter, says_no_crs, to_lonlat
-from geotiler.io.outputs import check_output, replacing
+from geotiler.io.geojson import (
+    DEGREE_DIGITS,
+    GeoJSONSeqWriter,
+    GeoJSONWriter,
+    rounded,
+    says_no_crs,
+    to_lonlat,
+)
+from geotiler.io.outputs import replacing
 from geotiler.io.styles import save_style
+from geotiler.io.vector_formats import (
+    DRIVERS,
+    STDOUT,
+    check_target,
+    short_names,
+)
 
 Geometries = npt.NDArray[np.object_]
 
-STDOUT = "-"
-DRIVERS = {
-    ".geojson": "GeoJSON",
-    ".json": "GeoJSON",
-    ".gpkg": "GPKG",
-    ".fgb": "FlatGeobuf",
-    ".parquet": "Parquet",
-}
 BATCH_FEATURES = 2048
 """Features written at once: a row group of GeoParquet, a transaction of GeoPackage."""
 
@@ -62,6 +68,12 @@ class Layer:
     """Anything pyproj understands, or None: plain coordinates."""
     several_parts: bool = False
     """Features may be MultiPolygons."""
+    name: str | None = None
+    """In formats with layers; None: the file's name."""
+    digits: int | None = None
+    """Decimal places of coordinates in the layer's CRS; None keeps all."""
+    degree_digits: int = DEGREE_DIGITS
+    """Decimal places of longitudes and latitudes."""
     styled: tuple[StyledClass, ...] = ()
     """How QGIS shows values of the attribute `class`; empty: as it likes."""
 
@@ -74,64 +86,53 @@ class Features(NamedTuple):
     crs: pyproj.CRS | None
 
 
-def check_target(target: str, overwrite: bool) -> str:
-    """The format (a GDAL driver name) that a target asks for; nothing is written.
-
-    Raises:
-        OutputError: unknown suffix, or the target cannot be written.
-    """
-    if target == STDOUT:
-        return "GeoJSON"
-    path = Path(target)
-    driver = DRIVERS.get(path.suffix.lower())
-    if driver is None:
-        raise OutputError(
-            f"no vector format for {target}: expected one of {', '.join(DRIVERS)}",
-            hint="-o buildings.geojson, or -o - for GeoJSON on standard output",
-        )
-    check_output(path, overwrite)
-    return driver
-
-
 def write_features(
     target: str,
     batches: Iterable[FeatureBatch],
     layer: Layer,
     *,
     overwrite: bool = False,
+    append: bool = False,
     stream: TextIO | None = None,
 ) -> None:
-    """Writes features as they come; the target appears when all of them are written.
+    """Writes features as they come; the target appears, or grows, when all of them are written.
 
     GeoJSON is turned into EPSG:4326, the other formats keep the layer's CRS. An exception of
-    `batches` passes through, and leaves nothing behind.
+    `batches` passes through, and leaves everything as it was.
 
     Args:
         target: a path whose suffix chooses the format, or "-".
         batches: the features.
         layer: what they have in common.
         overwrite: an existing file may be replaced.
+        append: an existing file is added to.
         stream: where "-" goes.
 
     Raises:
         OutputError: the target cannot be written.
     """
-    driver = check_target(target, overwrite)
+    driver = check_target(target, overwrite, append=append, layer=layer.name)
     if target == STDOUT:
         if stream is None:
             raise ValueError('the target "-" needs a stream')
         _write_geojson(stream, batches, layer)
         return
-    with replacing(Path(target), overwrite) as path:
+    with replacing(Path(target), overwrite or append) as path:
+        adds = append and Path(target).exists()
+        if adds:
+            shutil.copyfile(target, path)
         source = _Relay(_gathered(batches))
         try:
             if driver == "GeoJSON":
                 with path.open("w", encoding="utf-8", newline="\n") as text:
                     _write_geojson(text, source, layer)
+            elif driver == "GeoJSONSeq":
+                with path.open("a", encoding="utf-8", newline="\n") as text:
+                    _write_geojson(text, source, layer, in_lines=True)
             elif driver == "Parquet":
                 _write_parquet(path, source, layer)
             else:
-                _write_gdal(path, source, layer, driver)
+                _write_gdal(path, source, layer, driver, append=adds)
             if layer.styled:
                 _write_style(Path(target), path, layer, driver)
         except Exception as error:
@@ -190,8 +191,12 @@ def _part(batch: FeatureBatch, rows: slice) -> FeatureBatch:
     )
 
 
-def _write_geojson(stream: TextIO, batches: Iterable[FeatureBatch], layer: Layer) -> None:
-    with GeoJSONWriter(stream, lonlat=layer.crs is not None) as writer:
+def _write_geojson(
+    stream: TextIO, batches: Iterable[FeatureBatch], layer: Layer, *, in_lines: bool = False
+) -> None:
+    kind = GeoJSONSeqWriter if in_lines else GeoJSONWriter
+    lonlat = layer.crs is not None
+    with kind(stream, lonlat=lonlat, degree_digits=layer.degree_digits) as writer:
         for batch in batches:
             geometries = batch.geometries
             if layer.crs is not None:
@@ -199,55 +204,95 @@ def _write_geojson(stream: TextIO, batches: Iterable[FeatureBatch], layer: Layer
             writer.write(geometries, batch.attributes)
 
 
-def _schema(layer: Layer) -> pa.Schema:
-    columns = [pa.field(name, _TYPES[kind]) for name, kind in layer.fields.items()]
+def _schema(layer: Layer, names: Mapping[str, str] | None = None) -> pa.Schema:
+    names = names or {}
+    columns = [pa.field(names.get(name, name), _TYPES[kind]) for name, kind in layer.fields.items()]
     extension = {"ARROW:extension:name": "geoarrow.wkb"}
     return pa.schema([*columns, pa.field("geometry", pa.binary(), metadata=extension)])
 
 
 def _record_batches(
-    batches: Iterable[FeatureBatch], layer: Layer, *, promote: bool
+    batches: Iterable[FeatureBatch], layer: Layer, schema: pa.Schema, *, promote: bool
 ) -> Iterator[pa.RecordBatch]:
     """Arrow batches; `promote` turns Polygons into MultiPolygons where both may occur."""
-    schema = _schema(layer)
     for batch in batches:
-        geometries = batch.geometries
+        geometries = shapely.orient_polygons(batch.geometries)
+        if layer.digits is not None:
+            geometries = rounded(geometries, layer.digits)
         if promote and layer.several_parts:
             parts, owner = shapely.get_parts(geometries, return_index=True)
             geometries = shapely.multipolygons(parts, indices=owner)
         columns = [
-            pa.array(batch.attributes[name].tolist(), _TYPES[kind])
+            pa.array(batch.attributes[name].tolist(), _TYPES[kind], from_pandas=True)
             for name, kind in layer.fields.items()
         ]
-        wkb = pa.array(shapely.to_wkb(shapely.orient_polygons(geometries)), pa.binary())
+        wkb = pa.array(shapely.to_wkb(geometries), pa.binary())
         yield pa.RecordBatch.from_arrays([*columns, wkb], schema=schema)
 
 
-def _write_gdal(path: Path, batches: Iterable[FeatureBatch], layer: Layer, driver: str) -> None:
-    records = _record_batches(batches, layer, promote=True)
+def _write_gdal(
+    path: Path, batches: Iterable[FeatureBatch], layer: Layer, driver: str, *, append: bool
+) -> None:
+    is_shapefile = driver == "ESRI Shapefile"
+    schema = _schema(layer, short_names(layer.fields) if is_shapefile else None)
+    records = _record_batches(batches, layer, schema, promote=not is_shapefile)
+    name = layer.name or path.stem
+    crs = None if layer.crs is None else _crs_text(layer.crs)
+    if append:
+        _check_same_crs(path, name, crs)
+    options: dict[str, Any] = {}
+    if is_shapefile:
+        options["DBF_DATE_LAST_UPDATE"] = _FIXED_DATE[:10]
     with _fixed_date(), warnings.catch_warnings():
         # A mask without a CRS has none to give, and the task has said so.
         warnings.filterwarnings("ignore", message="'crs' was not provided")
         pyogrio.write_arrow(
-            pa.RecordBatchReader.from_batches(_schema(layer), records),
+            pa.RecordBatchReader.from_batches(schema, records),
             path,
-            layer=path.stem,
+            layer=name,
             driver=driver,
+            append=append,
             geometry_name="geometry",
             geometry_type="MultiPolygon" if layer.several_parts else "Polygon",
-            crs=None if layer.crs is None else _crs_text(layer.crs),
+            crs=crs,
+            **options,
         )
 
 
+def _check_same_crs(path: Path, layer: str, crs: str | None) -> None:
+    """Raises: ValueError: the layer is there and has another CRS."""
+    if layer not in pyogrio.list_layers(path)[:, 0].tolist():
+        return
+    there = pyogrio.read_info(path, layer=layer)["crs"]
+    same = (there is None) == (crs is None)
+    if there is not None and crs is not None:
+        same = pyproj.CRS.from_user_input(there).equals(
+            pyproj.CRS.from_user_input(crs), ignore_axis_order=True
+        )
+    if not same:
+        raise ValueError(f"layer {layer} is in {there}, the new features are in {crs}")
+
+
 def _write_style(target: Path, path: Path, layer: Layer, driver: str) -> None:
-    """Embed the style in a GeoPackage, put it beside other formats."""
+    """Embed the style in a GeoPackage, put it beside other formats.
+
+    A style that the layer has in a GeoPackage already, somebody's own perhaps, stays.
+    """
     qml = vector_qml(layer.styled)
     if driver != "GPKG":
         save_style(qml, "vector", target, path)
         return
     with closing(sqlite3.connect(path)) as base, base:
-        named = "SELECT table_name, column_name FROM gpkg_geometry_columns"
-        for table, column in base.execute(named).fetchall():
+        has_styles = "SELECT 1 FROM sqlite_master WHERE name = 'layer_styles'"
+        styled: set[str] = set()
+        if base.execute(has_styles).fetchone():
+            rows = base.execute("SELECT f_table_name FROM layer_styles")
+            styled = {name.casefold() for (name,) in rows}
+        named = "SELECT column_name FROM gpkg_geometry_columns WHERE lower(table_name) = lower(?)"
+        table = layer.name or path.stem
+        if table.casefold() in styled:
+            return
+        for (column,) in base.execute(named, (table,)).fetchall():
             for statement, values in geopackage_style(table, column, qml):
                 base.execute(statement, values)
 
@@ -282,7 +327,7 @@ def _write_parquet(path: Path, batches: Iterable[FeatureBatch], layer: Layer) ->
     schema = pa.schema([field.remove_metadata() for field in _schema(layer)])
     schema = schema.with_metadata({"geo": json.dumps(geo)})
     with pa.parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-        for record in _record_batches(batches, layer, promote=False):
+        for record in _record_batches(batches, layer, _schema(layer), promote=False):
             writer.write_batch(pa.RecordBatch.from_arrays(record.columns, schema=schema))
 
 
@@ -333,7 +378,8 @@ def read_features(
 
 
 def _is_geojson(path: str) -> bool:
-    return DRIVERS.get(Path(path).suffix.lower()) == "GeoJSON" and Path(path).is_file()
+    driver = DRIVERS.get(Path(path).suffix.lower(), "")
+    return driver.startswith("GeoJSON") and Path(path).is_file()
 
 
 def _check_there(path: str) -> None:

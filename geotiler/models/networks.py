@@ -55,11 +55,16 @@ FROM_DISK: Networks = _FromDisk()
 
 
 class KeptNetworks:
-    """Reads each model, and compiles each network, once; not for several threads at a time."""
+    """Reads each model, and compiles each network, once.
+
+    Models and networks may be asked for by two threads, each of them by one at a time.
+    """
 
     tile_shape = staticmethod(FROM_DISK.tile_shape)
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
+        """Args: most: networks that are kept, those used last; None: all."""
+        self._most = most
         self._bundles: dict[str, Bundle] = {}
         self._predictors: dict[tuple[object, ...], Predictor] = {}
 
@@ -81,7 +86,11 @@ class KeptNetworks:
     ) -> Predictor:
         """See `Networks.predictor`."""
         key = (bundle.folder, bundle.digest, backend, device, batch, tile_shape, threads)
-        if key not in self._predictors:
+        if key in self._predictors:
+            self._predictors[key] = self._predictors.pop(key)  # used last
+        else:
+            while self._most is not None and len(self._predictors) >= self._most:
+                del self._predictors[next(iter(self._predictors))]  # before the next takes memory
             self._predictors[key] = FROM_DISK.predictor(
                 bundle,
                 backend=backend,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import openvino
 
-from geotiler.errors import ModelError
+from geotiler.errors import DeviceError, ModelError
 from geotiler.models.bundle import Bundle
 from geotiler.models.predictor import (
     Batch,
@@ -79,7 +79,12 @@ def _compile(graph: Any, shape: list[int], threads: int | None, source: str) -> 
     try:
         graph.reshape(shape)
         return openvino.Core().compile_model(graph, "CPU", settings)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, MemoryError) or "bad_alloc" in str(error):
+            raise DeviceError(
+                f"not enough memory to compile {source} for tiles of {tuple(shape)}",
+                hint="try --batch 1 or a smaller --tile",
+            ) from error
         raise ModelError(
             f"{source} cannot be compiled for tiles of {tuple(shape)}: {one_line(error)}"
         ) from error

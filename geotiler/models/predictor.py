@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geotiler.errors import DeviceError, MissingExtraError, ModelError, SpecError
+from geotiler.machine import available_memory_bytes
 from geotiler.models.bundle import Bundle
 from geotiler.models.card import WEIGHTS_FILE, ModelCard
 from geotiler.specs import Backend
@@ -30,6 +31,9 @@ Batch = NDArray[np.float32]
 
 _PACKAGES = {Backend.TORCH: "torch", Backend.ONNX: "onnxruntime", Backend.OPENVINO: "openvino"}
 _GPU_BATCH_PX = 8 * 512 * 512
+_LEAST_BYTES_PER_PX = 150
+"""Memory of a network per pixel of a batch on a CPU: three quarters of what the smallest one that
+geotiler ships was measured to need. What this does not fit into, no network fits into."""
 _EXTERNAL_DATA = b"\n\x08location"  # the key of a tensor's file, as protobuf writes it
 _NVIDIA_DRIVER = (
     Path("/proc/driver/nvidia/version"),
@@ -59,6 +63,7 @@ class Predictor(Protocol):
 
         Raises:
             SpecError: the array has another shape or dtype.
+            ModelError: an answer is NaN or infinite.
             DeviceError: the device's memory is too small.
         """
         ...
@@ -83,12 +88,18 @@ class FixedShapePredictor:
         """See `Predictor.__call__`."""
         full = padded(batch, self.card, self.batch, self.tile_shape)
         try:
-            return self.answers(full, len(batch))
+            answers = self.answers(full, len(batch))
         except self.failures as error:
             raise DeviceError(
                 f"{self.name} fails on a batch of shape {full.shape}: {one_line(error)}",
                 hint="try --batch 1 or a smaller --tile",
             ) from error
+        if not np.isfinite(answers.sum()):  # one pass without a temporary array
+            raise ModelError(
+                f"model {self.card.name} answers with what is no number (NaN or infinity)",
+                hint="its weights are damaged, or its training went astray",
+            )
+        return answers
 
     def answers(self, full: Batch, count: int) -> Batch:
         """Probabilities of the first `count` tiles of a full batch; an array of its own."""
@@ -126,6 +137,7 @@ def open_predictor(
     backend = _resolved_backend(bundle, backend, device)
     if device == "cpu":
         batch = batch or 1
+        _check_memory(shape, batch)
     batch = batch or max(1, min(16, _GPU_BATCH_PX // (shape[0] * shape[1])))
     try:
         make = _constructor(backend, device)
@@ -233,6 +245,21 @@ def _check_shape(shape: tuple[int, int], batch: int | None, card: ModelCard) -> 
             )
     if batch is not None and not 1 <= batch <= 4096:
         raise SpecError(f"batch must be 1 to 4096, got {batch}", hint="try --batch 4")
+
+
+def _check_memory(shape: tuple[int, int], batch: int) -> None:
+    """Raises: DeviceError: such a batch cannot be computed in the memory that there is.
+
+    Libraries and systems find that out late, and end the process rather than the call.
+    """
+    needed_bytes = batch * shape[0] * shape[1] * _LEAST_BYTES_PER_PX
+    available_bytes = available_memory_bytes()
+    if needed_bytes > available_bytes:
+        raise DeviceError(
+            f"tiles of {shape[0]} × {shape[1]} px in batches of {batch} need at least "
+            f"{needed_bytes / 1e9:,.1f} GB of memory, {available_bytes / 1e9:,.1f} GB are free",
+            hint="try --tile 1024 --batch 1, or leave --tile out to have one chosen",
+        )
 
 
 def _resolved_device(device: str, backend: Backend) -> str:

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from geotiler.service.problems import Problem
 from geotiler.service.settings import Settings
 from geotiler.specs import (
+    SMALLEST_HOLE_M2,
+    SMALLEST_M2,
     ClassifyImagesSpec,
     RadiometrySpec,
     Scale,
@@ -40,8 +42,8 @@ class Options(BaseModel):
     scale: Annotated[
         str | None, Field(description="Raw range MIN,MAX, or auto.", max_length=100)
     ] = None
-    min_area: Annotated[_Measure, Field(description="Drop smaller polygons, m².")] = 10.0
-    min_hole: Annotated[_Measure, Field(description="Fill smaller holes, m².")] = 2.0
+    min_area: Annotated[_Measure, Field(description="Drop smaller polygons, m².")] = SMALLEST_M2
+    min_hole: Annotated[_Measure, Field(description="Fill smaller holes, m².")] = SMALLEST_HOLE_M2
     simplify: Annotated[
         _Measure | None, Field(description="Tolerance in metres; 0 keeps every corner.")
     ] = None

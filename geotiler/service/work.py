@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from geotiler.service.settings import Settings
 from geotiler.service.shelf import Shelf
 from geotiler.tasks.classify_images import ImageLabel, classify_images
 from geotiler.tasks.segment import SegmentReport, segment
+from geotiler.tasks.segment_work import OtherRunError
 from geotiler.tasks.vectorize import VectorizeReport, vectorize
 
 MASK, MASK_PNG, FEATURES = "mask.tif", "mask.png", "features.geojson"
@@ -141,7 +142,10 @@ class Workbench:
         watch.check()
         spec = options.segment_spec(scene, output, self.settings)
         with self.shelf.lease() as lease:
-            report = segment(spec, report=watch, networks=lease)
+            try:
+                report = segment(spec, report=watch, networks=lease)
+            except OtherRunError:  # of an attempt with the model that was there before
+                report = segment(replace(spec, restart=True), report=watch, networks=lease)
         self.metrics.observe_scene(spec.model, report.class_px, report.seconds)
         return report
 

@@ -21,8 +21,9 @@ from geotiler.core.cells import FinishedCells
 from geotiler.core.label_sweep import LabelCounts, label_cells
 from geotiler.core.masks import class_ids, quantised
 from geotiler.engines.ordered import ordered_map
-from geotiler.io.parts import Parts
-from geotiler.io.raster import SceneReader
+from geotiler.io.part_layout import Part
+from geotiler.io.parts import Parts, hold_parts
+from geotiler.io.scene_reader import SceneReader
 from geotiler.io.vector import write_features
 from geotiler.machine import peak_memory_bytes
 from geotiler.models.predictor import Predictor
@@ -157,22 +158,27 @@ class _Run:
         self._class_cells = np.zeros(len(plan.names), np.int64)
         self._confidence_sum = 0.0
         self._polygons: int | None = None
+        self._confidence_placed: list[Part] = []
 
     def to_raster(self) -> None:
         """Write the class raster, its style, and the confidence where it is asked for."""
         plan = self._plan
         output = Path(plan.spec.output)
+        ids = [item.id for item in plan.bundle.card.classes]
         with ExitStack() as stack:
-            parts = Parts(output, plan.map)
-            stack.callback(parts.discard)
+            parts = _held(Parts(output, plan.map), stack)
             confidence = self._confidence_parts(stack)
-            ids = [item.id for item in plan.bundle.card.classes]
-            for rows in self._stored(confidence):
-                classes = class_ids(rows.probabilities, rows.known, ids=ids, threshold=None)
-                parts.write(rows.row, 0, classes[None])
-            if confidence is not None:
-                confidence.assemble(plan.spec.overwrite)
-            parts.assemble(plan.spec.overwrite)  # the map last: when it is there, everything is
+            placed = [
+                parts.write(
+                    rows.row,
+                    0,
+                    class_ids(rows.probabilities, rows.known, ids=ids, threshold=None)[None],
+                )
+                for rows in self._stored(confidence)
+            ]
+            self._finish(confidence)
+            # The map last: when it is there, everything is.
+            parts.assemble(placed, plan.spec.overwrite)
 
     def to_polygons(self, stream: TextIO | None) -> None:
         """Write the cells, or what becomes of them when they are merged, as polygons."""
@@ -187,8 +193,7 @@ class _Run:
                 overwrite=plan.spec.overwrite,
                 stream=stream,
             )
-            if confidence is not None:
-                confidence.assemble(plan.spec.overwrite)
+            self._finish(confidence)
         self._polygons = cells.count
 
     def result(self) -> ClassifyReport:
@@ -229,11 +234,11 @@ class _Run:
 
     def _confidence_parts(self, stack: ExitStack) -> Parts | None:
         path = self._plan.spec.confidence
-        if path is None:
-            return None
-        parts = Parts(path, self._plan.confidence_layout)
-        stack.callback(parts.discard)
-        return parts
+        return None if path is None else _held(Parts(path, self._plan.confidence_layout), stack)
+
+    def _finish(self, confidence: Parts | None) -> None:
+        if confidence is not None:
+            confidence.assemble(self._confidence_placed, self._plan.spec.overwrite)
 
     def _stored(self, confidence: Parts | None) -> Iterator[FinishedCells]:
         """Labelled rows of cells, their confidence stored and everything counted on the way."""
@@ -243,7 +248,8 @@ class _Run:
             self._class_cells += np.bincount(likeliest, minlength=len(self._class_cells))
             self._confidence_sum += float(best[rows.known].sum(dtype=np.float64))
             if confidence is not None:
-                confidence.write(rows.row, 0, quantised(best[None], rows.known))
+                part = confidence.write(rows.row, 0, quantised(best[None], rows.known))
+                self._confidence_placed.append(part)
             yield rows
 
     def _labelled(self) -> Iterator[FinishedCells]:
@@ -256,6 +262,8 @@ class _Run:
             plan.radiometry.bands,
             name=plan.source.name,
             overview=plan.overview,
+            drivers=plan.source.drivers,
+            allow_remote=plan.source.is_remote,
         )
         with (
             closing(reader),
@@ -275,6 +283,14 @@ class _Run:
         answer = self._predictor(batch)
         self._network_seconds += time.perf_counter() - started
         return answer
+
+
+def _held(parts: Parts, stack: ExitStack) -> Parts:
+    """The same parts, their folder empty, held for this run and removed when the stack closes."""
+    folder = hold_parts(parts.output)
+    stack.callback(folder.remove)
+    folder.clear()  # what a run that was killed has left is not gone on with
+    return parts
 
 
 def _gathered(rows: Iterator[FinishedCells], count: int) -> Iterator[FinishedCells]:

@@ -13,10 +13,10 @@ from geotiler.core.resample import Axis
 from geotiler.errors import SpecError
 from geotiler.io.class_raster import class_layout, coarser
 from geotiler.io.outputs import check_not_read, check_output
-from geotiler.io.parts import RasterLayout, raster_driver
+from geotiler.io.part_layout import RasterLayout, raster_driver
 from geotiler.io.raster import Scene
 from geotiler.io.scene_source import SceneSource, scene_source
-from geotiler.io.vector import STDOUT, check_target
+from geotiler.io.vector_formats import STDOUT, check_target
 from geotiler.models.bundle import Bundle
 from geotiler.reports import Setting
 from geotiler.specs import MASK_NODATA, PROBABILITY_STEPS, ClassifySpec, Window

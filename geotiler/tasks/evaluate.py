@@ -16,10 +16,10 @@ from geotiler.core.object_match import Matches, ObjectMatcher, Objects, Unfinish
 from geotiler.core.object_scores import ObjectTally, tallied
 from geotiler.core.object_streams import GivenObjects, TracedObjects, given_objects
 from geotiler.core.scores import ClassCounts, pooled
-from geotiler.core.thresholds import ThresholdCounts
+from geotiler.core.thresholds import ThresholdCounts, probability_steps
 from geotiler.errors import InputError
 from geotiler.io.labels import chosen_classes, class_name
-from geotiler.io.probabilities import Probabilities
+from geotiler.io.probabilities import HINT, Probabilities
 from geotiler.io.raster import Scene, open_scene
 from geotiler.io.sides import PREDICTION, TRUTH, Side, class_names, open_side
 from geotiler.io.table import write_csv
@@ -90,7 +90,9 @@ def _scene(
                 report(Notice(message=note))
         run = _Run(spec=spec, pair=pair, grid=grid, truth=sides[0], predicted=sides[1])
         if pair.probability is not None:
-            run.probabilities = stack.enter_context(Probabilities(pair.probability, grid))
+            opened = stack.enter_context(open_scene(pair.probability))
+            run.probabilities = Probabilities(opened)
+            run.probabilities.check_grid(grid)
         return run.counted(names, report)
 
 
@@ -136,25 +138,21 @@ class _Run:
         """Class id → band of its probability."""
         if self.probabilities is None:
             return {}
-        bands = self.probabilities.bands
-        if None in bands:
-            only = next(iter(names)) if len(names) == 1 else 1
-            return {only: bands[None]}
-        found = {k: bands[name.lower()] for k, name in names.items() if name.lower() in bands}
+        found = self.probabilities.bands_of(names)
         if not found:
             raise InputError(
-                f"{self.probabilities.path} has bands of {', '.join(map(str, bands))}, and none "
+                f"{self.probabilities.path} has bands of {self.probabilities.told}, and none "
                 f"is a class of {self.pair.prediction}",
-                hint="--probability takes what geotiler segment wrote for the same scene",
+                hint=HINT,
             )
         return found
 
     def _sweep(self, class_id: int, band: int, window: Window, truth: NDArray[np.uint8]) -> None:
         assert self.probabilities is not None
-        steps, known = self.probabilities.read(window, band)
+        values, known = self.probabilities.read(window, band)
         known = known & (truth != MASK_NODATA)
         counts = self.curves.setdefault(class_id, ThresholdCounts())
-        counts.add(truth[known] == class_id, steps[known])
+        counts.add(truth[known] == class_id, probability_steps(values[0][known]))
 
     def _result(
         self,

@@ -13,9 +13,10 @@ import shapely
 from geotiler.core.synthetic import CHUNK_PX, SyntheticScene
 from geotiler.errors import OutputError
 from geotiler.io.outputs import check_output, replacing
-from geotiler.io.parts import raster_driver
+from geotiler.io.part_layout import raster_driver
 from geotiler.io.scene_writer import SceneWriter, create_scene
-from geotiler.io.vector import FeatureBatch, Layer, check_target, write_features
+from geotiler.io.vector import FeatureBatch, Layer, write_features
+from geotiler.io.vector_formats import check_target
 from geotiler.progress import Reporter, StageAdvanced, StageFinished, StageStarted, silent
 from geotiler.reports import Report
 from geotiler.specs import RenderSpec, Window

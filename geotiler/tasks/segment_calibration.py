@@ -13,10 +13,11 @@ import numpy as np
 from geotiler.core.masks import class_ids
 from geotiler.core.radiometry import finite_float32
 from geotiler.core.resample import resampled
-from geotiler.io.raster import SceneReader
+from geotiler.io.scene_reader import SceneReader
 from geotiler.models.predictor import Predictor
 from geotiler.specs import Window
 from geotiler.tasks.segment_plan import SegmentPlan
+from geotiler.tasks.segment_strips import opened_reader
 
 NETWORK_S, PIXELS_S = 1.3, 0.7
 """Seconds to try each for; a single window may take longer than that."""
@@ -56,11 +57,11 @@ def _window_s(plan: SegmentPlan, predictor: Predictor) -> float:
 
 def _pixel_s(plan: SegmentPlan) -> float:
     """Seconds per pixel of chunks spread over the scene."""
-    chunks = list(plan.chunks(plan.panels[0]))
+    chunks = list(plan.chunks(plan.stretch(plan.panels[0], plan.rows)))
     order = sorted(range(len(chunks)), key=lambda index: (index * 7919) % len(chunks))
     begin = time.perf_counter()
     pixels = 0
-    with closing(SceneReader(plan.spec.scene, plan.bands)) as reader:
+    with closing(opened_reader(plan)) as reader:
         for index in order:
             _handled(plan, chunks[index], reader)
             pixels += chunks[index].height * chunks[index].width

@@ -2,37 +2,57 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from geotiler.core.grid import Grid
 from geotiler.core.resample import Axis
-from geotiler.core.sweep import Columns, SweepPlan, swept_columns
+from geotiler.core.sweep import Span, SweepPlan, spanned, swept_columns
 from geotiler.errors import OutputError, SpecError
+from geotiler.io.area import Area, area_of_bounds, area_of_file
 from geotiler.io.class_raster import BACKGROUND, class_layout
+from geotiler.io.fingerprint import scene_fingerprint
+from geotiler.io.mosaic import mosaic_of
 from geotiler.io.outputs import check_output
-from geotiler.io.parts import RasterLayout, raster_driver
+from geotiler.io.part_layout import RasterLayout, raster_driver
+from geotiler.io.parts import Parts, is_unfinished
 from geotiler.io.raster import Scene, open_scene
-from geotiler.io.scene_values import bands_for, measured_scale
+from geotiler.io.remote import is_remote
+from geotiler.io.stac import scene_of_item
 from geotiler.models.bundle import Bundle
 from geotiler.models.networks import FROM_DISK, Networks
 from geotiler.reports import Setting
 from geotiler.specs import MASK_NODATA, PROBABILITY_STEPS, Scale, SegmentSpec, Window
+from geotiler.tasks.segment_settings import (
+    axes_setting,
+    bands_setting,
+    grid_setting,
+    scale_setting,
+    threshold_setting,
+)
 
 PANEL_PX = 16_384
 """Network columns of one sweep; wider scenes are swept in panels, which bounds memory."""
 
-GSD_TOLERANCE = 1.25
-"""A scene's GSD may differ from the model's by this factor before it is resampled: networks are
-trained with zoom augmentation of that size, and resampling costs time and sharpness."""
-
-COARSEST_RATIO = 4.0
-"""Scenes coarser than the model's GSD by more than this are refused: what the model looks for is
-not in them, and the work grows with the square of the factor."""
-
 _CHUNK_ROWS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """Some rows of a panel: what one sweep deals with."""
+
+    rows: Span
+    columns: Span
+
+    @property
+    def windows(self) -> int:
+        """Windows to deal with."""
+        return len(self.rows.starts) * len(self.columns.starts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +61,17 @@ class SegmentPlan:
 
     spec: SegmentSpec
     bundle: Bundle
+    scene: dict[str, Any]
+    """What tells the scene from others, see `scene_fingerprint`."""
     shape: tuple[int, int]
     bands: tuple[int, ...]
     scale: Scale
     axes: tuple[Axis, Axis]
     grid: Grid
+    area: Area | None
+    """What is asked for; None: everything."""
+    dtype: str
+    """Of the stored values."""
     ground_m: tuple[float, float] | None
     """Size (x, y) of a pixel on the ground, by the CRS if there is one, else by --scene-gsd."""
     threshold: float | None
@@ -55,43 +81,105 @@ class SegmentPlan:
     notices: tuple[str, ...]
 
     @property
-    def panels(self) -> list[Columns]:
-        """Column ranges, each one sweep."""
-        return swept_columns(self.grid, self.axes[1], PANEL_PX)
+    def window(self) -> Window:
+        """The part of the scene that the outputs cover."""
+        row, col = self.mask.origin
+        height, width = self.mask.shape
+        return Window(row=row, col=col, height=height, width=width)
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """Scene rows [first, last) that are answered for."""
+        return self.window.row, self.window.row_stop
+
+    @property
+    def panels(self) -> list[Span]:
+        """Column ranges, each swept by itself."""
+        columns = self.window.col, self.window.col_stop
+        return swept_columns(self.grid, self.axes[1], PANEL_PX, columns)
+
+    def wanted(self, stretch: Stretch) -> NDArray[np.bool_] | None:
+        """(rows, columns) of a stretch's windows: True where the area touches; None: all."""
+        if self.area is None or self.area.is_box:
+            return None
+        limits = []
+        for axis, span, side in zip(
+            self.axes, (stretch.rows, stretch.columns), self.grid.tile_shape, strict=True
+        ):
+            ends = [min(start + side, axis.target_px) for start in span.starts]
+            reached = [axis.needed(*ends_of) for ends_of in zip(span.starts, ends, strict=True)]
+            margin = np.array([-1.0, 1.0])  # what rounding may add
+            limits.append(np.array(reached, float) + margin)
+        return self.area.touches(limits[0], limits[1])
+
+    def stretch(self, columns: Span, rows: tuple[int, int]) -> Stretch:
+        """What a sweep deals with to answer for some rows [first, last) of a panel."""
+        starts, height = self.grid.rows, self.grid.tile_shape[0]
+        return Stretch(rows=spanned(starts, height, self.axes[0], rows), columns=columns)
 
     @property
     def windows(self) -> int:
         """Windows to deal with, those on panel boundaries counted for each panel."""
-        return len(self.grid.rows) * sum(len(panel.starts) for panel in self.panels)
+        return sum(self.stretch(panel, self.rows).windows for panel in self.panels)
 
-    def sweep_plan(self, columns: Columns, batch: int) -> SweepPlan:
-        """The plan of one panel."""
+    @property
+    def wanted_windows(self) -> int:
+        """As `windows`, without those that the area does not touch."""
+        count = 0
+        for panel in self.panels:
+            stretch = self.stretch(panel, self.rows)
+            wanted = self.wanted(stretch)
+            count += stretch.windows if wanted is None else int(wanted.sum())
+        return count
+
+    def sweep_plan(self, stretch: Stretch, batch: int) -> SweepPlan:
+        """The plan of one sweep."""
         card = self.bundle.card
         return SweepPlan(
             axes=self.axes,
-            rows=self.grid.rows,
-            columns=columns,
+            rows=stretch.rows,
+            columns=stretch.columns,
             tile_shape=self.grid.tile_shape,
             classes=len(card.classes),
             scale=self.scale,
             mean=card.mean,
             std=card.std,
             batch=batch,
+            wanted=self.wanted(stretch),
         )
 
-    def chunks(self, columns: Columns) -> Iterator[Window]:
-        """Windows that a panel's pixels are read by, whole block rows, top to bottom."""
-        first, last = columns.read
-        for row in range(0, self.shape[0], self.chunk_rows):
-            height = min(self.chunk_rows, self.shape[0] - row)
-            yield Window(row=row, col=first, height=height, width=last - first)
+    def chunks(self, stretch: Stretch) -> Iterator[Window]:
+        """Windows that a stretch's pixels are read by, whole block rows, top to bottom."""
+        row, last = stretch.rows.read
+        left, right = stretch.columns.read
+        while row < last:
+            stop = min(last, (row // self.chunk_rows + 1) * self.chunk_rows)
+            yield Window(row=row, col=left, height=stop - row, width=right - left)
+            row = stop
+
+    @property
+    def mask_parts(self) -> Parts:
+        """Where strips of the mask go."""
+        return Parts(self.spec.output, self.mask)
+
+    @property
+    def probability_parts(self) -> Parts | None:
+        """Where strips of probability go, if they are asked for."""
+        path = self.spec.probability
+        return None if path is None else Parts(path, self.probability)
+
+    @property
+    def parts(self) -> list[Parts]:
+        """The outputs in the order in which they appear: when the mask is there, everything is."""
+        return [parts for parts in (self.probability_parts, self.mask_parts) if parts is not None]
 
     @property
     def probability(self) -> RasterLayout:
         """Layout of the probability raster."""
         is_float = self.spec.probability_dtype == "float32"
         return RasterLayout(
-            shape=self.shape,
+            shape=self.mask.shape,
+            origin=self.mask.origin,
             dtype=self.spec.probability_dtype,
             nodata=float("nan") if is_float else float(MASK_NODATA),
             transform=self.mask.transform,
@@ -110,6 +198,7 @@ def plan_segment(
 
     Args:
         spec: what to do.
+        networks: where the model comes from.
         will_write: check the outputs; False where only the scene is asked about.
 
     Raises:
@@ -120,7 +209,8 @@ def plan_segment(
     """
     if will_write:
         _check_outputs(spec)
-    with open_scene(spec.scene, drivers=spec.drivers) as scene:
+    spec = _with_scene(spec)
+    with open_scene(spec.scene, drivers=spec.drivers, allow_remote=spec.allow_remote) as scene:
         bundle = networks.bundle(spec.model)
         if bundle.card.task != "segmentation":
             raise SpecError(
@@ -129,8 +219,23 @@ def plan_segment(
             )
         if will_write:
             _check_formats(spec, bundle, scene)
-            _check_room(spec, bundle, scene)
-        return _planned(spec, bundle, scene, networks)
+        plan = _planned(spec, bundle, scene, networks)
+    if will_write:
+        _check_room(spec, bundle, plan.window)
+    return plan
+
+
+def _with_scene(spec: SegmentSpec) -> SegmentSpec:
+    """The specification with what GDAL opens as its scene."""
+    if spec.drivers is not None:
+        return spec  # a file of a stranger: nothing is followed out of it
+    if not spec.mosaic:
+        return replace(spec, scene=scene_of_item(spec.scene, spec.asset))
+    scenes = [scene_of_item(path, spec.asset) for path in spec.mosaic]
+    scene = mosaic_of(scenes, allow_remote=spec.allow_remote)
+    # Addresses that were named themselves need no further leave.
+    allow_remote = spec.allow_remote or any(is_remote(path) for path in scenes)
+    return replace(spec, scene=scene, allow_remote=allow_remote)
 
 
 def _check_outputs(spec: SegmentSpec) -> None:
@@ -138,7 +243,8 @@ def _check_outputs(spec: SegmentSpec) -> None:
     for target in targets:
         if _is_same_file(target, spec.scene):
             raise SpecError(f"output {target} is the scene itself", hint="choose another name")
-        check_output(target, spec.overwrite)
+        # Where unfinished work lies, it tells whether an output is its own.
+        check_output(target, spec.overwrite or is_unfinished(spec.output))
         raster_driver(target)
     if len({target.resolve() for target in targets}) < len(targets):
         raise SpecError("mask and probability need different files", hint="--probability p.tif")
@@ -169,159 +275,77 @@ def _check_formats(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> None:
         )
 
 
-def _check_room(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> None:
+def _check_room(spec: SegmentSpec, bundle: Bundle, window: Window) -> None:
     """Raises: OutputError: the disk is too small."""
     # Twice the pixels: parts and the finished file exist together for a moment. Masks compress
     # to a few percent, so this is a bound for the worst of them.
-    pixels = scene.height * scene.width
-    check_output(spec.output, spec.overwrite, needed_bytes=pixels // 4)
+    pixels = window.height * window.width
+    check_output(spec.output, True, needed_bytes=pixels // 4)
     if spec.probability:
         width = 4 if spec.probability_dtype == "float32" else 1
         needed = 2 * pixels * len(bundle.card.classes) * width
-        check_output(spec.probability, spec.overwrite, needed_bytes=needed)
+        check_output(spec.probability, True, needed_bytes=needed)
 
 
 def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene, networks: Networks) -> SegmentPlan:
     notices: list[str] = []
     settings: dict[str, Setting] = {}
-    bands = _bands(spec, bundle, scene, settings)
-    scale = _scale(spec, bundle, scene, bands, settings, notices)
-    axes = _axes(spec, bundle, scene, settings, notices)
-    grid = _grid(spec, bundle, (axes[0].target_px, axes[1].target_px), settings, networks)
-    threshold = _threshold(spec, bundle, settings)
+    bands = bands_setting(spec, bundle, scene, settings)
+    scale = scale_setting(spec, bundle, scene, bands, settings, notices)
+    axes = axes_setting(spec, bundle, scene, settings, notices)
+    grid = grid_setting(spec, bundle, (axes[0].target_px, axes[1].target_px), settings, networks)
+    threshold = threshold_setting(spec, bundle, settings)
+    area, window = _area(spec, scene, settings)
     return SegmentPlan(
         spec=spec,
         bundle=bundle,
+        scene=scene_fingerprint(scene, spec.hash_content),
         shape=scene.shape,
         bands=bands,
         scale=scale,
         axes=axes,
         grid=grid,
+        area=area,
+        dtype=scene.dtypes[bands[0] - 1],
         ground_m=scene.gsd_m or spec.gsd_m,
         threshold=threshold,
-        mask=_mask_layout(bundle, scene, settings),
+        mask=_mask_layout(bundle, scene, window, settings),
         chunk_rows=scene.block_rows(_CHUNK_ROWS),
         settings=settings,
         notices=tuple(notices),
     )
 
 
-def _bands(
-    spec: SegmentSpec, bundle: Bundle, scene: Scene, settings: dict[str, Setting]
-) -> tuple[int, ...]:
-    bands = bands_for(scene, bundle.card.bands, spec.bands, bundle.card.name)
-    settings["bands"] = Setting(value=list(bands), origin="flag" if spec.bands else "scene")
-    return bands
-
-
-def _scale(
-    spec: SegmentSpec,
-    bundle: Bundle,
-    scene: Scene,
-    bands: tuple[int, ...],
-    settings: dict[str, Setting],
-    notices: list[str],
-) -> Scale:
-    card_scale = bundle.card.scale
-    is_eight_bit = all(scene.dtypes[band - 1] == "uint8" for band in bands)
-    origin = "flag"
-    if spec.scale is not None:
-        scale = spec.scale
-    elif spec.auto_scale or (not is_eight_bit and card_scale.maximum == 255):
-        scale = measured_scale(scene, bands)
-        origin = "scene"
-        notices.append(
-            f"values {scale.minimum:g} to {scale.maximum:g} (scene-wide 2-98 %) are read as 0 to "
-            f"255; fix the range with --scale {scale.minimum:g},{scale.maximum:g}"
-        )
+def _area(
+    spec: SegmentSpec, scene: Scene, settings: dict[str, Setting]
+) -> tuple[Area | None, Window]:
+    """What is asked for, and the window of the scene that it lies in."""
+    if spec.aoi is not None:
+        area = area_of_file(spec.aoi, scene)
+    elif spec.bounds is not None:
+        area = area_of_bounds(spec.bounds, scene)
     else:
-        scale = card_scale
-        origin = "model card"
-    settings["scale"] = Setting(value=[scale.minimum, scale.maximum], origin=origin)
-    return scale
+        return None, Window(row=0, col=0, height=scene.height, width=scene.width)
+    window = area.window(scene.shape)
+    place = [window.row, window.col, window.height, window.width]
+    settings["area_px"] = Setting(value=place, origin="flag")
+    if not area.is_box:
+        settings["area_outline"] = Setting(value=area.digest, origin="flag")
+    return area, window
 
 
-def _axes(
-    spec: SegmentSpec,
-    bundle: Bundle,
-    scene: Scene,
-    settings: dict[str, Setting],
-    notices: list[str],
-) -> tuple[Axis, Axis]:
-    """(row, column) axes from the scene to the network's grid."""
-    gsd_m, origin = spec.gsd_m, "flag"
-    if gsd_m is None:
-        gsd_m, origin = scene.gsd_m, "scene"
-    wanted = bundle.card.gsd_m
-    ratios = (1.0, 1.0)
-    if gsd_m is not None and wanted is not None:
-        x, y = (value / wanted for value in gsd_m)
-        if max(x, y) > COARSEST_RATIO:
-            raise SpecError(
-                f"{scene.path} has {max(gsd_m):.3g} m per pixel, model {bundle.card.name!r} was "
-                f"trained at {wanted:g} m: enlarging it {max(x, y):.3g} times shows nothing new",
-                hint=f"--scene-gsd {wanted:g} runs it on the pixels as they are",
-            )
-        # A difference within the tolerance is left alone, but a hair of rounding is not a reason
-        # to fall outside it.
-        limit = GSD_TOLERANCE + 1e-3
-        x, y = (1.0 if 1 / limit <= ratio <= limit else ratio for ratio in (x, y))
-        ratios = (x, y)
-    elif wanted is not None:
-        origin = "model card"
-        notices.append(
-            f"{scene.path} has no CRS: taken at the model's {wanted:g} m per pixel; "
-            "--scene-gsd says otherwise"
-        )
-    value = [round(v, 4) for v in gsd_m] if gsd_m else wanted
-    settings["gsd_m"] = Setting(value=value, origin=origin)
-    rows = Axis.scaled(scene.height, ratios[1])
-    cols = Axis.scaled(scene.width, ratios[0])
-    settings["network_px"] = Setting(value=[rows.target_px, cols.target_px], origin="scene")
-    return rows, cols
-
-
-def _grid(
-    spec: SegmentSpec,
-    bundle: Bundle,
-    shape: tuple[int, int],
-    settings: dict[str, Setting],
-    networks: Networks,
-) -> Grid:
-    overlap_px = spec.overlap_px if spec.overlap_px is not None else bundle.card.overlap_px
-    # Both the specification's multiple of 32 and what the network asks for.
-    multiple_px = math.lcm(32, bundle.card.stride_of_network)
-    tile = spec.tile_px or networks.tile_shape(shape, overlap_px, multiple_px)
-    settings["tile_px"] = Setting(value=list(tile), origin="flag" if spec.tile_px else "scene")
-    settings["overlap_px"] = Setting(
-        value=overlap_px, origin="model card" if spec.overlap_px is None else "flag"
-    )
-    return Grid(shape=shape, tile_shape=tile, overlap_px=overlap_px)
-
-
-def _threshold(spec: SegmentSpec, bundle: Bundle, settings: dict[str, Setting]) -> float | None:
-    if bundle.card.activation != "sigmoid":
-        if spec.threshold is not None:
-            raise SpecError(
-                f"model {bundle.card.name!r} has several classes and takes the likeliest",
-                hint="leave --threshold out",
-            )
-        return None
-    threshold = bundle.card.threshold if spec.threshold is None else spec.threshold
-    origin = "model card" if spec.threshold is None else "flag"
-    settings["threshold"] = Setting(value=threshold, origin=origin)
-    return threshold
-
-
-def _mask_layout(bundle: Bundle, scene: Scene, settings: dict[str, Setting]) -> RasterLayout:
+def _mask_layout(
+    bundle: Bundle, scene: Scene, window: Window, settings: dict[str, Setting]
+) -> RasterLayout:
     card = bundle.card
     classes = {item.id: (item.name, item.color) for item in card.classes}
     if card.activation == "sigmoid":
         classes = {0: ("background", BACKGROUND), **classes}
     return class_layout(
         classes,
-        shape=scene.shape,
-        transform=scene.transform,
+        shape=window.shape,
+        origin=(window.row, window.col),
+        transform=scene.transform_of(window),
         crs=scene.crs,
         model=f"{card.name} {card.version}",
         digest=bundle.digest,

@@ -28,7 +28,8 @@ from geotiler.io.chip_folder import CONTACT_SHEET, INDEX, ChipFolder, ChipRecord
 from geotiler.io.chip_index import IndexedScene, write_index
 from geotiler.io.chips import ChipPlace, image_bytes, mask_bytes, write_bytes
 from geotiler.io.contact_sheet import write_contact_sheet
-from geotiler.io.raster import SceneReader
+from geotiler.io.scene_reader import SceneReader
+from geotiler.io.work_folder import held
 from geotiler.machine import peak_memory_bytes
 from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, StageStarted, silent
 from geotiler.reports import Report
@@ -118,16 +119,17 @@ def tile(spec: TileSpec, *, report: Reporter = silent) -> TileReport:
             return _report(spec, finished, finished["chips"], started)
         report(Notice(message=f"{spec.output} lacks some of its chips: it is made again"))
         return tile(replace(spec, overwrite=True), report=report)
-    folder.begin(plan.made_from, plan.opened)
-    run = _Run(plan=plan, folder=folder, report=report, rows=list(plan.opened.rows))
-    resumed = sum(len(row.chips) for row in run.rows)
-    report(StageStarted(stage=STAGE, total=plan.chips, unit="chip"))
-    done = sum(len(row.chips) + sum(row.left_out.values()) for row in run.rows)
-    report(StageAdvanced(stage=STAGE, amount=done))
-    for number, scene in enumerate(plan.scenes):
-        run.add_scene(number, scene)
-    report(StageFinished(stage=STAGE))
-    return _report(spec, _finish(run), resumed, started)
+    with held(spec.output):
+        folder.begin(plan.made_from, plan.opened)
+        run = _Run(plan=plan, folder=folder, report=report, rows=list(plan.opened.rows))
+        resumed = sum(len(row.chips) for row in run.rows)
+        report(StageStarted(stage=STAGE, total=plan.chips, unit="chip"))
+        done = sum(len(row.chips) + sum(row.left_out.values()) for row in run.rows)
+        report(StageAdvanced(stage=STAGE, amount=done))
+        for number, scene in enumerate(plan.scenes):
+            run.add_scene(number, scene)
+        report(StageFinished(stage=STAGE))
+        return _report(spec, _finish(run), resumed, started)
 
 
 def _report(

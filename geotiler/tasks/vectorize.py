@@ -1,23 +1,29 @@
-"""A mask to polygons: outlines, simplified, measured and written, a strip at a time."""
+"""A mask to polygons: outlines, regularized, measured and written, a strip at a time."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
+import shapely
 
+from geotiler.core.coverage import TOLERANCE_PX, noded, simplified_coverage
 from geotiler.core.measure import Ground
-from geotiler.core.polygons import Outlines, PolygonStream
-from geotiler.core.simplify import simplify
-from geotiler.errors import InputError
-from geotiler.io.labels import Labels, chosen_classes, class_name, label_rule
-from geotiler.io.raster import Scene, open_scene
+from geotiler.core.neighbours import Drawn, Neighbourhood, concatenated, drawn_features
+from geotiler.core.polygons import Outlines, PolygonStream, joined_outlines
+from geotiler.core.regularize import Status
+from geotiler.core.snapping import snapped
+from geotiler.engines.ordered import ordered_map
+from geotiler.io.labels import class_name
 from geotiler.io.styles import styled_classes
-from geotiler.io.vector import FeatureBatch, Layer, check_target, write_features
+from geotiler.io.vector import FeatureBatch, Layer, write_features
+from geotiler.io.vector_formats import SHAPEFILE_LIMITS, check_target, check_texts, highest_id
 from geotiler.progress import (
     Notice,
     Reporter,
@@ -28,11 +34,16 @@ from geotiler.progress import (
 )
 from geotiler.reports import Report
 from geotiler.specs import MASK_NODATA, VectorizeSpec
+from geotiler.tasks.vectorize_draw import Sized, directions, draw, is_coverage, reach_px, sized
+from geotiler.tasks.vectorize_input import VectorizeInput
 
 STAGE = "vectorize"
-SIMPLIFY_PX = 1.0
-"""Default tolerance. The pixel staircase of a straight edge is a band of 0.71 to 1.41 pixels,
-by its direction, so that this takes most of it away and leaves what is larger than a pixel."""
+
+BATCH_FEATURES, BATCH_VERTICES = 1024, 500_000
+"""Features drawn at once, or vertices, whichever comes first."""
+
+FINEST = 1000
+"""Coordinates are written to this fraction of a pixel, or a little finer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +54,8 @@ class VectorizeReport(Report):
     polygons: int
     per_class: dict[str, int]
     """Polygons of each class that occurs."""
+    per_status: dict[str, int]
+    """Polygons drawn in each way."""
     dropped: int
     """Polygons below the minimum area."""
     filled_holes: int
@@ -50,7 +63,7 @@ class VectorizeReport(Report):
     area: float
     """Of all polygons, in `area_unit`."""
     area_unit: str
-    """m2, or px where the mask has no CRS."""
+    """m2, or px where the mask has no CRS and no ground sample distance."""
     pixels: int
     seconds: float
 
@@ -58,129 +71,253 @@ class VectorizeReport(Report):
 def vectorize(
     spec: VectorizeSpec, *, report: Reporter = silent, stream: TextIO | None = None
 ) -> VectorizeReport:
-    """Write the polygons of a mask's classes.
+    """Write the polygons of a mask's classes, or of those that probabilities show.
 
-    Features come in the order of their last row, numbered from 1. A polygon is dropped when
-    either its pixels or its simplified outline cover less than the minimum area.
+    Features come in the order of their last row, numbered from 1, or on from those that are
+    there. A polygon is dropped when either its pixels or its outline cover less than the minimum
+    area. The bytes do not depend on the number of workers.
 
     Args:
+        spec: what to do.
+        report: hears progress and notices.
         stream: where GeoJSON goes when the output is "-".
 
     Raises:
         InputError: the mask cannot be read, is no mask, or lacks a class that was asked for.
         OutputError: the target exists, has an unknown suffix, or cannot be written.
+        SpecError: settings that do not go together.
     """
     started = time.perf_counter()
-    check_target(spec.output, spec.overwrite)
-    with open_scene(spec.mask) as scene:
-        rule = label_rule(scene)
-        if rule.note:
-            report(Notice(message=rule.note, warning=True))
-        labels = Labels(scene, rule)
-        run = _Run(spec, scene, labels, report)
-        fields = {"id": "int", "class": "text", run.area_name: "float", run.length_name: "float"}
-        layer = Layer(
-            fields=fields,
-            crs=run.ground.crs,
-            several_parts=spec.eight_connected,
-            styled=styled_classes(scene.class_names, scene.class_colours),
+    driver = check_target(spec.output, spec.overwrite, append=spec.append, layer=spec.layer)
+    with ExitStack() as stack:
+        source = VectorizeInput(spec, stack)
+        if source.note:
+            report(Notice(message=source.note, warning=True))
+        if driver == "ESRI Shapefile":
+            report(Notice(message=SHAPEFILE_LIMITS, warning=True))
+        check_texts(driver, source.scene.class_names.values())
+        first_id = highest_id(spec.output, driver, spec.layer) + 1 if spec.append else 1
+        run = _Run(spec, source, report, first_id)
+        write_features(
+            spec.output,
+            run.batches(),
+            run.layer(),
+            overwrite=spec.overwrite,
+            append=spec.append,
+            stream=stream,
         )
-        write_features(spec.output, run.batches(), layer, overwrite=spec.overwrite, stream=stream)
         return run.result(time.perf_counter() - started)
 
 
 class _Run:
     """One pass over a mask, and what it counted."""
 
-    def __init__(self, spec: VectorizeSpec, scene: Scene, labels: Labels, report: Reporter) -> None:
+    def __init__(
+        self, spec: VectorizeSpec, source: VectorizeInput, report: Reporter, first_id: int
+    ) -> None:
         self._spec = spec
-        self._scene = scene
-        self._labels = labels
+        self._source = source
         self._report = report
+        self._first_id = first_id
+        scene = source.scene
         self._names = scene.class_names
-        self._kept = _kept_classes(spec, scene, labels)
+        self._several = source.is_several
         crs = None if scene.crs is None else scene.crs.to_wkt()
-        self.ground = Ground(tuple(scene.transform), crs)
+        self.ground = Ground(tuple(scene.transform), crs, scene.stated_gsd_m)
         metric = self.ground.in_metres
         self.area_name = "area_m2" if metric else "area_px"
         self.length_name = "perimeter_m" if metric else "perimeter_px"
         self._counts = np.zeros(MASK_NODATA + 1, np.int64)
+        self._status = np.zeros(len(Status), np.int64)
         self._dropped = 0
         self._filled = 0
         self._area = 0.0
-        if not metric:
+        self._say_what_is_odd()
+
+    def _say_what_is_odd(self) -> None:
+        scene = self._source.scene
+        if scene.crs is None:
+            unit = "measures are on the ground, by its tags" if self.ground.in_metres else (
+                "areas and lengths are in pixels too"
+            )  # fmt: skip
             message = (
-                f"{scene.path} has no CRS: coordinates, areas and lengths are in pixels "
-                "(x to the right, y down)"
+                f"{scene.path} has no CRS: coordinates are in pixels (x to the right, y down), "
+                f"{unit}"
             )
-            report(Notice(message=message, warning=True))
+            self._report(Notice(message=message, warning=True))
+        if is_coverage(self._spec, self._several):
+            message = (
+                "several classes: borders are simplified together, without gaps; "
+                "--class chooses one to be regularized"
+            )
+            self._report(Notice(message=message))
+
+    def layer(self) -> Layer:
+        """What all features have in common."""
+        fields = {
+            "id": "int", "class": "text", self.area_name: "float", self.length_name: "float",
+            "orientation_deg": "float", "n_vertices": "int",
+        }  # fmt: skip
+        if self._source.probabilities is not None:
+            fields["mean_probability"] = "float"
+        fields["status"] = "text"
+        scene, degrees = self._source.scene, 7
+        a, b, _, d, e, _ = tuple(scene.transform)[:6]
+        pixel = max(np.hypot(a, d), np.hypot(b, e))
+        digits = int(np.ceil(np.log10(FINEST / pixel))) if scene.crs is not None else None
+        if scene.gsd_m is not None and min(scene.gsd_m) < 0.1:
+            degrees = 8
+        return Layer(
+            fields=fields,
+            crs=self.ground.crs,
+            several_parts=self._spec.eight_connected,
+            name=self._spec.layer,
+            digits=None if digits is None else max(0, digits),
+            degree_digits=degrees,
+            styled=styled_classes(scene.class_names, scene.class_colours),
+        )
 
     def batches(self) -> Iterator[FeatureBatch]:
         """Features as they become complete."""
-        scene = self._scene
-        stream = PolygonStream(scene.width, eight_connected=self._spec.eight_connected)
+        if is_coverage(self._spec, self._several):
+            yield from self._as_a_whole()
+            return
+        hood = Neighbourhood(
+            reach_px(self._spec, self.ground, self._source.scene.shape, self._source.scene.grain_px)
+        )
+        held: list[Drawn] = []
+        for features, open_bounds, row in self._drawn():
+            for decided in hood.add(features, open_bounds, row):
+                if self._spec.snap_neighbours:
+                    held.append(decided)
+                else:
+                    yield from self._batch(decided)
+        for decided in hood.finish():
+            if self._spec.snap_neighbours:
+                held.append(decided)
+            else:
+                yield from self._batch(decided)
+        if held:
+            yield from self._batch(snapped(concatenated(held)))
+
+    def _drawn(self) -> Iterator[tuple[Drawn, npt.NDArray[np.float64], int]]:
+        """Drawn features with the bounds of open ones, and the row up to which all is known."""
+        workers = self._spec.workers or os.cpu_count() or 1
+        contour, grain_px = self._source.contours, self._source.scene.grain_px
+
+        def work(
+            item: tuple[Sized, npt.NDArray[np.float64], int],
+        ) -> tuple[Drawn, npt.NDArray[np.float64], int]:
+            table, open_bounds, row = item
+            drawn = draw(
+                table, self._spec, self._source.probabilities, contour=contour, grain_px=grain_px
+            )
+            return drawn, open_bounds, row
+
+        # What each call returns depends on its batch only, and the order is that of the batches.
+        results = ordered_map(work, self._gathered(), threads=workers, ahead=workers + 1)
+        with closing(results):
+            yield from results
+
+    def _gathered(self) -> Iterator[tuple[Sized, npt.NDArray[np.float64], int]]:
+        """Outlines in batches that are worth the while."""
+        tables: list[Outlines] = []
+        features = vertices = 0
+        bounds, row = np.empty((0, 4)), 0
+        for outlines, polygons in self._traced():
+            bounds, row = polygons.open_bounds().astype(np.float64), polygons.row
+            tables.append(outlines)
+            features, vertices = features + len(outlines), vertices + len(outlines.xy)
+            if features >= BATCH_FEATURES or vertices >= BATCH_VERTICES:
+                yield self._sized(joined_outlines(tables)), bounds, row
+                tables, features, vertices = [], 0, 0
+        if tables:
+            yield self._sized(joined_outlines(tables)), bounds, row
+
+    def _traced(self) -> Iterator[tuple[Outlines, PolygonStream]]:
+        """Outlines as they become complete, and the stream they come from."""
+        scene = self._source.scene
+        polygons = PolygonStream(scene.width, eight_connected=self._spec.eight_connected)
         self._report(StageStarted(stage=STAGE, total=scene.height * scene.width, unit="px"))
-        for window in scene.strips():
-            classes = self._kept[self._labels.read(window)]
-            for outlines in stream.add_strip(classes):
-                yield from self._finished(outlines)
-            amount = window.height * window.width
-            self._report(StageAdvanced(stage=STAGE, amount=amount))
-        for outlines in stream.finish():
-            yield from self._finished(outlines)
+        for window, classes in self._source.strips():
+            for outlines in polygons.add_strip(classes):
+                if len(outlines):
+                    yield outlines, polygons
+            self._report(StageAdvanced(stage=STAGE, amount=window.height * window.width))
+        for outlines in polygons.finish():
+            yield outlines, polygons
         self._report(StageFinished(stage=STAGE))
 
-    def _finished(self, outlines: Outlines) -> Iterator[FeatureBatch]:
-        """The features of some outlines that are large enough, none or one batch."""
-        if not len(outlines):
+    def _sized(self, outlines: Outlines) -> Sized:
+        # What lies in a hole is another feature's, where there are several classes.
+        table = sized(outlines, self.ground, self._spec, fill=not self._several)
+        self._dropped += table.dropped
+        return table
+
+    def _as_a_whole(self) -> Iterator[FeatureBatch]:
+        """All features of a map of several classes, whose borders are simplified together."""
+        spec = self._spec
+        tables = [self._sized(outlines) for outlines, _ in self._traced() if len(outlines)]
+        if not tables:
             return
-        spec, ground = self._spec, self.ground
-        bounds = outlines.bounds_px()
-        size, pixel_area = ground.pixel_size_m((bounds[:, :2] + bounds[:, 2:]) / 2)
-        if not np.isfinite(pixel_area).all():
-            raise InputError(
-                f"{self._scene.path} reaches beyond where its CRS has a place on the earth",
-                hint="its transform or its CRS is wrong",
-            )
-        holes = outlines.ring_area_px < 0
-        ring_area = outlines.ring_area_px * pixel_area[outlines.ring_feature]
-        small_hole = holes & (ring_area > -spec.min_hole_m2)
-        filled_in = np.bincount(outlines.ring_feature[small_hole], minlength=len(outlines))
-        outlines = outlines.without_rings(small_hole)
-
-        keep = outlines.area_px() * pixel_area >= spec.min_area_m2
-        outlines = outlines.select(keep)
-        size, pixel_area, filled_in = size[keep], pixel_area[keep], filled_in[keep]
-        tolerance = SIMPLIFY_PX * np.sqrt(pixel_area)
+        outlines = [table.outlines for table in tables]
+        size = np.concatenate([table.pixel_size for table in tables])
+        scale = np.median(size, axis=0) if len(size) else np.ones(2)
+        tolerance = TOLERANCE_PX * float(np.sqrt(scale.prod()))
         if spec.simplify_m is not None:
-            tolerance = np.full(len(outlines), spec.simplify_m)
-        polygons = simplify(outlines.polygons(), size, tolerance)
-        area, length = ground.measure(polygons)
-        large = area >= spec.min_area_m2
-        self._dropped += int((~keep).sum() + (~large).sum())
-        self._filled += int(filled_in[large].sum())
-        if large.any():
-            yield self._batch(polygons[large], outlines.class_id[large], area[large], length[large])
+            tolerance = spec.simplify_m
+        rough = noded(outlines)
+        drawn = simplified_coverage(rough, scale, tolerance)
+        columns: dict[str, npt.NDArray[Any]] = {
+            "class_id": np.concatenate([each.class_id for each in outlines]),
+            "filled": np.zeros(len(rough), np.int64),
+            "pixel_size": size,
+            "angle": np.full(len(rough), np.nan),
+        }
+        if self._source.probabilities is not None:
+            means = [self._source.probabilities.sample(each)[2] for each in outlines]
+            columns["mean_probability"] = np.concatenate(means)
+        status = np.zeros(len(rough), np.uint8)
+        whole = drawn_features(rough, drawn, status, columns)
+        for start in range(0, len(whole), BATCH_FEATURES):
+            yield from self._batch(
+                whole.take(np.arange(len(whole))[start : start + BATCH_FEATURES])
+            )
 
-    def _batch(
-        self,
-        polygons: npt.NDArray[np.object_],
-        class_id: npt.NDArray[np.uint8],
-        area: npt.NDArray[np.float64],
-        length: npt.NDArray[np.float64],
-    ) -> FeatureBatch:
-        first = int(self._counts.sum()) + 1
+    def _batch(self, features: Drawn) -> Iterator[FeatureBatch]:
+        """The features that are still large enough, ready to be written; none or one batch."""
+        area, length = self.ground.measure(features.drawn)
+        large = area >= self._spec.min_area_m2
+        self._dropped += int((~large).sum())
+        if not large.any():
+            return
+        features, area, length = features.take(large), area[large], length[large]
+        class_id = features.columns["class_id"]
+        first = int(self._counts.sum()) + self._first_id
         self._counts += np.bincount(class_id, minlength=len(self._counts))
+        self._status += np.bincount(features.status, minlength=len(self._status))
+        self._filled += int(features.columns["filled"].sum())
         self._area += float(area.sum())
         names = np.array([class_name(self._names, i) for i in range(MASK_NODATA + 1)], object)
+        labels = np.array([status.label for status in Status], object)
+        rings = shapely.get_num_interior_rings(shapely.get_parts(features.drawn))
+        parts = np.bincount(
+            shapely.get_parts(features.drawn, return_index=True)[1], rings + 1, len(features)
+        )
         attributes: dict[str, npt.NDArray[Any]] = {
-            "id": np.arange(first, first + len(polygons)),
+            "id": np.arange(first, first + len(features)),
             "class": names[class_id],
             self.area_name: area.round(2),
             self.length_name: length.round(2),
+            "orientation_deg": np.remainder(directions(features, self.ground).round(1), 180.0),
+            # A ring repeats its first vertex at the end; that one is not counted.
+            "n_vertices": shapely.get_num_coordinates(features.drawn) - parts.astype(np.int64),
         }
-        placed = self.ground.geometries_to_crs(polygons)
-        return FeatureBatch(geometries=placed, attributes=attributes)
+        if "mean_probability" in features.columns:
+            attributes["mean_probability"] = features.columns["mean_probability"].round(4)
+        attributes["status"] = labels[features.status]
+        placed = self.ground.geometries_to_crs(features.drawn)
+        yield FeatureBatch(geometries=placed, attributes=attributes)
 
     def result(self, seconds: float) -> VectorizeReport:
         """What was counted so far."""
@@ -188,27 +325,18 @@ class _Run:
             class_name(self._names, int(i)): int(self._counts[i])
             for i in np.flatnonzero(self._counts)
         }
+        per_status = {
+            Status(i).label: int(self._status[i]) for i in np.flatnonzero(self._status).tolist()
+        }
         return VectorizeReport(
             output=self._spec.output,
             polygons=int(self._counts.sum()),
             per_class=per_class,
+            per_status=per_status,
             dropped=self._dropped,
             filled_holes=self._filled,
             area=round(self._area, 2),
             area_unit="m2" if self.ground.in_metres else "px",
-            pixels=self._scene.height * self._scene.width,
+            pixels=self._source.scene.height * self._source.scene.width,
             seconds=round(seconds, 3),
         )
-
-
-def _kept_classes(spec: VectorizeSpec, scene: Scene, labels: Labels) -> npt.NDArray[np.uint8]:
-    """(256): class id → the same id if it is to be polygonized, else 0."""
-    table = np.arange(MASK_NODATA + 1, dtype=np.uint8)
-    table[MASK_NODATA] = 0
-    if spec.classes is not None:
-        names = {key: name for key, name in scene.class_names.items() if 0 < key < MASK_NODATA}
-        # Only a mask that does not name its classes has to be searched for them.
-        present = set() if names else labels.present()
-        chosen = chosen_classes(spec.classes, names, present, spec.mask)
-        table[~np.isin(table, list(chosen))] = 0
-    return table

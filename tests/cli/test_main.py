@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,7 +47,7 @@ def test_the_version_is_data(capsys: pytest.CaptureFixture[str]) -> None:
         (["segmnt"], "segmnt"),
         (["segment", "a.tif", "-o", "b.tif", "--treshold", "1"], "--threshold"),
         (["segment", "a.tif"], "--output"),
-        (["segment"], "scene"),
+        (["segment"], "--output"),
         (["segment", "a.tif", "-o", "b.tif", "--backend", "magic"], "openvino"),
         (["segment", "a.tif", "-o", "b.tif", "--overlap", "many"], "--overlap"),
     ],
@@ -115,3 +116,25 @@ def test_a_traceback_is_there_for_who_asks(monkeypatch: pytest.MonkeyPatch) -> N
 def test_exit_codes_are_distinct() -> None:
     codes = [type(error).exit_code for error in LEAVES if isinstance(error, errors.GeotilerError)]
     assert codes == [2, 3, 4, 5, 6, 7]
+
+
+def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
+    """As `geotiler vectorize mask.tif -o - | head` does: no message, no traceback."""
+    import numpy as np
+    import rasterio
+
+    mask = tmp_path / "mask.tif"
+    with rasterio.open(
+        mask, "w", driver="GTiff", height=600, width=600, count=1, dtype="uint8", nodata=255
+    ) as target:
+        target.write((np.random.default_rng(0).random((1, 600, 600)) < 0.3).astype(np.uint8))
+    program = "from geotiler.cli.main import run; run()"
+    command = [sys.executable, "-c", program, "vectorize", str(mask), "-o", "-", "--quiet"]
+    command += ["--min-area", "0", "--regularize", "none"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.read(10)
+        child.stdout.close()
+        assert child.stderr is not None
+        assert child.stderr.read() == b""
+    assert child.returncode == 141

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from geotiler.core.grid import Grid
 from geotiler.core.resample import Axis
-from geotiler.core.sweep import SweepCounts, SweepPlan, sweep, swept_columns
+from geotiler.core.sweep import SweepCounts, SweepPlan, spanned, sweep, swept_columns
 from geotiler.specs import Scale
 
 TILE = (64, 96)
@@ -58,6 +58,7 @@ class Run:
     panel: int = 10**9
     rows: int = 37
     batch: int = 1
+    answered: tuple[int, int] | None = None
     counts: SweepCounts = field(default_factory=SweepCounts)
     advanced: int = 0
 
@@ -68,11 +69,13 @@ class Run:
             shape=(axes[0].target_px, axes[1].target_px), tile_shape=TILE, overlap_px=self.overlap
         )
         out = np.full((network.classes, *shape), np.nan, np.float32)
+        top, bottom = self.answered or (0, shape[0])
+        rows = spanned(self.grid.rows, TILE[0], axes[0], (top, bottom))
         self.panels = swept_columns(self.grid, axes[1], self.panel)
         for columns in self.panels:
             plan = SweepPlan(
                 axes=axes,
-                rows=self.grid.rows,
+                rows=rows,
                 columns=columns,
                 tile_shape=TILE,
                 classes=network.classes,
@@ -82,19 +85,21 @@ class Run:
                 batch=self.batch,
             )
             first, last = columns.answered
-            expected_row = 0
-            for done in sweep(self._chunks(*columns.read), network, plan, self.counts, self._hear):
+            expected_row = top
+            for done in sweep(
+                self._chunks(rows.read, columns.read), network, plan, self.counts, self._hear
+            ):
                 stop = done.row + done.probabilities.shape[1]
                 assert done.row == expected_row
                 expected_row = stop
                 np.testing.assert_array_equal(done.valid, self.valid[done.row : stop, first:last])
                 out[:, done.row : stop, first:last] = done.probabilities
-            assert expected_row == shape[0]
+            assert expected_row == bottom
         return out
 
-    def _chunks(self, first: int, last: int) -> Iterator[Any]:
-        for row in range(0, len(self.valid), self.rows):
-            part = slice(row, row + self.rows), slice(first, last)
+    def _chunks(self, rows: tuple[int, int], columns: tuple[int, int]) -> Iterator[Any]:
+        for row in range(*rows, self.rows):
+            part = slice(row, min(row + self.rows, rows[1])), slice(*columns)
             yield self.image[:, *part], self.valid[part]
 
     def _hear(self, windows: int) -> None:
@@ -200,6 +205,44 @@ def test_panels_do_not_change_a_bit(ratios: tuple[float, float], invalid: float)
     run = Run(**scene, ratios=ratios, panel=500)
     np.testing.assert_array_equal(run(Counted(_context)), expected)
     assert len(whole.panels) == 1 < len(run.panels)
+
+
+@given(
+    shape=SHAPES,
+    overlap=OVERLAPS,
+    ratios=st.one_of(st.just((1.0, 1.0)), RATIOS),
+    cuts=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    invalid=st.sampled_from([0.0, 0.3]),
+)
+def test_some_rows_alone_are_those_of_the_whole_to_the_bit(
+    shape: tuple[int, int],
+    overlap: int,
+    ratios: tuple[float, float],
+    cuts: tuple[float, float],
+    invalid: float,
+) -> None:
+    scene = _scene(shape, invalid=invalid)
+    whole = Counted(_context)
+    expected = Run(**scene, overlap=overlap, ratios=ratios)(whole)
+    top, bottom = sorted(int(cut * (shape[0] - 1)) for cut in cuts)
+    part = Run(**scene, overlap=overlap, ratios=ratios, answered=(top, bottom + 1))
+    network = Counted(_context)
+    found = part(network)
+    np.testing.assert_array_equal(found[:, top : bottom + 1], expected[:, top : bottom + 1])
+    assert np.isnan(found[:, :top]).all()
+    assert np.isnan(found[:, bottom + 1 :]).all()
+    assert set(network.tiles) <= set(whole.tiles)
+
+
+def test_going_on_recomputes_only_the_row_of_windows_above() -> None:
+    scene = _scene((1000, 100), invalid=0.0)
+    whole = Run(**scene, overlap=16)
+    whole(Counted(_context))
+    starts = whole.grid.rows
+    rest = Run(**scene, overlap=16, answered=(starts[9], 1000))
+    rest(Counted(_context))
+    columns = len(whole.grid.cols)
+    assert rest.counts.computed == (len(starts) - 9 + 1) * columns
 
 
 @given(

@@ -112,3 +112,34 @@ def test_a_folder_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_disk_that_is_too_small(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="MB of disk"):
         check_output(tmp_path / "mask.tif", overwrite=False, needed_bytes=10**18)
+
+
+def test_what_gdal_kept_beside_a_replaced_file_goes_with_it(tmp_path: Path) -> None:
+    target = tmp_path / "mask.tif"
+    for suffix in ("", ".aux.xml", ".ovr", ".qml"):
+        (tmp_path / f"mask.tif{suffix}").write_text("old")
+    with replacing(target, overwrite=True) as temporary:
+        temporary.write_text("new")
+    assert _entries(tmp_path) == ["mask.tif", "mask.tif.qml"]  # a style is the user's
+    with replacing(target, overwrite=True) as temporary:
+        temporary.write_text("new")
+        temporary.with_name("mask.tif.aux.xml").write_text("new")
+    assert (tmp_path / "mask.tif.aux.xml").read_text() == "new"
+
+
+def test_two_writers_are_one_too_many(tmp_path: Path) -> None:
+    target = tmp_path / "mask.tif"
+    with replacing(target, overwrite=False) as temporary:
+        with pytest.raises(OutputError, match="another run"), replacing(target, overwrite=False):
+            pass
+        temporary.write_text("new")
+    assert _entries(tmp_path) == ["mask.tif"]
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
+    left = tmp_path / ".mask.tif.part"
+    left.mkdir()
+    (left / "mask.tif.aux.xml").write_text("half")
+    with replacing(tmp_path / "mask.tif", overwrite=False) as temporary:
+        temporary.write_text("new")
+    assert _entries(tmp_path) == ["mask.tif"]

@@ -15,7 +15,8 @@ from rasterio.crs import CRS
 from rio_cogeo.cogeo import cog_validate
 
 from geotiler.errors import OutputError
-from geotiler.io.parts import Parts, RasterLayout, raster_driver
+from geotiler.io.part_layout import Part, RasterLayout, raster_driver
+from geotiler.io.parts import Parts, hold_parts
 
 
 def _layout(shape: tuple[int, int], **changes: Any) -> RasterLayout:
@@ -32,10 +33,28 @@ def _layout(shape: tuple[int, int], **changes: Any) -> RasterLayout:
     return RasterLayout(**{**values, **changes})
 
 
-def _store(parts: Parts, values: np.ndarray, rows: list[int], cols: list[int]) -> None:
+def _assemble(
+    target: Path,
+    layout: RasterLayout,
+    values: np.ndarray,
+    rows: list[int] | None = None,
+    cols: list[int] | None = None,
+) -> None:
+    """Store values in parts cut at rows and columns, and put them together."""
+    folder = hold_parts(target)
+    parts = Parts(target, layout)
+    placed = _store(parts, values, rows or [], cols or [])
+    assert not target.exists()
+    parts.assemble(placed, overwrite=False)
+    folder.remove()
+
+
+def _store(parts: Parts, values: np.ndarray, rows: list[int], cols: list[int]) -> list[Part]:
+    placed = []
     for left, right in zip([0, *cols], [*cols, values.shape[2]], strict=True):
         for top, bottom in zip([0, *rows], [*rows, values.shape[1]], strict=True):
-            parts.write(top, left, values[:, top:bottom, left:right])
+            placed.append(parts.write(top, left, values[:, top:bottom, left:right]))
+    return placed
 
 
 @given(
@@ -65,10 +84,7 @@ def test_the_parts_are_the_whole(
     if is_float:
         values[:, 0, 0] = np.nan
     rows, cols = (sorted({c for c in cut if c < n}) for cut, n in zip(cuts, shape, strict=True))
-    parts = Parts(target, layout)
-    _store(parts, values, rows, cols)
-    assert not target.exists()
-    parts.assemble(overwrite=False)
+    _assemble(target, layout, values, rows, cols)
     with rasterio.open(target) as found:
         np.testing.assert_array_equal(found.read(), values)
         assert found.descriptions == layout.bands
@@ -80,9 +96,7 @@ def test_the_parts_are_the_whole(
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 900), (900, 3), (600, 1300)])
 def test_it_is_a_cloud_optimized_geotiff(tmp_path: Path, shape: tuple[int, int]) -> None:
-    parts = Parts(tmp_path / "mask.tif", _layout(shape))
-    _store(parts, np.ones((1, *shape), np.uint8), [], [])
-    parts.assemble(overwrite=False)
+    _assemble(tmp_path / "mask.tif", _layout(shape), np.ones((1, *shape), np.uint8), [], [])
     valid, errors, warnings = cog_validate(str(tmp_path / "mask.tif"), strict=True)
     assert (valid, errors, warnings) == (True, [], [])
     with rasterio.open(tmp_path / "mask.tif") as found:
@@ -94,9 +108,7 @@ def test_overviews_of_classes_hold_no_class_in_between(tmp_path: Path) -> None:
     mask = np.zeros((1, 1100, 1100), np.uint8)
     mask[:, :, 333:] = 9
     mask[:, 700:, :] = 255
-    parts = Parts(tmp_path / "mask.tif", _layout((1100, 1100), colours={}))
-    _store(parts, mask, [512], [])
-    parts.assemble(overwrite=False)
+    _assemble(tmp_path / "mask.tif", _layout((1100, 1100), colours={}), mask, [512], [])
     with rasterio.open(tmp_path / "mask.tif", overview_level=0) as found:
         assert set(np.unique(found.read())) <= {0, 9, 255}
 
@@ -107,9 +119,13 @@ def test_overviews_of_classes_hold_no_class_in_between(tmp_path: Path) -> None:
     [Affine.identity(), Affine.rotation(30) @ Affine.scale(0.5, -0.5), Affine(2, 0, 9, 0, -2, 7)],
 )
 def test_grids_are_kept(tmp_path: Path, crs: CRS | None, transform: Affine) -> None:
-    parts = Parts(tmp_path / "mask.tif", _layout((5, 6), crs=crs, transform=transform))
-    _store(parts, np.zeros((1, 5, 6), np.uint8), [], [])
-    parts.assemble(overwrite=False)
+    _assemble(
+        tmp_path / "mask.tif",
+        _layout((5, 6), crs=crs, transform=transform),
+        np.zeros((1, 5, 6), np.uint8),
+        [],
+        [],
+    )
     with rasterio.open(tmp_path / "mask.tif") as found:
         assert found.transform.almost_equals(transform, 1e-12)
         assert found.crs == crs
@@ -117,9 +133,9 @@ def test_grids_are_kept(tmp_path: Path, crs: CRS | None, transform: Affine) -> N
 
 def test_a_png_too(tmp_path: Path) -> None:
     mask = np.array([[[0, 1, 255]]], np.uint8)
-    parts = Parts(tmp_path / "mask.png", _layout((1, 3), crs=None, transform=Affine.identity()))
-    _store(parts, mask, [], [])
-    parts.assemble(overwrite=False)
+    _assemble(
+        tmp_path / "mask.png", _layout((1, 3), crs=None, transform=Affine.identity()), mask, [], []
+    )
     with rasterio.open(tmp_path / "mask.png") as found:
         assert found.driver == "PNG"
         np.testing.assert_array_equal(found.read(), mask)
@@ -134,9 +150,7 @@ def test_other_formats_are_refused(name: str) -> None:
 
 def test_a_finished_scale_is_kept(tmp_path: Path) -> None:
     layout = _layout((4, 4), scale=1 / 254, colours={}, categorical=False)
-    parts = Parts(tmp_path / "p.tif", layout)
-    _store(parts, np.full((1, 4, 4), 127, np.uint8), [], [])
-    parts.assemble(overwrite=False)
+    _assemble(tmp_path / "p.tif", layout, np.full((1, 4, 4), 127, np.uint8), [], [])
     with rasterio.open(tmp_path / "p.tif") as found:
         assert found.scales == (1 / 254,)
 
@@ -146,53 +160,81 @@ def test_the_same_parts_make_the_same_bytes_anywhere(tmp_path: Path) -> None:
     for folder, cuts in (("here", []), ("there and longer", [100, 333])):
         (tmp_path / folder).mkdir()
         target = tmp_path / folder / "mask.tif"
-        parts = Parts(target, _layout((600, 700)))
         values = np.random.default_rng(1).integers(0, 2, (1, 600, 700)).astype(np.uint8)
-        _store(parts, values, cuts, [])
-        parts.assemble(overwrite=False)
+        _assemble(target, _layout((600, 700)), values, cuts)
         contents.append(target.read_bytes())
     assert contents[0] == contents[1]
     assert str(tmp_path).encode() not in contents[0]
 
 
-def test_leftovers_of_a_crash_are_replaced_and_anything_else_is_not(tmp_path: Path) -> None:
+def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
     target = tmp_path / "mask.tif"
+    folder = hold_parts(target)
     Parts(target, _layout((4, 4))).write(0, 0, np.zeros((1, 4, 4), np.uint8))
-    again = Parts(target, _layout((4, 4)))
-    assert list(again.folder.iterdir()) == []
-    (again.folder / "holiday.jpg").write_text("mine")
+    folder.leave()
+    again = hold_parts(target)
+    assert [entry.name for entry in again.entries()] == ["r000000000-c000000000.tif"]
+    again.leave()
+    (again.path / "holiday.jpg").write_text("mine")
     with pytest.raises(OutputError, match=r"holiday\.jpg"):
-        Parts(target, _layout((4, 4)))
-    assert (again.folder / "holiday.jpg").exists()
+        hold_parts(target)
+    assert (again.path / "holiday.jpg").exists()
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "mask.tif.parts").write_text("a file")
     with pytest.raises(OutputError, match="cannot be made"):
-        Parts(tmp_path / "mask.tif", _layout((4, 4)))
+        hold_parts(tmp_path / "mask.tif")
     with pytest.raises(OutputError, match="cannot be made"):
-        Parts(Path("/proc/mask.tif"), _layout((4, 4)))
+        hold_parts(Path("/proc/mask.tif"))
 
 
 def test_an_existing_target_is_kept_to_the_end(tmp_path: Path) -> None:
     target = tmp_path / "mask.tif"
+    folder = hold_parts(target)
     parts = Parts(target, _layout((4, 4)))
-    parts.write(0, 0, np.zeros((1, 4, 4), np.uint8))
+    part = parts.write(0, 0, np.zeros((1, 4, 4), np.uint8))
     target.write_text("old")
     with pytest.raises(OutputError, match="--overwrite"):
-        parts.assemble(overwrite=False)
+        parts.assemble([part], overwrite=False)
     assert target.read_text() == "old"
-    parts.discard()
+    folder.remove()
     assert [entry.name for entry in tmp_path.iterdir()] == ["mask.tif"]
 
 
-def test_damaged_parts_leave_no_target(tmp_path: Path) -> None:
+def test_damaged_parts_are_told_and_leave_no_target(tmp_path: Path) -> None:
     target = tmp_path / "mask.tif"
+    folder = hold_parts(target)
     parts = Parts(target, _layout((90, 90)))
-    parts.write(0, 0, np.random.default_rng(0).integers(0, 255, (1, 90, 90)).astype(np.uint8))
-    (part,) = parts.folder.glob("r*.tif")
-    part.write_bytes(part.read_bytes()[:400])
+    values = np.random.default_rng(0).integers(0, 255, (1, 90, 90)).astype(np.uint8)
+    part = parts.write(0, 0, values)
+    assert parts.holds(part)
+    (file,) = parts.folder.glob("r*.tif")
+    file.write_bytes(file.read_bytes()[:400])
+    assert not parts.holds(part)
     with pytest.raises(OutputError, match="cannot be written"):
-        parts.assemble(overwrite=False)
-    parts.discard()
+        parts.assemble([part], overwrite=False)
+    folder.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hole_between_parts_is_no_nodata(tmp_path: Path) -> None:
+    target = tmp_path / "mask.tif"
+    folder = hold_parts(target)
+    parts = Parts(target, _layout((90, 90)))
+    part = parts.write(0, 0, np.zeros((1, 60, 90), np.uint8))
+    with pytest.raises(ValueError, match="do not cover"):
+        parts.assemble([part], overwrite=False)
+    folder.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_its_own_output_is_known_again(tmp_path: Path) -> None:
+    target = tmp_path / "mask.tif"
+    layout = _layout((40, 50))
+    assert not Parts(target, layout).is_finished()
+    _assemble(target, layout, np.zeros((1, 40, 50), np.uint8))
+    assert Parts(target, layout).is_finished()
+    for other in ({"tags": {"GEOTILER_CLASSES": "{}"}}, {"crs": None}, {"bands": ("a", "b")}):
+        assert not Parts(target, _layout((40, 50), **other)).is_finished()
+    assert not Parts(target, _layout((41, 50))).is_finished()

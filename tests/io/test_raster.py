@@ -13,10 +13,13 @@ import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.enums import ColorInterp
+from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.shutil import copy as copy_raster
 
 from geotiler.errors import InputError, SpecError
-from geotiler.io.raster import Scene, SceneReader, open_scene
+from geotiler.io.cache import CACHE_BYTES
+from geotiler.io.raster import Scene, open_scene
+from geotiler.io.scene_reader import SceneReader
 from geotiler.specs import Window
 
 SHAPE = (40, 60)
@@ -287,13 +290,31 @@ def test_each_thread_has_its_own_handle(tmp_path: Path) -> None:
     reader.close()
 
 
+def test_the_cache_is_bounded_while_scenes_are_open_and_no_longer(tmp_path: Path) -> None:
+    before = get_gdal_config("GDAL_CACHEMAX")
+    try:
+        set_gdal_config("GDAL_CACHEMAX", 200 * 2**20)
+        path = str(_write(tmp_path / "scene.tif"))
+        with open_scene(path) as one:
+            with open_scene(path):
+                assert get_gdal_config("GDAL_CACHEMAX") == CACHE_BYTES
+            one.close()
+            one.close()
+        assert get_gdal_config("GDAL_CACHEMAX") == 200 * 2**20
+        set_gdal_config("GDAL_CACHEMAX", 5 * 2**20)  # a smaller one is the user's wish
+        with open_scene(path):
+            assert get_gdal_config("GDAL_CACHEMAX") == 5 * 2**20
+    finally:
+        set_gdal_config("GDAL_CACHEMAX", before)
+
+
 def test_trying_drivers_leaves_nothing_for_the_collector(tmp_path: Path) -> None:
     """A failed attempt that held its frame would hold whole scenes until the next collection."""
     import gc
 
     from rasterio.errors import RasterioIOError
 
-    from geotiler.io.raster import opened_by
+    from geotiler.io.opening import opened_by
 
     path = tmp_path / "a.png"
     with rasterio.open(path, "w", driver="PNG", count=3, height=8, width=8, dtype="uint8"):

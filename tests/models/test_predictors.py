@@ -19,7 +19,7 @@ from geotiler.models import predictor as predictor_module
 from geotiler.models.bundle import Bundle, load_network, open_bundle, write_bundle
 from geotiler.models.card import ClassInfo, ModelCard
 from geotiler.models.check import check_model
-from geotiler.models.predictor import open_predictor
+from geotiler.models.predictor import FixedShapePredictor, open_predictor
 from geotiler.specs import Backend
 
 BACKENDS = (Backend.TORCH, Backend.ONNX, Backend.OPENVINO)
@@ -266,3 +266,24 @@ print(sorted({{"numpy", "torch", "rasterio"}} & set(sys.modules)))
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_is_an_error(make_card: Callable[..., ModelCard], value: float) -> None:
+    class Astray(FixedShapePredictor):
+        def answers(self, full: Any, count: int) -> Any:
+            answer = np.full((count, 1, 64, 64), 0.5, np.float32)
+            answer[-1, 0, 3, 4] = value
+            return answer
+
+    predictor = Astray(make_card(), "astray", 2, (64, 64))
+    with pytest.raises(ModelError, match="no number"):
+        predictor(np.zeros((1, 3, 64, 64), np.float32))
+
+
+@pytest.mark.parametrize("backend", [Backend.OPENVINO, Backend.ONNX])
+def test_tiles_that_fit_into_no_memory_are_refused_before_the_network_is_compiled(
+    tiny_bundle: Bundle, backend: Backend
+) -> None:
+    with pytest.raises(DeviceError, match=r"GB of memory.*--tile"):
+        open_predictor(tiny_bundle, backend=backend, device="cpu", tile_shape=(100_000, 100_000))

@@ -19,7 +19,8 @@ import pytest
 import rasterio
 from affine import Affine
 
-from geotiler.io.parts import Parts, RasterLayout
+from geotiler.io.part_layout import RasterLayout
+from geotiler.io.parts import Parts
 from geotiler.io.raster import CLASSES_TAG
 from geotiler.models.bundle import Bundle
 from geotiler.specs import RenderSpec, VectorizeSpec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,7 @@ from rasterio.shutil import copy as copy_raster
 from rio_cogeo.cogeo import cog_validate
 
 from geotiler.errors import GeotilerError, InputError, OutputError, SpecError
-from geotiler.models.bundle import Bundle
-from geotiler.models.card import ClassInfo, ModelCard
-from geotiler.models.networks import FROM_DISK
+from geotiler.models.card import ClassInfo
 from geotiler.progress import Notice, StageAdvanced, StageStarted
 from geotiler.specs import Scale, SegmentSpec
 from geotiler.tasks import segment as task
@@ -30,48 +28,6 @@ from geotiler.tasks.segment import estimate, segment
 SHAPE = (150, 170)
 UTM = Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000)
 HOLE = (slice(30, 120), slice(0, 100))  # holds whole windows
-
-
-@dataclass
-class Model:
-    """A bundle whose network is a formula of the first band: p = 0.1 + 0.8 · scaled value."""
-
-    bundle: Bundle
-    formula: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
-    batch: int = 1
-    name: str = "formula"
-    calls: int = 0
-    tiles: list[bytes] = field(default_factory=list)
-
-    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        self.calls += 1
-        self.tiles += [tile.tobytes() for tile in batch]
-        if self.formula is not None:
-            return self.formula(batch)
-        card = self.bundle.card
-        unit = batch[:, :1] * np.float32(card.std[0]) + np.float32(card.mean[0])
-        return np.float32(0.1) + np.float32(0.8) * unit
-
-
-@pytest.fixture
-def use_model(
-    make_card: Callable[..., ModelCard], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Model]:
-    """Puts a formula in the place of every model."""
-
-    def use(formula: Any = None, **changes: Any) -> Model:
-        card = make_card(**{"gsd_m": None, **changes})
-        model = Model(Bundle(folder=Path("tiny"), card=card, digest="d" * 64), formula)
-
-        def opened(bundle: Bundle, *, batch: int | None, **_: Any) -> Model:
-            model.batch = batch or 1
-            return model
-
-        monkeypatch.setattr(FROM_DISK, "bundle", lambda name: model.bundle)
-        monkeypatch.setattr(FROM_DISK, "predictor", opened)
-        return model
-
-    return use
 
 
 def _image(shape: tuple[int, int] = SHAPE, bands: int = 3) -> NDArray[np.uint8]:
@@ -172,7 +128,7 @@ def _holed(dtype: str, value: float, factor: float = 1.0) -> NDArray[Any]:
     ids=["striped", "thick strips", "tiled", "planar", "no CRS", "rotated", "geographic"],
 )
 def test_layouts_and_grids(
-    use_model: Callable[..., Model], tmp_path: Path, profile: dict[str, Any]
+    use_model: Callable[..., Any], tmp_path: Path, profile: dict[str, Any]
 ) -> None:
     use_model()
     image = _image()
@@ -185,7 +141,7 @@ def test_layouts_and_grids(
 @pytest.mark.parametrize("shape", [(1, 1), (1, 200), (200, 1), (5, 7), (64, 96), (65, 97)])
 @pytest.mark.parametrize("tile_px", [None, (64, 96)])
 def test_small_and_thin_scenes(
-    use_model: Callable[..., Model],
+    use_model: Callable[..., Any],
     tmp_path: Path,
     shape: tuple[int, int],
     tile_px: tuple[int, int] | None,
@@ -212,7 +168,7 @@ HOLES: dict[str, Callable[[Path], Path]] = {
 @pytest.mark.parametrize("gsd_m", [None, (0.3, 0.4), (1.1, 0.9)])
 @pytest.mark.parametrize("kind", HOLES)
 def test_nodata_in_is_nodata_out_and_is_not_computed(
-    use_model: Callable[..., Model],
+    use_model: Callable[..., Any],
     tmp_path: Path,
     kind: str,
     gsd_m: tuple[float, float] | None,
@@ -229,7 +185,7 @@ def test_nodata_in_is_nodata_out_and_is_not_computed(
         np.testing.assert_array_equal(mask, _expected(plane, _valid()))
 
 
-def test_an_empty_scene_is_an_empty_mask(use_model: Callable[..., Model], tmp_path: Path) -> None:
+def test_an_empty_scene_is_an_empty_mask(use_model: Callable[..., Any], tmp_path: Path) -> None:
     model = use_model()
     mask, report = _run(_write(tmp_path / "scene.tif", np.zeros((3, *SHAPE), np.uint8), nodata=0))
     assert (mask == 255).all()
@@ -238,7 +194,7 @@ def test_an_empty_scene_is_an_empty_mask(use_model: Callable[..., Model], tmp_pa
 
 
 def test_sixteen_bits_are_scaled_once_for_the_scene(
-    use_model: Callable[..., Model], tmp_path: Path
+    use_model: Callable[..., Any], tmp_path: Path
 ) -> None:
     use_model()
     image = (_image().astype(np.uint16) * 40) + 500
@@ -255,7 +211,7 @@ def test_sixteen_bits_are_scaled_once_for_the_scene(
 
 
 def test_huge_and_infinite_values_are_only_very_bright(
-    use_model: Callable[..., Model], tmp_path: Path
+    use_model: Callable[..., Any], tmp_path: Path
 ) -> None:
     use_model()
     image = _image().astype(np.float64)
@@ -269,7 +225,7 @@ def test_huge_and_infinite_values_are_only_very_bright(
 @pytest.mark.parametrize("driver", ["JPEG", "PNG"])
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_photographs(
-    use_model: Callable[..., Model], tmp_path: Path, driver: str, suffix: str
+    use_model: Callable[..., Any], tmp_path: Path, driver: str, suffix: str
 ) -> None:
     use_model(gsd_m=0.5)
     plain = _write(tmp_path / "plain.tif", _image(), crs=None, transform=Affine.identity())
@@ -285,7 +241,7 @@ def test_photographs(
         assert found.crs is None
 
 
-def test_a_world_file_is_kept(use_model: Callable[..., Model], tmp_path: Path) -> None:
+def test_a_world_file_is_kept(use_model: Callable[..., Any], tmp_path: Path) -> None:
     use_model()
     plain = _write(tmp_path / "plain.tif", _image(), crs=None, transform=Affine.identity())
     copy_raster(plain, tmp_path / "photo.jpg", driver="JPEG")
@@ -294,7 +250,7 @@ def test_a_world_file_is_kept(use_model: Callable[..., Model], tmp_path: Path) -
 
 
 def test_degrees_keep_their_order_beside_a_png(
-    use_model: Callable[..., Model], tmp_path: Path
+    use_model: Callable[..., Any], tmp_path: Path
 ) -> None:
     """The sidecar says that the first axis of the data is the longitude, as in the scene."""
     use_model()
@@ -309,7 +265,7 @@ def test_degrees_keep_their_order_beside_a_png(
     assert 'dataAxisToSRSAxisMapping="2,1"' in sidecar
 
 
-def test_a_virtual_raster(use_model: Callable[..., Model], tmp_path: Path) -> None:
+def test_a_virtual_raster(use_model: Callable[..., Any], tmp_path: Path) -> None:
     use_model()
     image = _image()
     copy_raster(_write(tmp_path / "scene.tif", image), tmp_path / "scene.vrt", driver="VRT")
@@ -317,9 +273,7 @@ def test_a_virtual_raster(use_model: Callable[..., Model], tmp_path: Path) -> No
     np.testing.assert_array_equal(mask, _expected(image[0], True))
 
 
-def test_bands_by_name_by_flag_or_by_asking(
-    use_model: Callable[..., Model], tmp_path: Path
-) -> None:
+def test_bands_by_name_by_flag_or_by_asking(use_model: Callable[..., Any], tmp_path: Path) -> None:
     use_model()
     image = _image(bands=4)
     named = _write(tmp_path / "named.tif", image, names=("nir", "blue", "green", "red"))
@@ -336,9 +290,7 @@ def test_bands_by_name_by_flag_or_by_asking(
             segment(_spec(unnamed, bands=bands, overwrite=True))
 
 
-def test_a_palette_is_not_taken_for_colours(
-    use_model: Callable[..., Model], tmp_path: Path
-) -> None:
+def test_a_palette_is_not_taken_for_colours(use_model: Callable[..., Any], tmp_path: Path) -> None:
     use_model()
     path = _write(tmp_path / "scene.tif", _image(bands=1), photometric="palette")
     with rasterio.open(path, "r+") as out:
@@ -360,7 +312,7 @@ def _three(batch: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.concatenate([unit / 2, np.full_like(unit, 0.3), 0.7 - unit / 2], axis=1)
 
 
-def test_several_classes(use_model: Callable[..., Model], tmp_path: Path) -> None:
+def test_several_classes(use_model: Callable[..., Any], tmp_path: Path) -> None:
     use_model(_three, classes=CLASSES, activation="softmax")
     image = _image()
     scene = _write(tmp_path / "scene.tif", image)
@@ -377,7 +329,7 @@ def test_several_classes(use_model: Callable[..., Model], tmp_path: Path) -> Non
 
 
 def test_stored_probabilities_follow_their_rules(
-    use_model: Callable[..., Model], tmp_path: Path
+    use_model: Callable[..., Any], tmp_path: Path
 ) -> None:
     use_model()
     scene = HOLES["internal mask"](tmp_path / "scene.tif")
@@ -401,7 +353,7 @@ def test_stored_probabilities_follow_their_rules(
 
 
 def test_the_mask_comes_from_the_float_not_from_the_stored_probability(
-    use_model: Callable[..., Model], tmp_path: Path
+    use_model: Callable[..., Any], tmp_path: Path
 ) -> None:
     use_model(lambda batch: np.full((len(batch), 1, *batch.shape[2:]), np.float32(0.4999)))
     mask, _ = _run(_write(tmp_path / "scene.tif", _image()), probability=tmp_path / "out" / "p.tif")
@@ -409,7 +361,7 @@ def test_the_mask_comes_from_the_float_not_from_the_stored_probability(
 
 
 def test_a_scene_coarser_one_way_than_the_other(
-    use_model: Callable[..., Model], tmp_path: Path
+    use_model: Callable[..., Any], tmp_path: Path
 ) -> None:
     model = use_model(gsd_m=1.0)
     transform = Affine(1e-5, 0, 10, 0, -1e-5, 60)  # 0.56 m wide, 1.11 m high
@@ -426,7 +378,7 @@ def test_a_scene_coarser_one_way_than_the_other(
 
 @pytest.mark.parametrize("gsd_m", [None, (0.3, 0.8)])
 def test_panels_chunks_and_batches_do_not_change_a_byte(
-    use_model: Callable[..., Model],
+    use_model: Callable[..., Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     gsd_m: tuple[float, float] | None,
@@ -448,9 +400,7 @@ def test_panels_chunks_and_batches_do_not_change_a_byte(
     assert (tmp_path / "out" / "mask.tif").read_bytes() == expected
 
 
-def test_progress_ends_where_it_was_said_to(
-    use_model: Callable[..., Model], tmp_path: Path
-) -> None:
+def test_progress_ends_where_it_was_said_to(use_model: Callable[..., Any], tmp_path: Path) -> None:
     use_model()
     events: list[Any] = []
     spec = _spec(HOLES["internal mask"](tmp_path / "scene.tif"))
@@ -460,7 +410,7 @@ def test_progress_ends_where_it_was_said_to(
     assert total == done == report.windows + report.skipped
 
 
-def test_an_estimate_writes_nothing(use_model: Callable[..., Model], tmp_path: Path) -> None:
+def test_an_estimate_writes_nothing(use_model: Callable[..., Any], tmp_path: Path) -> None:
     use_model()
     spec = _spec(_write(tmp_path / "scene.tif", _image()))
     plan = estimate(spec)
@@ -474,8 +424,8 @@ class _StrangeError(Exception):
 
 
 @pytest.mark.parametrize("error", [_StrangeError, KeyboardInterrupt, MemoryError])
-def test_a_network_that_fails_leaves_nothing(
-    use_model: Callable[..., Model], tmp_path: Path, error: type[BaseException]
+def test_a_network_that_fails_leaves_no_output(
+    use_model: Callable[..., Any], tmp_path: Path, error: type[BaseException]
 ) -> None:
     def failing(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         if model.calls > 5:
@@ -486,23 +436,34 @@ def test_a_network_that_fails_leaves_nothing(
     spec = _spec(_write(tmp_path / "scene.tif", _image()), probability=tmp_path / "out" / "p.tif")
     with pytest.raises(error):
         segment(spec)
-    assert list(spec.output.parent.iterdir()) == []
+    unfinished = ["mask.tif.parts", "p.tif.parts"]
+    assert sorted(path.name for path in spec.output.parent.iterdir()) == unfinished
     spec.output.write_text("old")
-    model.calls = 0
+    model.calls = 6  # fails at once
     with pytest.raises(error):
-        segment(_spec(Path(spec.scene), overwrite=True))
+        segment(replace(spec, overwrite=True))
     assert spec.output.read_text() == "old"
-    assert list(spec.output.parent.iterdir()) == [spec.output]
 
 
-def test_a_truncated_scene_leaves_nothing(use_model: Callable[..., Model], tmp_path: Path) -> None:
+def test_nothing_finished_leaves_nothing(use_model: Callable[..., Any], tmp_path: Path) -> None:
+    def failing(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        raise MemoryError
+
+    use_model(failing)
+    spec = _spec(_write(tmp_path / "scene.tif", _image()))
+    with pytest.raises(MemoryError):
+        segment(spec)
+    assert list(spec.output.parent.iterdir()) == []
+
+
+def test_a_truncated_scene_leaves_no_output(use_model: Callable[..., Any], tmp_path: Path) -> None:
     model = use_model()
     scene = _write(tmp_path / "scene.tif", _image((700, 170)), compress="deflate")
     scene.write_bytes(scene.read_bytes()[:300_000])
     with pytest.raises(InputError, match="truncated"):
         segment(_spec(scene))
     assert model.calls > 0
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mask.tif.parts"]
 
 
 def _both_outputs(folder: Path) -> dict[str, Any]:
@@ -530,7 +491,7 @@ REFUSED: dict[str, tuple[Callable[[Path], dict[str, Any]], type[GeotilerError], 
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_cannot_be_is_refused_before_any_pixel(
-    use_model: Callable[..., Model], tmp_path: Path, kind: str
+    use_model: Callable[..., Any], tmp_path: Path, kind: str
 ) -> None:
     model = use_model()
     changes, error, reason = REFUSED[kind]
@@ -551,7 +512,7 @@ def test_what_cannot_be_is_refused_before_any_pixel(
 
 
 def test_a_source_of_the_scene_is_not_overwritten(
-    use_model: Callable[..., Model], tmp_path: Path
+    use_model: Callable[..., Any], tmp_path: Path
 ) -> None:
     use_model()
     source = _write(tmp_path / "source.tif", _image())
@@ -561,7 +522,7 @@ def test_a_source_of_the_scene_is_not_overwritten(
 
 
 def test_existing_outputs_are_kept_unless_asked(
-    use_model: Callable[..., Model], tmp_path: Path
+    use_model: Callable[..., Any], tmp_path: Path
 ) -> None:
     use_model()
     spec = _spec(_write(tmp_path / "scene.tif", _image()))
@@ -573,9 +534,25 @@ def test_existing_outputs_are_kept_unless_asked(
 
 
 def test_a_tile_is_fitted_to_what_the_network_asks_for(
-    use_model: Callable[..., Model], tmp_path: Path
+    use_model: Callable[..., Any], tmp_path: Path
 ) -> None:
     use_model(stride_of_network=64)
     scene = _write(tmp_path / "scene.tif", _image())
     _, report = _run(scene, tile_px=None)
     assert all(side % 64 == 0 for side in report.settings["tile_px"]["value"])
+
+
+@pytest.mark.parametrize("overviews", [[], [8]])
+def test_an_estimate_of_what_is_skipped(
+    use_model: Callable[..., Any], tmp_path: Path, overviews: list[int]
+) -> None:
+    """Of a scene too large to be looked at as a whole, half of which is nodata."""
+    use_model()
+    image = np.ones((3, 2100, 2000), np.uint8)
+    image[:, :1050] = 0
+    path = _write(tmp_path / "scene.tif", image, nodata=0, compress="deflate", blockysize=64)
+    with rasterio.open(path, "r+") as file:
+        file.build_overviews(overviews) if overviews else None
+    plan = estimate(_spec(path))
+    assert plan.windows > 300
+    assert plan.skipped == pytest.approx(plan.windows / 2, rel=0.08)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from geotiler.errors import InputError, OutputError
 from geotiler.io.raster import Scene
 from geotiler.io.vector import read_features
 from geotiler.progress import Notice, StageAdvanced, StageStarted
-from geotiler.specs import VectorizeSpec
+from geotiler.specs import OutlinesFrom, Regularize, VectorizeSpec
 from geotiler.tasks.vectorize import vectorize
 
 MERCATOR = Affine(0.6, 0, 1_000_000, 0, -0.6, 8_399_737)  # 60° N: half a metre is 0.3 on the ground
@@ -59,7 +61,9 @@ def mask(tmp_path, values):
 
 def exact(mask, output, **options) -> VectorizeSpec:
     """Nothing dropped, nothing simplified."""
-    plain = {"min_area_m2": 0, "min_hole_m2": 0, "simplify_m": 0}
+    plain = {
+        "min_area_m2": 0, "min_hole_m2": 0, "simplify_m": 0, "regularize": Regularize.NONE,
+    }  # fmt: skip
     return VectorizeSpec(mask=mask, output=str(output), **{**plain, **options})
 
 
@@ -88,7 +92,9 @@ def test_attributes_are_measured_on_the_ground(tmp_path, mask):
     vectorize(VectorizeSpec(mask=mask, output=str(tmp_path / "b.parquet")))
     back = read_features(str(tmp_path / "b.parquet"))
     assert back.attributes["id"].tolist() == list(range(1, len(back.geometries) + 1))
-    assert list(back.attributes) == ["id", "class", "area_m2", "perimeter_m"]
+    assert list(back.attributes) == [
+        "id", "class", "area_m2", "perimeter_m", "orientation_deg", "n_vertices", "status",
+    ]  # fmt: skip
     geod = pyproj.Geod(ellps="WGS84")
     to_degrees = pyproj.Transformer.from_crs(3857, 4326, always_xy=True)
     for shape, area, length in zip(
@@ -160,7 +166,9 @@ def test_without_a_crs_everything_is_in_pixels_and_that_is_said(tmp_path, values
     assert any(isinstance(e, Notice) and e.warning and "no CRS" in e.message for e in events)
     document = json.loads((tmp_path / "b.geojson").read_text(encoding="utf-8"))
     first = document["features"][0]
-    assert set(first["properties"]) == {"id", "class", "area_px", "perimeter_px"}
+    assert set(first["properties"]) == {
+        "id", "class", "area_px", "perimeter_px", "orientation_deg", "n_vertices", "status",
+    }  # fmt: skip
     assert report.area_unit == "px"
     assert report.area == np.isin(values, [1, 2]).sum()
 
@@ -219,7 +227,7 @@ def test_what_is_no_mask_is_refused_and_leaves_nothing(tmp_path, mask):
         with pytest.raises(InputError, match=message):
             vectorize(exact(path, tmp_path / "b.gpkg"))
     with pytest.raises(OutputError, match="expected one of"):
-        vectorize(exact(mask, tmp_path / "b.shp"))
+        vectorize(exact(mask, tmp_path / "b.dxf"))
     assert not [name for name in os.listdir(tmp_path) if name.startswith((".b", "b."))]
 
 
@@ -242,3 +250,408 @@ def test_a_grid_of_a_sites_own_has_no_longitudes(tmp_path, suffix, fits):
     else:
         with pytest.raises(OutputError):
             vectorize(spec)
+
+
+def towns(side=240, seed=2):
+    """Houses at all angles, as a soft probability."""
+    from scipy import ndimage
+    from shapely import affinity
+
+    rng = np.random.default_rng(seed)
+    houses = [
+        affinity.rotate(shapely.box(x - w, y - h, x + w, y + h), turn)
+        for x in range(30, side, 60)
+        for y in range(30, side, 60)
+        for w, h, turn in [(*rng.uniform(8, 17, 2), rng.uniform(0, 90))]
+    ]
+    fine = features.rasterize(
+        [affinity.scale(each, 4, 4, origin=(0, 0)) for each in houses], out_shape=(4 * side,) * 2
+    ).astype(float)
+    share = fine.reshape(side, 4, side, 4).mean(axis=(1, 3))
+    return np.array(houses), ndimage.gaussian_filter(share, 0.8).astype(np.float32)
+
+
+def probability_file(path, values, *, quantised=True, threshold=0.5):
+    tags = {
+        "GEOTILER_CLASSES": '{"0": "background", "1": "building"}',
+        "GEOTILER_CONTENT": "probability",
+        "GEOTILER_SETTINGS": json.dumps({"threshold": threshold}),
+    }
+    stored = np.rint(values * 254).astype(np.uint8) if quantised else values
+    return write(path, stored, nodata=255 if quantised else np.nan, tags=tags)
+
+
+def in_pixels(path):
+    back = read_features(str(path))
+    inverse = ~MERCATOR
+    return shapely.transform(
+        back.geometries, lambda p: np.stack(inverse @ (p[:, 0], p[:, 1]), axis=1)
+    ), back.attributes
+
+
+def overlap(one, other):
+    """(one): IoU with the best of the others."""
+    tree = shapely.STRtree(other)
+    left, right = tree.query(one, "intersects")
+    joint = shapely.area(shapely.intersection(one[left], other[right]))
+    union = shapely.area(one[left]) + shapely.area(other[right]) - joint
+    best = np.zeros(len(one))
+    np.maximum.at(best, left, joint / union)
+    return best
+
+
+@pytest.mark.parametrize("quantised", [True, False], ids=["uint8", "float32"])
+def test_probabilities_know_themselves_and_give_finer_outlines(tmp_path, quantised):
+    houses, values = towns()
+    p = probability_file(tmp_path / "p.tif", values, quantised=quantised)
+    stored = (np.rint(values * 254) / 254).astype(np.float32) if quantised else values
+    mask = write(tmp_path / "m.tif", (stored >= 0.5).astype(np.uint8), tags={})
+    plain = {"regularize": Regularize.NONE, "min_area_m2": 0}
+    vectorize(VectorizeSpec(mask=p, output=str(tmp_path / "p.gpkg"), **plain))
+    vectorize(VectorizeSpec(mask=mask, output=str(tmp_path / "m.gpkg"), simplify_m=0, **plain))
+    vectorize(VectorizeSpec(mask=mask, output=str(tmp_path / "mp.gpkg"), probability=p, **plain))
+    fine, attributes = in_pixels(tmp_path / "p.gpkg")
+    coarse, _ = in_pixels(tmp_path / "m.gpkg")
+    both, _ = in_pixels(tmp_path / "mp.gpkg")
+    assert len(fine) == len(coarse) == len(houses)
+    assert overlap(houses, fine).mean() > overlap(houses, coarse).mean() + 0.01
+    assert all(a == b for a, b in zip(fine, both, strict=True))
+    assert shapely.is_valid(fine).all()
+    tree = shapely.STRtree(fine)
+    for index, house in zip(*tree.query(houses, "intersects"), strict=True):
+        burned = features.rasterize([coarse[house]], out_shape=values.shape) > 0
+        assert attributes["mean_probability"][house] == pytest.approx(
+            stored[burned].mean(), abs=1e-4
+        ), index
+
+
+def test_a_threshold_moves_the_outlines(tmp_path):
+    _, values = towns()
+    p = probability_file(tmp_path / "p.tif", values, threshold=0.3)
+    areas = [
+        vectorize(VectorizeSpec(mask=p, output=str(tmp_path / f"{t}.gpkg"), threshold=t)).area
+        for t in (None, 0.3, 0.7)
+    ]
+    assert areas[0] == areas[1] > 1.1 * areas[2]
+
+
+def test_from_mask_leaves_probabilities_to_be_refused(tmp_path):
+    _, values = towns()
+    p = probability_file(tmp_path / "p.tif", values)
+    spec = VectorizeSpec(mask=p, output=str(tmp_path / "b.gpkg"), outlines_from=OutlinesFrom.MASK)
+    with pytest.raises(InputError, match="holds probabilities"):
+        vectorize(spec)
+
+
+@pytest.mark.parametrize("kind", ["negative", "large", "int16", "other grid"])
+def test_what_are_no_probabilities_is_refused(tmp_path, kind):
+    values = np.full((9, 9), {"negative": -0.5, "large": 3.25}.get(kind, 0.6), np.float32)
+    mask = write(tmp_path / "m.tif", np.ones((9, 9), np.uint8))
+    if kind == "int16":
+        values = values.astype(np.int16)
+    if kind == "other grid":
+        values = values[:7]
+    path = write(tmp_path / "p.tif", values, nodata=None, tags={})
+    both = {"mask": mask, "probability": path}
+    alone = {"mask": path, "outlines_from": OutlinesFrom.PROBABILITY}
+    message = {"int16": "int16", "other grid": "has not the pixels"}.get(
+        kind, "probabilities from 0 to 1"
+    )
+    with pytest.raises(InputError, match=message):
+        vectorize(VectorizeSpec(output=str(tmp_path / "b.gpkg"), min_area_m2=0, **both))
+    if kind != "other grid":
+        with pytest.raises(InputError, match=message):
+            vectorize(VectorizeSpec(output=str(tmp_path / "b.gpkg"), **alone))
+    assert not (tmp_path / "b.gpkg").exists()
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".parquet", ".shp"])
+def test_neither_workers_nor_strips_change_the_bytes(tmp_path, monkeypatch, suffix):
+    from geotiler.tasks import vectorize as task
+
+    _, values = towns()
+    p = probability_file(tmp_path / "p.tif", values)
+    outputs = []
+    for name, workers, rows, batch in (("a", 1, 10**4, 1024), ("b", 4, 13, 3), ("c", 2, 50, 1)):
+        monkeypatch.setattr(Scene, "strip_rows", lambda self, width, rows=rows: rows)
+        monkeypatch.setattr(task, "BATCH_FEATURES", batch)
+        (tmp_path / name).mkdir()
+        target = tmp_path / name / f"b{suffix}"
+        vectorize(VectorizeSpec(mask=p, output=str(target), workers=workers))
+        outputs.append(target.read_bytes())
+    assert outputs[0] == outputs[1] == outputs[2]
+
+
+@pytest.mark.parametrize("mode", list(Regularize))
+def test_every_way_of_drawing_says_which(tmp_path, mode):
+    houses, values = towns()
+    path = write(tmp_path / "m.tif", (values >= 0.5).astype(np.uint8), tags={})
+    report = vectorize(VectorizeSpec(mask=path, output=str(tmp_path / "b.gpkg"), regularize=mode))
+    drawn, attributes = in_pixels(tmp_path / "b.gpkg")
+    assert shapely.is_valid(drawn).all()
+    counted = {s: (attributes["status"] == s).sum() for s in set(attributes["status"])}
+    assert counted == report.per_status
+    corners = shapely.get_num_coordinates(drawn) - 1
+    assert attributes["n_vertices"].tolist() == corners.tolist()
+    if mode in (Regularize.AUTO, Regularize.RIGHT_ANGLES):
+        assert report.per_status == {"right_angles": len(houses)}
+        assert (corners == 4).all()
+    if mode is Regularize.NONE:
+        assert report.per_status == {"simplified": len(houses)}
+
+
+@pytest.mark.parametrize("crs", ["EPSG:3857", "EPSG:2263", "EPSG:4326", None])
+@pytest.mark.parametrize("turn", [0, 25])
+def test_orientation_is_a_bearing_on_the_ground(tmp_path, crs, turn):
+    """A house 40 by 16 whose long side runs at 30° from north, in any CRS, on a turned raster."""
+    from shapely import affinity
+
+    pixel = {"EPSG:3857": 0.5, "EPSG:2263": 1.5, "EPSG:4326": 5e-6}.get(crs, 1)
+    origin = {"EPSG:3857": (1e6, 5e6), "EPSG:2263": (985_000, 200_000), "EPSG:4326": (9, 52)}
+    east, north = origin.get(crs, (0, 0))
+    place = Affine.translation(east, north) @ Affine.rotation(turn) @ Affine.scale(pixel, -pixel)
+    if crs is None and turn:
+        pytest.skip("pixels cannot be turned")
+    local = 16.0 if crs != "EPSG:4326" else 16.0 * np.cos(np.radians(52))
+    house = shapely.box(-local / 2, -20, local / 2, 20)
+    # In pixels, y down; a degree of longitude at 52° N is shorter than one of latitude.
+    house = affinity.rotate(shapely.box(-8, -20, 8, 20), 30)
+    if crs == "EPSG:4326":
+        house = affinity.scale(house, 1 / np.cos(np.radians(52)), 1, origin=(0, 0))
+    values = features.rasterize([affinity.translate(house, 60, 60)], out_shape=(120, 120))
+    path = write(tmp_path / "m.tif", values.astype(np.uint8), crs=crs, transform=place, tags={})
+    vectorize(VectorizeSpec(mask=path, output=str(tmp_path / "b.parquet"), min_area_m2=0))
+    (bearing,) = read_features(str(tmp_path / "b.parquet")).attributes["orientation_deg"]
+    if crs == "EPSG:4326" and turn:
+        return  # such pixels are no right angles on the ground
+    # Drawn with y down, +30° turns clockwise seen on the map with its first row on top.
+    expected = 30 - turn
+    grid = 0.0
+    if crs == "EPSG:2263":  # grid north of New York is not quite north
+        grid = pyproj.Proj(crs).get_factors(-74.0, 40.7).meridian_convergence
+    assert abs((bearing - expected - grid + 90) % 180 - 90) < 1.5
+
+
+def test_a_mask_of_several_classes_has_no_gaps(tmp_path):
+    rng = np.random.default_rng(1)
+    from scipy import ndimage
+
+    fields = ndimage.gaussian_filter(rng.normal(size=(4, 120, 120)), (0, 6, 6)).argmax(axis=0) + 1
+    fields[50:60, 70:75] = 0
+    path = write(tmp_path / "m.tif", fields.astype(np.uint8), tags={})
+    report = vectorize(VectorizeSpec(mask=path, output=str(tmp_path / "b.gpkg"), min_area_m2=0))
+    drawn, attributes = in_pixels(tmp_path / "b.gpkg")
+    assert set(report.per_class) == {"1", "2", "3", "4"}
+    assert shapely.is_valid(drawn).all()
+    assert shapely.coverage_is_valid(read_features(str(tmp_path / "b.gpkg")).geometries)
+    whole = shapely.union_all(drawn)
+    holes = sum(shapely.Polygon(ring).area for ring in whole.interiors)
+    assert holes == pytest.approx(50, abs=8)
+    exact_path = tmp_path / "exact.gpkg"
+    vectorize(VectorizeSpec(mask=path, output=str(exact_path), min_area_m2=0, simplify_m=0))
+    assert (
+        shapely.get_num_coordinates(drawn).sum()
+        < 0.6 * shapely.get_num_coordinates(in_pixels(exact_path)[0]).sum()
+    )
+    burned = features.rasterize(
+        zip(drawn, attributes["class"].astype(int), strict=True), out_shape=fields.shape
+    )
+    assert (burned == fields).mean() > 0.97
+
+
+def test_metres_by_the_ground_sample_distance_in_the_tags(tmp_path):
+    values = np.zeros((60, 60), np.uint8)
+    values[10:30, 10:50] = 1
+    tags = {**TAGS, "GEOTILER_SETTINGS": '{"gsd_m": [0.3, 0.3]}'}
+    path = write(tmp_path / "m.png", values, crs=None, tags=tags)
+    report = vectorize(VectorizeSpec(mask=path, output=str(tmp_path / "b.geojson")))
+    assert report.area_unit == "m2"
+    assert report.area == pytest.approx(800 * 0.09)
+    assumed = {**TAGS, "GEOTILER_SETTINGS": '{"gsd_m": 0.5}'}  # the model's, for want of another
+    path = write(tmp_path / "n.png", values, crs=None, tags=assumed)
+    assert vectorize(VectorizeSpec(mask=path, output=str(tmp_path / "c.geojson"))).area_unit == "px"
+
+
+def test_sieving_joins_patches_to_what_is_around(tmp_path):
+    values = np.zeros((60, 60), np.uint8)
+    values[5:25, 5:25] = 1
+    values[10:12, 10:13] = 0  # 6 px
+    values[40:42, 40:43] = 1
+    path = write(tmp_path / "m.tif", values)
+    options = {"min_area_m2": 0, "min_hole_m2": 0}
+    spec = VectorizeSpec(mask=path, output=str(tmp_path / "b.gpkg"), sieve_px=7, **options)
+    assert vectorize(spec).polygons == 1
+    (polygon,) = in_pixels(tmp_path / "b.gpkg")[0]
+    assert not polygon.interiors
+    spec = VectorizeSpec(mask=path, output=str(tmp_path / "c.gpkg"), sieve_px=6, **options)
+    assert vectorize(spec).polygons == 2
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".geojsonl"])
+def test_appending_goes_on_counting(tmp_path, mask, suffix):
+    target = tmp_path / f"b{suffix}"
+    first = vectorize(VectorizeSpec(mask=mask, output=str(target), append=True)).polygons
+    second = vectorize(VectorizeSpec(mask=mask, output=str(target), append=True)).polygons
+    back = read_features(str(target))
+    assert sorted(back.attributes["id"].tolist()) == list(range(1, first + second + 1))
+    with pytest.raises(OutputError, match="exists"):
+        vectorize(VectorizeSpec(mask=mask, output=str(target)))
+
+
+def test_layers_of_a_geopackage(tmp_path, mask):
+    import pyogrio
+
+    target = tmp_path / "b.gpkg"
+    vectorize(VectorizeSpec(mask=mask, output=str(target), layer="old"))
+    vectorize(VectorizeSpec(mask=mask, output=str(target), layer="new", append=True))
+    names = pyogrio.list_layers(target)[:, 0].tolist()
+    assert sorted(names) == ["layer_styles", "new", "old"]
+    styles = pyogrio.read_dataframe(target, layer="layer_styles")
+    assert styles["f_table_name"].tolist() == ["old", "new"]
+    assert "building" in styles["styleQML"][0]
+    assert "Straße" in styles["styleQML"][0]
+
+
+def test_appending_another_crs_is_refused_and_leaves_the_file(tmp_path, values):
+    target = tmp_path / "b.gpkg"
+    one = write(tmp_path / "one.tif", values)
+    other = write(tmp_path / "other.tif", values, crs="EPSG:32633")
+    vectorize(VectorizeSpec(mask=one, output=str(target)))
+    before = target.read_bytes()
+    with pytest.raises(OutputError, match="EPSG:32633"):
+        vectorize(VectorizeSpec(mask=other, output=str(target), append=True))
+    assert target.read_bytes() == before
+
+
+def test_a_style_that_is_there_stays_when_features_are_added(tmp_path, mask):
+    target = tmp_path / "b.gpkg"
+    vectorize(VectorizeSpec(mask=mask, output=str(target)))
+    with closing(sqlite3.connect(target)) as base, base:
+        base.execute("UPDATE layer_styles SET styleQML = 'mine'")
+    vectorize(VectorizeSpec(mask=mask, output=str(target), append=True))
+    vectorize(VectorizeSpec(mask=mask, output=str(target), append=True, layer="other"))
+    with closing(sqlite3.connect(target)) as base:
+        rows = dict(base.execute("SELECT f_table_name, styleQML FROM layer_styles").fetchall())
+    assert rows["b"] == "mine"
+    assert "Straße" in rows["other"]
+    assert set(rows) == {"b", "other"}
+
+
+@pytest.mark.parametrize("suffix", [".geojson", ".geojsonl"])
+def test_pixels_are_not_read_back_as_degrees(tmp_path, values, suffix):
+    target = tmp_path / f"b{suffix}"
+    vectorize(exact(write(tmp_path / "m.tif", values, crs=None), target))
+    back = read_features(str(target))
+    assert back.crs is None
+    burned = features.rasterize(back.geometries.tolist(), out_shape=values.shape)
+    np.testing.assert_array_equal(burned > 0, (values > 0) & (values < 255))
+    for line in target.read_text().splitlines() if suffix == ".geojsonl" else ():
+        assert json.loads(line)["type"] == "Feature"
+
+
+@pytest.mark.parametrize("suffix", [".geojson", ".gpkg", ".parquet"])
+def test_a_class_without_a_band_has_no_mean_probability(tmp_path, suffix):
+    values = np.zeros((40, 40), np.uint8)
+    values[4:16, 4:16], values[20:36, 20:36] = 1, 2
+    mask = write(tmp_path / "m.tif", values)
+    tags = {**TAGS, "GEOTILER_CONTENT": "probability"}
+    chances = np.where(values == 2, 200, 20).astype(np.uint8)
+    p = write(tmp_path / "p.tif", chances, tags=tags)
+    with rasterio.open(p, "r+") as file:
+        file.descriptions = ["STRASSE"]  # names are compared as everywhere: by casefold
+    target = tmp_path / f"b{suffix}"
+    vectorize(VectorizeSpec(mask=mask, output=str(target), probability=p))
+    back = read_features(str(target)).attributes
+    found = dict(zip(back["class"], back["mean_probability"], strict=True))
+    assert found["Straße"] == pytest.approx(200 / 254, abs=1e-4)
+    assert np.isnan(np.float64(found["building"]))
+
+
+def test_neighbours_share_a_wall_if_asked(tmp_path):
+    values = np.zeros((60, 80), np.uint8)
+    values[10:40, 10:30] = values[12:45, 31:60] = 1
+    path = write(tmp_path / "m.tif", values, tags={})
+    apart, shared = (
+        in_pixels(Path(vectorize(spec).output))[0]
+        for spec in (
+            VectorizeSpec(mask=path, output=str(tmp_path / "a.gpkg")),
+            VectorizeSpec(mask=path, output=str(tmp_path / "b.gpkg"), snap_neighbours=True),
+        )
+    )
+    assert apart[0].distance(apart[1]) == pytest.approx(1, abs=0.01)
+    assert shapely.intersection(*shared).length == pytest.approx(28, abs=0.1)
+    assert shapely.area(shapely.intersection(*shared)) < 0.05
+
+
+def test_a_shapefile_that_cannot_hold_a_class_name_is_refused(tmp_path, values):
+    path = write(tmp_path / "m.tif", values, tags={"GEOTILER_CLASSES": f'{{"1": "{"x" * 300}"}}'})
+    with pytest.raises(OutputError, match="254 bytes"):
+        vectorize(VectorizeSpec(mask=path, output=str(tmp_path / "b.shp")))
+    assert not list(tmp_path.glob("b.*"))
+
+
+def test_a_shapefile_has_short_names_and_says_so(tmp_path):
+    _, values = towns()
+    events = []
+    path = probability_file(tmp_path / "p.tif", values)
+    spec = VectorizeSpec(mask=path, output=str(tmp_path / "b.shp"))
+    vectorize(spec, report=events.append)
+    assert any(isinstance(e, Notice) and "10 letters" in e.message for e in events)
+    attributes = read_features(str(tmp_path / "b.shp")).attributes
+    assert list(attributes) == [
+        "id", "class", "area_m2", "perim_m", "orient_deg", "n_vertices", "mean_prob", "status",
+    ]  # fmt: skip
+    (tmp_path / "b.shp").unlink()
+    with pytest.raises(OutputError, match=r"b\.dbf exists"):
+        vectorize(spec)
+
+
+@pytest.mark.parametrize("kind", ["one pixel", "checkerboard", "feet"])
+def test_odd_masks(tmp_path, kind):
+    values = np.zeros((40, 40), np.uint8)
+    if kind == "checkerboard":
+        values[:] = np.indices(values.shape).sum(axis=0) % 2
+    elif kind == "one pixel":
+        values[20, 20] = 1
+    else:
+        values[10:30, 10:20] = 1
+    transform = Affine(2, 0, 985_000, 0, -2, 200_000)  # New York, US survey feet
+    crs = "EPSG:2263"
+    path = write(tmp_path / "m.tif", values, crs=crs, transform=transform, tags={})
+    report = vectorize(VectorizeSpec(mask=path, output=str(tmp_path / "b.gpkg"), min_area_m2=0))
+    assert report.polygons == {"checkerboard": 800}.get(kind, 1)
+    assert report.area == pytest.approx(values.sum() * 4 * 0.3048**2, rel=1e-3, abs=0.006)
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".geojsonl", ".fgb", ".parquet", ".shp"])
+def test_written_geometries_are_valid_and_apart_for_another_reader(tmp_path, suffix):
+    import geopandas
+
+    _, values = towns()
+    values[100:140, 100:101] = 0  # a lane of one pixel
+    path = write(tmp_path / "m.tif", (values >= 0.4).astype(np.uint8), tags={})
+    target = tmp_path / f"b{suffix}"
+    report = vectorize(VectorizeSpec(mask=path, output=str(target)))
+    read = geopandas.read_parquet if suffix == ".parquet" else geopandas.read_file
+    frame = read(target, layer="b") if suffix == ".gpkg" else read(target)
+    assert len(frame) == report.polygons
+    assert frame.geometry.is_valid.all()
+    one, other = frame.sindex.query(frame.geometry, "overlaps")
+    assert not len(one), other
+
+
+def test_a_mask_enlarged_from_coarser_pixels_is_drawn_in_those(tmp_path):
+    """Blobs that a network at 2 m leaves of houses, on a grid of 0.5 m: steps of four pixels."""
+    houses, values = towns()
+    mask = np.kron((values >= 0.5).astype(np.uint8), np.ones((4, 4), np.uint8))
+    tags = {"GEOTILER_SETTINGS": json.dumps({"network_px": list(values.shape)})}
+    options = {"crs": "EPSG:32633", "transform": Affine(0.5, 0, 4e5, 0, -0.5, 5e6)}
+    told = write(tmp_path / "told.tif", mask, tags=tags, **options)
+    untold = write(tmp_path / "untold.tif", mask, tags={}, **options)
+    counts = {}
+    for path in (told, untold):
+        target = path.replace(".tif", ".gpkg")
+        counts[path] = vectorize(VectorizeSpec(mask=path, output=target)).per_status
+        corners = read_features(target).attributes["n_vertices"]
+        assert (np.median(corners) == 4) == (path == told)
+    assert counts[told] == {"right_angles": len(houses)}

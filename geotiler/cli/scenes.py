@@ -1,0 +1,80 @@
+"""Scenes as they are named on the command line: paths, patterns and lists."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+
+from geotiler.errors import InputError, OutputError, SpecError
+
+_LONGEST_LIST_BYTES = 64 * 2**20
+
+
+def named_scenes(words: Sequence[str], list_file: Path | None) -> list[str]:
+    """Scenes in the order in which they are named; those of a pattern by name.
+
+    Args:
+        words: paths, GDAL names, or patterns with * ? [ where no file is called so.
+        list_file: a text file with one of these per line; empty lines and those that begin with #
+            say nothing.
+
+    Raises:
+        SpecError: nothing is named.
+        InputError: a pattern matches nothing, or the list cannot be read.
+    """
+    names = [*words, *([] if list_file is None else _listed(list_file))]
+    if not names:
+        raise SpecError("no scene is named", hint="geotiler segment scene.tif -o mask.tif")
+    found: dict[str, None] = {}  # a scene that is named twice is segmented once
+    for name in names:
+        found.update(dict.fromkeys(_matching(name)))
+    return list(found)
+
+
+def _listed(path: Path) -> list[str]:
+    try:
+        if path.stat().st_size > _LONGEST_LIST_BYTES:
+            raise InputError(f"{path} is no list of scenes: it has {path.stat().st_size:,} bytes")
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise InputError(f"list of scenes {path} cannot be read: {reason}") from error
+    names = [line.strip() for line in lines]
+    found = [name for name in names if name and not name.startswith("#")]
+    if not found:
+        raise InputError(f"list of scenes {path} names none")
+    return found
+
+
+def _matching(name: str) -> list[str]:
+    is_pattern = any(mark in name for mark in "*?[") and "://" not in name
+    try:
+        if not is_pattern or name.startswith(("/vsi", "<")) or Path(name).exists():
+            return [name]
+        found = sorted(glob.glob(name, recursive=True))
+    except (OSError, ValueError):  # no name of a file: whoever opens it says so
+        return [name]
+    if not found:
+        raise InputError(f"no file matches {name}")
+    return found
+
+
+def made_folder(folder: Path | None) -> None:
+    """Make a folder for outputs if it is not there. Raises: OutputError: it cannot be."""
+    if folder is None:
+        return
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileExistsError as error:
+        raise OutputError(
+            f"output {folder} is a file", hint="several scenes need a folder, as -o out/"
+        ) from error
+    except FileNotFoundError as error:
+        raise OutputError(
+            f"output folder {folder.parent} does not exist", hint=f"mkdir -p {folder.parent}"
+        ) from error
+    except OSError as error:
+        raise OutputError(f"output folder {folder} cannot be made: {error.strerror}") from error

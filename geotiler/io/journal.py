@@ -1,0 +1,120 @@
+"""What a run has finished, one line at a time, so that the next one can go on.
+
+The first line tells what the work is made from; the others are added as they come true, each on
+the disk before the next one begins. A line that a crash cut off is as if it had never been.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from geotiler.errors import OutputError
+
+JOURNAL = "journal.jsonl"
+_VERSION = 1
+
+
+class Journal:
+    """The journal of one piece of work."""
+
+    def __init__(self, path: Path) -> None:
+        """Args: path: the file; need not be there."""
+        self.path = path
+
+    def read(self) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+        """What the work is made from (None where nothing can be gone on from), and its lines."""
+        try:
+            content = self.path.read_bytes()
+        except OSError:
+            return None, []
+        found: list[dict[str, Any]] = []
+        # Not splitlines: that would also split at characters inside of texts.
+        for line in content.split(b"\n")[:-1]:  # the last piece is empty, or was cut off
+            try:
+                values = json.loads(line)
+            except (ValueError, RecursionError):
+                break
+            if not isinstance(values, dict):
+                break
+            found.append(values)
+        if not found or found[0].get("journal") != _VERSION:
+            return None, []
+        made_from = found[0].get("made_from")
+        return (made_from, found[1:]) if isinstance(made_from, dict) else (None, [])
+
+    def begin(self, made_from: Mapping[str, Any], lines: list[dict[str, Any]]) -> None:
+        """Replace the journal, in one step, by a new one that holds these lines already.
+
+        Raises:
+            OutputError: the disk refuses.
+        """
+        temporary = self.path.with_name(f"{self.path.name}.new")
+        header = {"journal": _VERSION, "made_from": made_from}
+        try:
+            with temporary.open("wb") as file:
+                file.writelines(_line(values) for values in (header, *lines))
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(self.path)
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def append(self, values: Mapping[str, Any]) -> None:
+        """Add a line; it is on the disk when this returns.
+
+        Raises:
+            OutputError: the disk refuses.
+        """
+        try:
+            with self.path.open("ab", buffering=0) as file:
+                line = _line(values)
+                if file.write(line) != len(line):
+                    raise OSError(28, "No space left on device")
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: OSError) -> OutputError:
+        return OutputError(
+            f"{self.path} cannot be written: {error.strerror}",
+            hint="make room and run the same command again",
+        )
+
+
+def _line(values: Mapping[str, Any]) -> bytes:
+    return (json.dumps(values, ensure_ascii=False) + "\n").encode()
+
+
+def first_difference(before: Any, now: Any, name: str = "") -> str | None:
+    """What differs first between two JSON values, in words; None where they are equal."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in [*before, *(key for key in now if key not in before)]:
+            found = first_difference(before.get(key), now.get(key), f"{name} {key}".strip())
+            if found:
+                return found
+        return None
+    if _have_items(before) and _have_items(now) and len(before) == len(now):
+        for number, (one, other) in enumerate(zip(before, now, strict=True), start=1):
+            found = first_difference(one, other, f"{name} {number}" if len(now) > 1 else name)
+            if found:
+                return found
+        return None
+    return None if before == now else _changed(name, before, now)
+
+
+def _have_items(value: Any) -> bool:
+    """Whether it is a list of things with names of their own, not of numbers."""
+    return isinstance(value, list) and any(isinstance(item, dict) for item in value)
+
+
+def _changed(name: str, before: Any, now: Any) -> str:
+    return f"{name.replace('_', ' ')} was {_shown(before)}, now {_shown(now)}"
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,89 @@
+"""Datasets of GDAL: which drivers may open them, and which of them are no scenes."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import rasterio
+from rasterio._err import CPLE_BaseError  # which reading lets through as it is
+from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+
+from geotiler.errors import InputError
+
+REFUSALS = (CPLE_BaseError, RasterioError, OSError, ValueError, OverflowError)
+"""What opening and reading raise for files that are damaged, or that lie."""
+
+_WARNINGS_LOCK = threading.RLock()
+
+
+@contextmanager
+def quiet_about_georeferencing() -> Iterator[None]:
+    """Without rasterio's warning of a raster that has no place: the task says it in its own words.
+
+    Photographs and the parts of an output never have one.
+    """
+    # Filters belong to the whole process: two threads that set and restore them would mix them up.
+    with _WARNINGS_LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
+
+
+def check_there(path: str, name: str) -> None:
+    """Raises: InputError: a local file that is not there, or that may not be looked at."""
+    try:
+        if _is_local(path) and not Path(path).exists():
+            raise InputError(f"no such file: {name}")
+        if _is_local(path) and Path(path).is_dir() and not list(Path(path).iterdir()):
+            raise InputError(f"{name} is an empty folder, expected a raster")
+    except (OSError, ValueError) as error:  # a name too long, a folder that may not be entered
+        if isinstance(error, InputError):
+            raise
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{name[:80]} cannot be opened: {reason}") from error
+
+
+def _is_local(path: str) -> bool:
+    return (
+        not path.lstrip().startswith("<")
+        and "://" not in path
+        and not path.startswith("/vsi")
+        and ":" not in path[2:]
+    )
+
+
+def opened_by(path: str, drivers: Sequence[str] | None, **options: Any) -> rasterio.DatasetReader:
+    """A dataset opened by the first of some GDAL drivers that knows it; None: by any.
+
+    Raises:
+        RasterioIOError: none of them can open it; what is told is why the one that knows it cannot.
+    """
+    if drivers is None:
+        return rasterio.open(path, **options)
+    failures: list[RasterioIOError] = []
+    for driver in drivers:
+        try:
+            return rasterio.open(path, driver=driver, **options)
+        except RasterioIOError as error:
+            # Without its traceback, which would hold this frame, and everything it is called for.
+            failures.append(error.with_traceback(None))
+    raise next((e for e in failures if "not recognized" not in str(e)), failures[0])
+
+
+def check_kind(name: str, dataset: rasterio.DatasetReader) -> None:
+    """Raises: InputError: a raster without bands, without extent, or of complex numbers."""
+    if dataset.count == 0 or not dataset.dtypes:
+        names = dataset.subdatasets
+        listing = "; ".join(names[:12]) or "none"
+        raise InputError(
+            f"{name} is a container without bands of its own; its rasters: {listing}",
+            hint="name one of them as the scene",
+        )
+    if dataset.transform.determinant == 0:
+        raise InputError(f"{name} has pixels without extent: its geotransform is degenerate")
+    if any(dtype.startswith("complex") for dtype in dataset.dtypes):
+        raise InputError(f"{name} holds complex numbers ({dataset.dtypes[0]}), expected real ones")

@@ -1,0 +1,150 @@
+"""What a finished raster is, and the virtual raster that lays its parts side by side."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.etree import ElementTree
+
+from affine import Affine
+from rasterio.crs import CRS
+
+from geotiler.core.qgis_style import StyledClass, ramp_qml, raster_qml
+from geotiler.errors import OutputError
+from geotiler.io.raster import CLASSES_TAG
+
+_GDAL_TYPES = {"uint8": "Byte", "float32": "Float32"}
+_DRIVERS = {".tif": "COG", ".tiff": "COG", ".png": "PNG"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RasterLayout:
+    """What the finished raster is, apart from its pixels."""
+
+    shape: tuple[int, int]
+    """(height, width)."""
+    dtype: str
+    """uint8 or float32."""
+    nodata: float
+    transform: Affine
+    origin: tuple[int, int] = (0, 0)
+    """(row, col) of the first pixel, in the rows and columns that parts are written by."""
+    crs: CRS | None = None
+    bands: tuple[str, ...] = ("",)
+    """Description of each band."""
+    scale: float | None = None
+    """Multiply stored values by this."""
+    colours: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
+    """Colour table of a one-band uint8 raster."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    categorical: bool = True
+    """Overviews take the most frequent value, not the mean."""
+
+
+def raster_driver(path: Path) -> str:
+    """GDAL driver of a target by its suffix.
+
+    Raises:
+        OutputError: no such format.
+    """
+    driver = _DRIVERS.get(path.suffix.lower())
+    if driver is None:
+        raise OutputError(
+            f"output {path} has no raster format that geotiler writes",
+            hint="name it .tif (Cloud-Optimized GeoTIFF) or .png",
+        )
+    return driver
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A finished rectangle of a raster, stored in a file."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+    bytes: int
+    """Size of the file."""
+    sha256: str
+    """Of the file."""
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return f"r{self.row:09d}-c{self.col:09d}.tif"
+
+
+def style_text(layout: RasterLayout) -> str:
+    """How QGIS draws it: named classes, or a ramp of probability."""
+    if not layout.categorical:
+        return ramp_qml(0.0, 1.0)
+    names = json.loads(layout.tags.get(CLASSES_TAG, "{}"))
+    return raster_qml(
+        [
+            StyledClass(
+                value=value,
+                name=names.get(str(value), str(value)),
+                color="#{:02x}{:02x}{:02x}".format(*colour),
+            )
+            for value, colour in sorted(layout.colours.items())
+        ]
+    )
+
+
+def _text(parent: ElementTree.Element, tag: str, text: str, **attributes: str) -> None:
+    ElementTree.SubElement(parent, tag, attributes).text = text
+
+
+def mosaic_text(layout: RasterLayout, placed: Sequence[Part]) -> str:
+    """GDAL virtual raster that lays the parts side by side."""
+    height, width = layout.shape
+    root = ElementTree.Element("VRTDataset", rasterXSize=str(width), rasterYSize=str(height))
+    if layout.crs is not None:
+        _text(root, "SRS", layout.crs.to_wkt())  # without a mapping: x is east, y is north
+    if layout.crs is not None or not layout.transform.almost_equals(Affine.identity()):
+        numbers = ", ".join(repr(float(v)) for v in layout.transform.to_gdal())
+        _text(root, "GeoTransform", numbers)
+    metadata = ElementTree.SubElement(root, "Metadata")
+    for key in sorted(layout.tags):
+        _text(metadata, "MDI", layout.tags[key], key=key)
+    for index, description in enumerate(layout.bands, start=1):
+        band = ElementTree.SubElement(
+            root, "VRTRasterBand", dataType=_GDAL_TYPES[layout.dtype], band=str(index)
+        )
+        if description:
+            _text(band, "Description", description)
+        _text(band, "NoDataValue", repr(layout.nodata))
+        if layout.scale is not None:
+            _text(band, "Scale", repr(layout.scale))
+        if layout.colours:
+            _text(band, "ColorInterp", "Palette")
+            ElementTree.SubElement(band, "ColorTable")  # filled below
+        for part in placed:
+            source = ElementTree.SubElement(band, "SimpleSource")
+            _text(source, "SourceFilename", part.name, relativeToVRT="1")
+            _text(source, "SourceBand", str(index))
+            size = {"xSize": str(part.width), "ySize": str(part.height)}
+            ElementTree.SubElement(source, "SrcRect", xOff="0", yOff="0", **size)
+            row, col = part.row - layout.origin[0], part.col - layout.origin[1]
+            ElementTree.SubElement(source, "DstRect", xOff=str(col), yOff=str(row), **size)
+    text = ElementTree.tostring(root, encoding="unicode")
+    if layout.colours:
+        table = _colour_table(tuple(sorted(layout.colours.items())))
+        text = text.replace("<ColorTable />", f"<ColorTable>{table}</ColorTable>")
+    return text
+
+
+@functools.lru_cache(maxsize=16)
+def _colour_table(colours: tuple[tuple[int, tuple[int, int, int]], ...]) -> str:
+    """256 entries, the same for all masks of a model: half of the work on a small one."""
+    known = dict(colours)
+    entries = []
+    for value in range(256):
+        red, green, blue = known.get(value, (0, 0, 0))
+        opaque = 255 if value in known else 0
+        entries.append(f'<Entry c1="{red}" c2="{green}" c3="{blue}" c4="{opaque}" />')
+    return "".join(entries)

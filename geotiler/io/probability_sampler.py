@@ -1,0 +1,146 @@
+"""Probabilities along outlines and within them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from geotiler.core.contour import PixelSides, pixel_sides, row_sums
+from geotiler.core.polygons import Outlines
+from geotiler.io.probabilities import Probabilities
+from geotiler.io.raster import Scene, open_scene
+from geotiler.specs import Window
+
+WINDOW_PX = 4_000_000
+"""Probabilities are read by windows of about this size."""
+
+ONE = 1 << 20
+"""Probabilities are added up as whole numbers of this fraction: in any order, the same sum."""
+
+
+class ProbabilitySampler:
+    """Probabilities along outlines and within them; from any thread, each with its own handle."""
+
+    def __init__(
+        self, path: str, threshold: float | None, mask: Scene, *, is_told: bool = False
+    ) -> None:
+        """Open it.
+
+        Args:
+            path: of the raster.
+            threshold: see `Probabilities`.
+            mask: whose outlines are asked about.
+            is_told: see `Probabilities`.
+
+        Raises:
+            InputError: no probabilities, or not on the mask's pixels.
+        """
+        self._path = path
+        self._threshold = threshold
+        self._is_told = is_told
+        self._local = threading.local()
+        self._opened: list[Scene] = []
+        probabilities = self._here()
+        probabilities.check_grid(mask)
+        self.count = probabilities.count
+        """Number of classes that have a band."""
+        self._level = probabilities.threshold
+        self._band = np.full(256, -1)
+        """Class id → position of its band; -1: it has none."""
+        bands = probabilities.bands_of(mask.class_names) or probabilities.own_bands()
+        self._band[list(bands)] = np.array(list(bands.values())) - 1
+
+    def close(self) -> None:
+        """Close every handle; the threads that read must have ended."""
+        while self._opened:
+            self._opened.pop().close()
+
+    def _here(self) -> Probabilities:
+        probabilities: Probabilities | None = getattr(self._local, "probabilities", None)
+        if probabilities is None:
+            scene = open_scene(self._path)
+            self._opened.append(scene)
+            probabilities = Probabilities(scene, self._threshold, is_told=self._is_told)
+            self._local.probabilities = probabilities
+        return probabilities
+
+    def sample(
+        self, outlines: Outlines
+    ) -> tuple[PixelSides, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Sides (side) of the outlines, how far (side, 2) the pixels inside and outside each are
+        above the threshold, and the mean (feature) of the probability of each feature's class;
+        NaN where the class has no band.
+        """
+        sides = pixel_sides(outlines)
+        above = np.full((len(sides.ring), 2), np.nan)
+        summed = np.zeros(len(sides.ring), np.int64)
+        feature = outlines.ring_feature[sides.ring]
+        starts = np.searchsorted(feature, np.arange(len(outlines) + 1))
+        bounds = outlines.bounds_px()
+        for members in _groups(bounds):
+            index = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in members])
+            self._sample_group(sides, index, outlines.class_id[feature[index]], above, summed)
+        # Whole numbers below 2^53 in float64: the sums are exact.
+        total = row_sums(sides, len(outlines.ring_part), summed.astype(np.float64))
+        mean = np.bincount(outlines.ring_feature, total, len(outlines)) / ONE / outlines.area_px()
+        mean[self._band[outlines.class_id] < 0] = np.nan
+        return sides, above, mean
+
+    def _sample_group(
+        self,
+        sides: PixelSides,
+        index: npt.NDArray[np.intp],
+        class_id: npt.NDArray[np.uint8],
+        above: npt.NDArray[np.float64],
+        summed: npt.NDArray[np.int64],
+    ) -> None:
+        """Enters what the sides at `index` need, from as many windows as they lie in."""
+        probabilities = self._here()
+        scene = self._opened[0]
+        both = np.stack([sides.inside[index], sides.outside[index]], axis=1)
+        has_band = self._band[class_id] >= 0
+        index, class_id, both = index[has_band], class_id[has_band], both[has_band]
+        if not len(index):
+            return
+        low = np.maximum(both.min(axis=(0, 1)), 0)
+        high = np.minimum(both.max(axis=(0, 1)) + 1, scene.shape)
+        bands = self._band[class_id]
+        step = max(1, WINDOW_PX // max(1, int(high[1] - low[1])))
+        for row in range(int(low[0]), int(high[0]), step):
+            height = min(step, int(high[0]) - row)
+            window = Window(row=row, col=int(low[1]), height=height, width=int(high[1] - low[1]))
+            values, valid = probabilities.read(window)
+            known = np.where(valid, values - np.float32(self._level), np.float32(np.nan))
+            whole = np.rint(np.where(valid, values, 0).astype(np.float64) * ONE).astype(np.int64)
+            left_of = np.zeros((*whole.shape[:2], window.width + 1), np.int64)
+            np.cumsum(whole, axis=2, out=left_of[:, :, 1:])
+            for hand in (0, 1):
+                place = both[:, hand] - [window.row, window.col]
+                here = ((place >= 0) & (place < window.shape)).all(axis=1)
+                above[index[here], hand] = known[bands[here], place[here, 0], place[here, 1]]
+            inner = both[:, 0, 0] - window.row
+            here = (inner >= 0) & (inner < height)
+            col = both[:, :, 1].max(axis=1) - window.col
+            summed[index[here]] = left_of[bands[here], inner[here], col[here]]
+
+
+def _groups(bounds: npt.NDArray[np.int64]) -> Iterator[list[int]]:
+    """Features whose common bounds are small enough to be read at once."""
+    members: list[int] = []
+    box = np.zeros(4, np.int64)
+    for i in np.argsort(bounds[:, 0], kind="stable").tolist():
+        joint = np.concatenate(
+            [np.minimum(box[:2], bounds[i, :2]), np.maximum(box[2:], bounds[i, 2:])]
+        )
+        if members and (joint[2] - joint[0]) * (joint[3] - joint[1]) <= WINDOW_PX:
+            members.append(i)
+            box = joint
+            continue
+        if members:
+            yield members
+        members, box = [i], bounds[i]
+    if members:
+        yield members

@@ -1,0 +1,138 @@
+"""Vector formats that are written: how they are named, and what each cannot hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import pyogrio
+
+from geotiler.errors import OutputError
+from geotiler.io.outputs import check_output
+
+STDOUT = "-"
+DRIVERS = {
+    ".geojson": "GeoJSON",
+    ".json": "GeoJSON",
+    ".geojsonl": "GeoJSONSeq",
+    ".geojsons": "GeoJSONSeq",
+    ".ndjson": "GeoJSONSeq",
+    ".gpkg": "GPKG",
+    ".fgb": "FlatGeobuf",
+    ".parquet": "Parquet",
+    ".shp": "ESRI Shapefile",
+}
+APPENDABLE = ("GPKG", "GeoJSONSeq")
+LAYERED = ("GPKG",)
+
+SHORT_NAMES = {
+    "perimeter_m": "perim_m",
+    "perimeter_px": "perim_px",
+    "orientation_deg": "orient_deg",
+    "mean_probability": "mean_prob",
+}
+"""Attributes whose names are longer than the ten letters that a Shapefile keeps."""
+
+SHAPEFILE_LIMITS = (
+    "a Shapefile has names of 10 letters (" + ", ".join(SHORT_NAMES.values()) + "), "
+    "texts of 254 bytes and 2 GB at most; .gpkg has no such limits"
+)
+
+SHAPEFILE_TEXT_BYTES = 254
+
+_SIDECARS = (".dbf", ".shx", ".prj", ".cpg")
+
+
+def check_target(
+    target: str, overwrite: bool, *, append: bool = False, layer: str | None = None
+) -> str:
+    """The format (a GDAL driver name) that a target asks for; nothing is written.
+
+    Args:
+        target: a path, or "-".
+        overwrite: an existing file may be replaced.
+        append: an existing file is added to.
+        layer: name of a layer, if one was asked for.
+
+    Raises:
+        OutputError: unknown suffix, no such thing in this format, or not writable.
+    """
+    if target == STDOUT:
+        driver = "GeoJSON"
+    else:
+        path = Path(target)
+        driver = DRIVERS.get(path.suffix.lower(), "")
+        if not driver:
+            raise OutputError(
+                f"no vector format for {target}: expected one of {', '.join(DRIVERS)}",
+                hint="-o buildings.geojson, or -o - for GeoJSON on standard output",
+            )
+    if layer is not None and driver not in LAYERED:
+        raise OutputError(
+            f"{driver} has no layers to name", hint="--layer is for GeoPackage: -o buildings.gpkg"
+        )
+    if append and driver not in APPENDABLE:
+        raise OutputError(
+            f"{driver} cannot be added to: {target}",
+            hint="--append is for GeoPackage and GeoJSONSeq: .gpkg, .geojsonl",
+        )
+    if target != STDOUT:
+        check_output(path, overwrite or append)
+        if driver == "ESRI Shapefile" and not overwrite:
+            for suffix in _SIDECARS:
+                check_output(path.with_suffix(suffix), overwrite)
+    return driver
+
+
+def highest_id(target: str, driver: str, layer: str | None) -> int:
+    """Largest attribute "id" of the layer that is to be added to; 0 where there is none yet.
+
+    Raises:
+        OutputError: the file cannot be read.
+    """
+    path = Path(target)
+    if not path.exists() or not path.stat().st_size:
+        return 0
+    try:
+        if driver == "GPKG":
+            layer = layer or path.stem
+            if layer not in pyogrio.list_layers(target)[:, 0].tolist():
+                return 0
+        else:
+            layer = None
+        options = {} if layer is None else {"layer": layer}
+        _, _, _, (ids,) = pyogrio.raw.read(target, columns=["id"], read_geometry=False, **options)
+        return int(max(ids, default=0))
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160]
+        raise OutputError(
+            f"{target} cannot be added to: {reason}", hint="--overwrite replaces it"
+        ) from error
+
+
+def check_texts(driver: str, texts: Iterable[str]) -> None:
+    """Raises: OutputError: a text is too long for the format."""
+    if driver != "ESRI Shapefile":
+        return
+    for text in texts:
+        if len(text.encode()) > SHAPEFILE_TEXT_BYTES:
+            raise OutputError(
+                f"class {text[:24]}... is longer than the {SHAPEFILE_TEXT_BYTES} bytes of a "
+                "Shapefile's texts",
+                hint="-o buildings.gpkg",
+            )
+
+
+def short_names(fields: Mapping[str, str]) -> dict[str, str]:
+    """Field name → its name in a Shapefile.
+
+    Raises:
+        OutputError: two would be the same.
+    """
+    names = {name: SHORT_NAMES.get(name, name)[:10] for name in fields}
+    if len(set(names.values())) < len(names):
+        raise OutputError(
+            "the attributes' names are the same within the 10 letters of a Shapefile",
+            hint="-o buildings.gpkg",
+        )
+    return names

@@ -1,0 +1,141 @@
+"""Each setting of `geotiler segment`, from the flag, the scene, the model card or the default."""
+
+from __future__ import annotations
+
+import math
+
+from geotiler.core.grid import Grid
+from geotiler.core.resample import Axis
+from geotiler.errors import SpecError
+from geotiler.io.raster import Scene
+from geotiler.io.scene_values import bands_for, measured_scale
+from geotiler.models.bundle import Bundle
+from geotiler.models.networks import Networks
+from geotiler.reports import Setting
+from geotiler.specs import Scale, SegmentSpec
+
+GSD_TOLERANCE = 1.25
+"""A scene's GSD may differ from the model's by this factor before it is resampled: networks are
+trained with zoom augmentation of that size, and resampling costs time and sharpness."""
+
+COARSEST_RATIO = 4.0
+"""Scenes coarser than the model's GSD by more than this are refused: what the model looks for is
+not in them, and the work grows with the square of the factor."""
+
+
+def bands_setting(
+    spec: SegmentSpec, bundle: Bundle, scene: Scene, settings: dict[str, Setting]
+) -> tuple[int, ...]:
+    """Bands of the scene in the order that the model wants.
+
+    Raises:
+        SpecError: they have to be named, or do not fit.
+        InputError: they hold no colours.
+    """
+    bands = bands_for(scene, bundle.card.bands, spec.bands, bundle.card.name)
+    settings["bands"] = Setting(value=list(bands), origin="flag" if spec.bands else "scene")
+    return bands
+
+
+def scale_setting(
+    spec: SegmentSpec,
+    bundle: Bundle,
+    scene: Scene,
+    bands: tuple[int, ...],
+    settings: dict[str, Setting],
+    notices: list[str],
+) -> Scale:
+    """Raw range of the values, measured where neither flag nor card fixes it."""
+    card_scale = bundle.card.scale
+    is_eight_bit = all(scene.dtypes[band - 1] == "uint8" for band in bands)
+    origin = "flag"
+    if spec.scale is not None:
+        scale = spec.scale
+    elif spec.auto_scale or (not is_eight_bit and card_scale.maximum == 255):
+        scale = measured_scale(scene, bands)
+        origin = "scene"
+        notices.append(
+            f"values {scale.minimum:g} to {scale.maximum:g} (scene-wide 2-98 %) are read as 0 to "
+            f"255; fix the range with --scale {scale.minimum:g},{scale.maximum:g}"
+        )
+    else:
+        scale = card_scale
+        origin = "model card"
+    settings["scale"] = Setting(value=[scale.minimum, scale.maximum], origin=origin)
+    return scale
+
+
+def axes_setting(
+    spec: SegmentSpec,
+    bundle: Bundle,
+    scene: Scene,
+    settings: dict[str, Setting],
+    notices: list[str],
+) -> tuple[Axis, Axis]:
+    """(row, column) axes from the scene to the network's grid."""
+    gsd_m, origin = spec.gsd_m, "flag"
+    if gsd_m is None:
+        gsd_m, origin = scene.gsd_m, "scene"
+    wanted = bundle.card.gsd_m
+    ratios = (1.0, 1.0)
+    if gsd_m is not None and wanted is not None:
+        x, y = (value / wanted for value in gsd_m)
+        if max(x, y) > COARSEST_RATIO:
+            raise SpecError(
+                f"{scene.path} has {max(gsd_m):.3g} m per pixel, model {bundle.card.name!r} was "
+                f"trained at {wanted:g} m: enlarging it {max(x, y):.3g} times shows nothing new",
+                hint=f"--scene-gsd {wanted:g} runs it on the pixels as they are",
+            )
+        # A difference within the tolerance is left alone, but a hair of rounding is not a reason
+        # to fall outside it.
+        limit = GSD_TOLERANCE + 1e-3
+        x, y = (1.0 if 1 / limit <= ratio <= limit else ratio for ratio in (x, y))
+        ratios = (x, y)
+    elif wanted is not None:
+        origin = "model card"
+        notices.append(
+            f"{scene.path} has no CRS: taken at the model's {wanted:g} m per pixel; "
+            "--scene-gsd says otherwise"
+        )
+    value = [round(v, 4) for v in gsd_m] if gsd_m else wanted
+    settings["gsd_m"] = Setting(value=value, origin=origin)
+    rows = Axis.scaled(scene.height, ratios[1])
+    cols = Axis.scaled(scene.width, ratios[0])
+    settings["network_px"] = Setting(value=[rows.target_px, cols.target_px], origin="scene")
+    return rows, cols
+
+
+def grid_setting(
+    spec: SegmentSpec,
+    bundle: Bundle,
+    shape: tuple[int, int],
+    settings: dict[str, Setting],
+    networks: Networks,
+) -> Grid:
+    """Windows that cover the scene at the network's resolution."""
+    overlap_px = spec.overlap_px if spec.overlap_px is not None else bundle.card.overlap_px
+    # Both the specification's multiple of 32 and what the network asks for.
+    multiple_px = math.lcm(32, bundle.card.stride_of_network)
+    tile = spec.tile_px or networks.tile_shape(shape, overlap_px, multiple_px)
+    settings["tile_px"] = Setting(value=list(tile), origin="flag" if spec.tile_px else "scene")
+    settings["overlap_px"] = Setting(
+        value=overlap_px, origin="model card" if spec.overlap_px is None else "flag"
+    )
+    return Grid(shape=shape, tile_shape=tile, overlap_px=overlap_px)
+
+
+def threshold_setting(
+    spec: SegmentSpec, bundle: Bundle, settings: dict[str, Setting]
+) -> float | None:
+    """Probability from which a pixel belongs to the one class; None: the likeliest class."""
+    if bundle.card.activation != "sigmoid":
+        if spec.threshold is not None:
+            raise SpecError(
+                f"model {bundle.card.name!r} has several classes and takes the likeliest",
+                hint="leave --threshold out",
+            )
+        return None
+    threshold = bundle.card.threshold if spec.threshold is None else spec.threshold
+    origin = "model card" if spec.threshold is None else "flag"
+    settings["threshold"] = Setting(value=threshold, origin=origin)
+    return threshold

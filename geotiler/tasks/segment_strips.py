@@ -1,0 +1,214 @@
+"""The work of `geotiler segment`, in pieces: some rows of a panel in, stored strips out.
+
+The same function serves every engine: it needs a plan, a network and a folder, and what comes back
+is small. Which rows it is given changes nothing in their pixels.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geotiler.core.masks import class_counts, class_ids, quantised
+from geotiler.core.sweep import Chunk, FinishedRows, SweepCounts, SweepPlan, sweep
+from geotiler.engines.ordered import ordered_map
+from geotiler.io.part_layout import Part
+from geotiler.io.scene_reader import SceneReader
+from geotiler.models.predictor import Predictor
+from geotiler.progress import Reporter, StageAdvanced, StageExpected, silent
+from geotiler.specs import MASK_NODATA, Window
+from geotiler.tasks.segment_plan import SegmentPlan, Stretch
+
+_ASSEMBLY_PER_STORE = 3.0
+"""Time of making the finished file over that of storing its parts: about what a mask of 20 Mpx
+took, compression and overviews included. Only the time left on a progress bar depends on it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strip:
+    """A finished rectangle of the result: where it is stored, and what was counted on the way."""
+
+    mask: Part
+    probability: Part | None
+    class_px: Mapping[int, int]
+    """Class id → pixels; ids that do not occur are left out."""
+    computed: int
+    """Windows given to the network since the strip before."""
+    skipped: int
+    """Windows without a valid pixel since the strip before."""
+    seam_sums: tuple[tuple[float, float], tuple[float, float]]
+    """See `SeamMeter`."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The strip as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Strip:
+        """The strip of `as_json`. Raises: ValueError: these are not the values of one."""
+        try:
+            probability = values["probability"]
+            (a, b), (c, d) = values["seam_sums"]
+            strip = cls(
+                mask=_part(values["mask"]),
+                probability=None if probability is None else _part(probability),
+                class_px={int(key): _count(n) for key, n in values["class_px"].items()},
+                computed=_count(values["computed"]),
+                skipped=_count(values["skipped"]),
+                seam_sums=((float(a), float(b)), (float(c), float(d))),
+            )
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise ValueError("not a strip") from error
+        sums = [value for pair in strip.seam_sums for value in pair]
+        if not all(0 <= key <= MASK_NODATA for key in strip.class_px):
+            raise ValueError("not the ids of classes")
+        if not all(math.isfinite(value) for value in sums):
+            raise ValueError("not finite")
+        return strip
+
+
+def _part(values: Any) -> Part:
+    part = Part(**values)
+    lengths = (part.row, part.col, part.height, part.width, part.bytes)
+    if not all(_count(value) < 2**53 for value in lengths) or not (part.height and part.width):
+        raise ValueError("not a rectangle")
+    if not isinstance(part.sha256, str) or not re.fullmatch("[0-9a-f]{64}", part.sha256):
+        raise ValueError("not a digest")
+    return part
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"not a count: {value!r}"[:80])
+    return value
+
+
+def finished_strips(
+    plan: SegmentPlan,
+    stretch: Stretch,
+    predictor: Predictor,
+    report: Reporter = silent,
+) -> Iterator[Strip]:
+    """Strips of a stretch, from top to bottom, each stored on the disk when it comes out.
+
+    Reading runs ahead of the network in a thread of its own.
+
+    Args:
+        plan: of the scene.
+        stretch: the rows and columns to answer for.
+        predictor: the plan's network.
+        report: hears how many windows are dealt with, and what writing will take.
+
+    Raises:
+        InputError: the scene is damaged there.
+        OutputError: the disk refuses.
+        ModelError, DeviceError: the network fails.
+    """
+
+    def advanced(windows: int) -> None:
+        report(StageAdvanced(stage="segment", amount=windows))
+
+    counts = SweepCounts()
+    before = SweepCounts()
+    output_px = plan.window.height * plan.window.width
+    stored_px, stored_s = 0, 0.0
+    sweep_plan = plan.sweep_plan(stretch, predictor.batch)
+    with closing(opened_reader(plan)) as scene:
+        reader = _WantedReader(plan, sweep_plan, scene)
+        chunks = ordered_map(reader, plan.chunks(stretch), threads=1, ahead=2)
+        swept = sweep(chunks, predictor, sweep_plan, counts, advanced)
+        with closing(chunks), closing(swept):
+            for rows in swept:
+                begin = time.perf_counter()
+                strip = _stored(plan, stretch.columns.answered[0], rows, counts, before)
+                stored_px += strip.mask.height * strip.mask.width
+                stored_s += time.perf_counter() - begin
+                yield strip
+                seconds = _ASSEMBLY_PER_STORE * stored_s * output_px / stored_px
+                report(StageExpected(stage="write", seconds=seconds))
+                before.computed, before.skipped = counts.computed, counts.skipped
+                before.seam_sums[:] = counts.seam_sums
+
+
+def opened_reader(plan: SegmentPlan) -> SceneReader:
+    """What reads a plan's scene."""
+    spec = plan.spec
+    return SceneReader(spec.scene, plan.bands, drivers=spec.drivers, allow_remote=spec.allow_remote)
+
+
+class _WantedReader:
+    """Reads windows of a scene, and of each only the columns that wanted windows touch."""
+
+    def __init__(self, plan: SegmentPlan, swept: SweepPlan, scene: SceneReader) -> None:
+        self._scene = scene
+        self._wanted = swept.wanted
+        self._empty = np.zeros((len(plan.bands), 1, 1), plan.dtype)
+        height, width = swept.tile_shape
+        by_row, by_col = swept.axes
+        self._rows = [
+            by_row.needed(start, min(start + height, by_row.target_px))
+            for start in swept.rows.starts
+        ]
+        self._columns = [
+            by_col.needed(start, min(start + width, by_col.target_px))
+            for start in swept.columns.starts
+        ]
+
+    def __call__(self, window: Window) -> Chunk:
+        """Values and valid mask of a window; what is not needed is invalid."""
+        if self._wanted is None:
+            return self._scene(window)
+        numbers = [
+            number
+            for number, (first, last) in enumerate(self._rows)
+            if first < window.row_stop and last > window.row
+        ]
+        columns = np.flatnonzero(self._wanted[numbers].any(axis=0))
+        values = np.broadcast_to(self._empty, (len(self._empty), *window.shape)).copy()
+        valid = np.zeros(window.shape, bool)
+        if columns.size:
+            first = max(window.col, self._columns[columns[0]][0])
+            last = min(window.col_stop, self._columns[columns[-1]][1])
+            inside = slice(first - window.col, last - window.col)
+            part = replace(window, col=first, width=last - first)
+            values[:, :, inside], valid[:, inside] = self._scene(part)
+        return values, valid
+
+
+def _stored(
+    plan: SegmentPlan, col: int, rows: FinishedRows, counts: SweepCounts, before: SweepCounts
+) -> Strip:
+    """Decide classes and store the rows."""
+    ids = [item.id for item in plan.bundle.card.classes]
+    valid = rows.valid
+    if plan.area is not None and not plan.area.is_box:
+        height, width = valid.shape
+        place = Window(row=rows.row, col=col, height=height, width=width)
+        valid = valid & plan.area.covers(place)
+    mask = class_ids(rows.probabilities, valid, ids=ids, threshold=plan.threshold)
+    probability = None
+    if plan.probability_parts is not None:
+        if plan.spec.probability_dtype == "float32":
+            values: NDArray[Any] = rows.probabilities.copy()
+            np.copyto(values, np.float32(np.nan), where=~valid)
+        else:
+            values = quantised(rows.probabilities, valid)
+        probability = plan.probability_parts.write(rows.row, col, values)
+    found = class_counts(mask)
+    sums = (counts.seam_sums - before.seam_sums).tolist()
+    return Strip(
+        mask=plan.mask_parts.write(rows.row, col, mask[None]),
+        probability=probability,
+        class_px={int(key): int(found[key]) for key in np.flatnonzero(found)},
+        computed=counts.computed - before.computed,
+        skipped=counts.skipped - before.skipped,
+        seam_sums=((sums[0][0], sums[0][1]), (sums[1][0], sums[1][1])),
+    )

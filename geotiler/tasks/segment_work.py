@@ -1,0 +1,235 @@
+"""What is finished of a scene and what is not, kept on the disk so that a run can go on.
+
+Strips lie in `<output>.parts/` beside a journal whose head tells what they were made from. A run
+that ends early, however it ends, leaves them; the same command goes on from there, and a command
+that would give other pixels is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from geotiler import __version__
+from geotiler.errors import OutputError
+from geotiler.io.journal import JOURNAL, Journal, first_difference
+from geotiler.io.parts import Parts, hold_parts, parts_folder
+from geotiler.io.work_folder import WorkFolder
+from geotiler.models.predictor import Predictor
+from geotiler.progress import Notice, Reporter
+from geotiler.tasks.segment_plan import SegmentPlan, Stretch
+from geotiler.tasks.segment_strips import Strip
+
+_PROBABILITY = "probability_raster"
+_ASSEMBLED = {"assembled": True}
+"""Line of a journal whose outputs are whole."""
+
+
+class OtherRunError(OutputError):
+    """What is there of an unfinished run was made from something else."""
+
+
+def made_from(plan: SegmentPlan, predictor: Predictor) -> dict[str, Any]:
+    """Everything that decides the pixels, as JSON values."""
+    spec = plan.spec
+    probability = None
+    if spec.probability is not None:
+        probability = [str(spec.probability.absolute()), spec.probability_dtype]
+    values = {
+        "scene": plan.scene,
+        "model": [plan.bundle.card.name, plan.bundle.card.version, plan.bundle.digest],
+        **{name: setting.value for name, setting in plan.settings.items()},
+        _PROBABILITY: probability,
+        "batch": predictor.batch,
+        "backend": predictor.name,
+        "geotiler": __version__,
+    }
+    if predictor.name.startswith("torch"):  # whose answers depend on them, in the last digit
+        values["threads"] = spec.threads
+    return dict(json.loads(json.dumps(values)))  # as a journal gives it back: tuples are lists
+
+
+def finished_before(plan: SegmentPlan, now: dict[str, Any]) -> tuple[list[Strip], bool]:
+    """Strips that an earlier run of the same command has left, and whether its outputs are whole.
+
+    Looks at the journal only, and believes it.
+
+    Raises:
+        OtherRunError: what is there was made from something else.
+    """
+    folder = parts_folder(plan.spec.output)
+    before, lines = Journal(folder / JOURNAL).read()
+    if before is None or not lines or plan.spec.restart:
+        return [], False
+    other = first_difference(before, now)
+    if other:
+        raise OtherRunError(
+            f"{folder} holds an unfinished run with other settings: {other}",
+            hint="--restart drops it and begins anew; or give its settings to go on with it",
+        )
+    places = {panel.answered for panel in plan.panels}
+    strips = []
+    for values in lines:
+        if values == _ASSEMBLED:
+            return strips, True
+        try:
+            strip = Strip.from_json(values)
+        except ValueError:  # the disk lost it: from here on it is done again
+            break
+        part = strip.mask
+        in_rows = plan.rows[0] <= part.row and part.row + part.height <= plan.rows[1]
+        if in_rows and (part.col, part.col + part.width) in places:
+            strips.append(strip)
+    return strips, False
+
+
+@dataclass(kw_only=True)
+class SegmentWork:
+    """A scene on its way; see `opened_work`."""
+
+    plan: SegmentPlan
+    journal: Journal
+    strips: list[Strip]
+    """Finished, in any order."""
+    is_assembled: bool
+    """The outputs are there already: an earlier run was killed while it tidied up."""
+    found_px: int = field(init=False)
+    """Pixels that an earlier run had finished."""
+
+    def __post_init__(self) -> None:
+        self.found_px = self.finished_px
+
+    @property
+    def finished_px(self) -> int:
+        """Pixels of all finished strips."""
+        return sum(strip.mask.height * strip.mask.width for strip in self.strips)
+
+    @property
+    def share(self) -> str:
+        """How much is finished, for a person."""
+        height, width = self.plan.mask.shape
+        return f"{100 * self.finished_px / (height * width):.0f} %"
+
+    def open_stretches(self) -> list[Stretch]:
+        """What is left to do: for each panel the rows that no strip holds."""
+        done: dict[int, list[tuple[int, int]]] = {}
+        for strip in self.strips:
+            rows = strip.mask.row, strip.mask.row + strip.mask.height
+            done.setdefault(strip.mask.col, []).append(rows)
+        return [
+            self.plan.stretch(panel, rows)
+            for panel in self.plan.panels
+            for rows in _gaps(self.plan.rows, done.get(panel.answered[0], []))
+        ]
+
+    def keep(self, strip: Strip) -> None:
+        """Note that a strip is stored."""
+        self.journal.append(strip.as_json())
+        self.strips.append(strip)
+
+    def assemble(self, parts: Parts) -> None:
+        """Turn stored strips into a finished raster, unless it is there."""
+        if self.is_assembled:
+            return
+        is_mask = parts.output == self.plan.spec.output
+        stored = [strip.mask if is_mask else strip.probability for strip in self.strips]
+        placed = sorted((part for part in stored if part), key=lambda part: (part.row, part.col))
+        parts.assemble(placed, self.plan.spec.overwrite or parts.is_finished())
+
+
+@contextmanager
+def opened_work(plan: SegmentPlan, now: dict[str, Any], report: Reporter) -> Iterator[SegmentWork]:
+    """What there is to go on from, held for this run alone.
+
+    When the block ends well, everything but the outputs is removed. When it does not, finished
+    strips stay for the next run.
+
+    Args:
+        plan: of the scene.
+        now: see `made_from`.
+        report: hears what is found, and what is kept.
+
+    Raises:
+        OutputError: another run works on the same output, what is there was made from something
+            else, or an output exists that is not to be replaced.
+    """
+    folders: list[WorkFolder] = []
+    try:
+        for parts in plan.parts:
+            folders.append(hold_parts(parts.output))
+        work = _begun(plan, now)
+    except BaseException:
+        for folder in folders:
+            folder.leave() if folder.entries() else folder.remove()
+        raise
+    if work.strips:
+        report(Notice(message=f"{work.share} was finished by an earlier run, which goes on here"))
+    try:
+        yield work
+    except BaseException:
+        for folder in folders:
+            folder.leave() if work.strips else folder.remove()
+        if work.strips:
+            kept = f"what is finished ({work.share}) is kept in {folders[-1].path}"
+            report(Notice(message=f"{kept}: run the same command again to go on"))
+        raise
+    work.journal.append(_ASSEMBLED)
+    for folder in folders:  # the mask's last, which holds the journal
+        folder.remove()
+
+
+def _begun(plan: SegmentPlan, now: dict[str, Any]) -> SegmentWork:
+    """The work with its journal in order and without strips whose files are not as they were."""
+    journal = Journal(parts_folder(plan.spec.output) / JOURNAL)
+    if plan.spec.restart:
+        _drop(journal)
+    strips, is_assembled = finished_before(plan, now)
+    is_assembled = is_assembled and all(parts.is_finished() for parts in plan.parts)
+    if not is_assembled:
+        strips = [strip for strip in strips if _is_stored(plan, strip)]
+    work = SegmentWork(plan=plan, journal=journal, strips=strips, is_assembled=is_assembled)
+    is_over = not work.open_stretches()
+    for parts in plan.parts:
+        # After a kill between the last step and the removal of parts, the outputs are our own.
+        own = is_over and parts.is_finished()
+        if parts.output.exists() and not (plan.spec.overwrite or own):
+            raise OutputError(
+                f"output {parts.output} exists already", hint="--overwrite replaces it"
+            )
+    journal.begin(now, [strip.as_json() for strip in strips] + [_ASSEMBLED] * is_assembled)
+    return work
+
+
+def _is_stored(plan: SegmentPlan, strip: Strip) -> bool:
+    if plan.probability_parts is not None and (
+        strip.probability is None or not plan.probability_parts.holds(strip.probability)
+    ):
+        return False
+    return plan.mask_parts.holds(strip.mask)
+
+
+def _drop(journal: Journal) -> None:
+    """Remove the probabilities of an earlier run that had them elsewhere."""
+    before, _ = journal.read()
+    raster = (before or {}).get(_PROBABILITY)
+    if not isinstance(raster, list) or not raster or not isinstance(raster[0], str):
+        return
+    with suppress(OutputError):  # held already where it is this run's own, too
+        hold_parts(Path(raster[0])).remove()
+
+
+def _gaps(within: tuple[int, int], done: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Parts of a range that no other range covers."""
+    found = []
+    at, end = within
+    for first, last in sorted(done):
+        if first > at:
+            found.append((at, min(first, end)))
+        at = max(at, last)
+    if at < end:
+        found.append((at, end))
+    return found

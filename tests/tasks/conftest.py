@@ -1,0 +1,60 @@
+"""What tests of several tasks share: a formula in the place of every network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from geotiler.models.bundle import Bundle
+from geotiler.models.card import ModelCard
+from geotiler.models.networks import FROM_DISK
+
+
+@dataclass
+class Model:
+    """A bundle whose network is a formula of the first band: p = 0.1 + 0.8 · scaled value."""
+
+    bundle: Bundle
+    formula: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
+    batch: int = 1
+    name: str = "formula"
+    calls: int = 0
+    opened: int = 0
+    tiles: list[bytes] = field(default_factory=list)
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        self.calls += 1
+        self.tiles += [tile.tobytes() for tile in batch]
+        if self.formula is not None:
+            return self.formula(batch)
+        card = self.bundle.card
+        unit = batch[:, :1] * np.float32(card.std[0]) + np.float32(card.mean[0])
+        return np.float32(0.1) + np.float32(0.8) * unit
+
+
+@pytest.fixture
+def use_model(
+    make_card: Callable[..., ModelCard], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Model]:
+    """Puts a formula in the place of every model."""
+
+    def use(formula: Any = None, **changes: Any) -> Model:
+        card = make_card(**{"gsd_m": None, **changes})
+        model = Model(Bundle(folder=Path("tiny"), card=card, digest="d" * 64), formula)
+
+        def opened(bundle: Bundle, *, batch: int | None, **_: Any) -> Model:
+            model.batch = batch or 1
+            model.opened += 1
+            return model
+
+        monkeypatch.setattr(FROM_DISK, "bundle", lambda name: model.bundle)
+        monkeypatch.setattr(FROM_DISK, "predictor", opened)
+        return model
+
+    return use
