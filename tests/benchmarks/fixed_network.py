@@ -1,7 +1,11 @@
-"""The network that everybody runs in the comparison: smp's own U-Net, random weights, one seed."""
+"""The network that everybody runs in the comparison: smp's own U-Net, random weights, one seed.
+
+    python fixed_network.py FOLDER ENCODER
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from geotiler.models.build import build_network
@@ -44,3 +48,7 @@ def write_fixed_network(folder: Path, encoder: str, gsd_m: float) -> None:
         files={},
     )
     write_bundle(folder, card, build_network("smp", "Unet", arguments).eval())
+
+
+if __name__ == "__main__":
+    write_fixed_network(Path(sys.argv[1]), sys.argv[2], 0.5)
