@@ -1,6 +1,6 @@
 """The network that everybody runs in the comparison: smp's own U-Net, random weights, one seed.
 
-    python fixed_network.py FOLDER ENCODER
+python fixed_network.py FOLDER ENCODER
 """
 
 from __future__ import annotations
