@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -27,6 +27,9 @@ Chunk = tuple[NDArray[Any], NDArray[np.bool_]]
 
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """(N, C, H, W) → probabilities (N, K, H, W)."""
+
+Mapped = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
+"""As the built-in `map`: results in the order of the items, but perhaps worked out ahead."""
 
 
 class RowBuffer:
@@ -141,6 +144,7 @@ def sweep(
     plan: SweepPlan,
     counts: SweepCounts,
     advanced: Callable[[int], None] = lambda windows: None,
+    mapped: Mapped = map,
 ) -> Iterator[FinishedRows]:
     """Probabilities of the swept columns, on the scene's own grid, rows in order.
 
@@ -150,6 +154,8 @@ def sweep(
         plan: windows and radiometry.
         counts: filled as the sweep goes on.
         advanced: hears how many windows are dealt with.
+        mapped: how the network is called; one that works ahead keeps it busy while answers are
+            blended and tiles are cut. It must call from one thread at a time.
     """
     scene_valid = RowBuffer(plan.rows.read[0])
     first, last = plan.columns.answered
@@ -163,7 +169,7 @@ def sweep(
     pixels: Iterable[Chunk] = watched()
     if plan.is_resampled:
         pixels = at_network_gsd(pixels, plan.axes, plan.rows, plan.columns)
-    finished = _blended_rows(pixels, network, plan, counts, advanced)
+    finished = _blended_rows(pixels, network, plan, counts, advanced, mapped)
     if plan.is_resampled:
         finished = _at_scene_gsd(finished, plan)
         inside = slice(None)
@@ -241,12 +247,28 @@ def _at_scene_gsd(strips: Iterable[Strip], plan: SweepPlan) -> Iterator[Strip]:
             source.drop(by_row.needed(done, done + 1)[0])
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """A batch of windows, or the end of a row of windows."""
+
+    columns: Sequence[int] = ()
+    """First column of each window."""
+    inputs: NDArray[np.float32] | None = None
+    row: int = 0
+    """First row of the row of windows that ends."""
+    valid: NDArray[np.bool_] | None = None
+    """Of that row of windows, (row, col)."""
+    skipped: int = 0
+    """Windows of that row that are not computed."""
+
+
 def _blended_rows(
     chunks: Iterable[Chunk],
     network: Network,
     plan: SweepPlan,
     counts: SweepCounts,
     advanced: Callable[[int], None],
+    mapped: Mapped,
 ) -> Iterator[Strip]:
     """Finished strips on the network's grid with their valid masks.
 
@@ -269,31 +291,60 @@ def _blended_rows(
         tile_shape=plan.tile_shape,
         rows=[start - top for start in rows.starts],
     )
-    pixels, mask = RowBuffer(top), RowBuffer(top)
+
+    def answered(asked: _Asked) -> tuple[_Asked, NDArray[np.float32] | None]:
+        if asked.inputs is None:
+            return asked, None
+        # The inputs are free as soon as they are answered.
+        return replace(asked, inputs=None), network(asked.inputs)
+
+    for asked, answers in mapped(answered, _asked(chunks, plan)):
+        if answers is not None:
+            for col, answer in zip(asked.columns, answers, strict=True):
+                blender.add(col, answer)
+            counts.computed += len(asked.columns)
+            advanced(len(asked.columns))
+        if asked.valid is None:
+            continue
+        counts.skipped += asked.skipped
+        advanced(asked.skipped)
+        offset, probabilities = blender.finish_row()
+        row, emitted = asked.row, top + offset + probabilities.shape[1]
+        first, last = max(row, low), min(emitted, high)
+        if first < last:
+            known = asked.valid[first - row : last - row]
+            final = probabilities[:, first - row : last - row]
+            seams.add(first, final, known)
+            yield first, final, known
+
+
+def _asked(chunks: Iterable[Chunk], plan: SweepPlan) -> Iterator[_Asked]:
+    """What the network is asked for, row of windows by row of windows, each with its end."""
+    rows, left = plan.rows, plan.columns.network[0]
+    starts = [start - left for start in plan.columns.starts]
+    pixels, mask = RowBuffer(rows.network[0]), RowBuffer(rows.network[0])
     source = iter(chunks)
     for number, row in enumerate(rows.starts):
-        stop = min(row + tile_height, rows.network[1])
+        pixels.drop(row)
+        mask.drop(row)
+        stop = min(row + plan.tile_shape[0], rows.network[1])
         while pixels.stop < stop:
             values, known = next(source)
             pixels.append(values)
             mask.append(known)
         (valid,) = mask.rows(row, stop)
         wanted = None if plan.wanted is None else plan.wanted[number]
-        tiles = _tiles(pixels, valid, (row, stop), starts, wanted, plan, counts, advanced)
-        # No name holds a batch: it is freed before the next one is made.
-        while dealt_with := _blend_batch(list(islice(tiles, plan.batch)), blender, network):
-            counts.computed += dealt_with
-            advanced(dealt_with)
-        offset, probabilities = blender.finish_row()
-        emitted = top + offset + probabilities.shape[1]
-        first, last = max(row, low), min(emitted, high)
-        if first < last:
-            known = valid[first - row : last - row]
-            final = probabilities[:, first - row : last - row]
-            seams.add(first, final, known)
-            yield first, final, known
-        pixels.drop(emitted)
-        mask.drop(emitted)
+        computed = 0
+        tiles = _tiles(pixels, valid, (row, stop), starts, wanted, plan)
+        while batch := list(islice(tiles, plan.batch)):
+            inputs = np.stack([tile for _, tile in batch]) if len(batch) > 1 else batch[0][1][None]
+            asked = _Asked(columns=[col for col, _ in batch], inputs=inputs)
+            computed += len(batch)
+            # No name holds a batch: it is freed before the next one is made.
+            del batch, inputs
+            yield asked
+            del asked
+        yield _Asked(row=row, valid=valid, skipped=len(starts) - computed)
 
 
 def _tiles(
@@ -303,16 +354,12 @@ def _tiles(
     starts: Sequence[int],
     wanted: NDArray[np.bool_] | None,
     plan: SweepPlan,
-    counts: SweepCounts,
-    advanced: Callable[[int], None],
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """(first column, network input) of each wanted window of a row that has a valid pixel."""
     for number, col in enumerate(starts):
         columns = slice(col, min(col + plan.tile_shape[1], valid.shape[1]))
         known = valid[:, columns]
         if (wanted is not None and not wanted[number]) or not known.any():
-            counts.skipped += 1
-            advanced(1)
             continue
         (raw,) = pixels.rows(*rows, columns)
         yield (
@@ -322,18 +369,6 @@ def _tiles(
                 plan.tile_shape,
             ),
         )
-
-
-def _blend_batch(
-    tiles: list[tuple[int, NDArray[np.float32]]], blender: StripBlender, network: Network
-) -> int:
-    """Hand a network's answers for a batch of tiles to the blender; how many there were."""
-    if not tiles:
-        return 0
-    inputs = np.stack([tile for _, tile in tiles]) if len(tiles) > 1 else tiles[0][1][None]
-    for (col, _), answer in zip(tiles, network(inputs), strict=True):
-        blender.add(col, answer)
-    return len(tiles)
 
 
 def mirrored(tile: NDArray[np.float32], tile_shape: tuple[int, int]) -> NDArray[np.float32]:

@@ -6,6 +6,7 @@ is small. Which rows it is given changes nothing in their pixels.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -113,7 +114,7 @@ def finished_strips(
     with closing(opened_reader(plan)) as scene:
         reader = _WantedReader(plan, sweep_plan, scene)
         chunks = ordered_map(reader, plan.chunks(stretch), threads=1, ahead=2)
-        swept = sweep(chunks, predictor, sweep_plan, counts, advanced)
+        swept = sweep(chunks, predictor, sweep_plan, counts, advanced, _one_ahead)
         with closing(chunks), closing(swept):
             for rows in swept:
                 begin = time.perf_counter()
@@ -125,6 +126,11 @@ def finished_strips(
                 report(StageExpected(stage="write", seconds=seconds))
                 before.computed, before.skipped = counts.computed, counts.skipped
                 before.seam_sums[:] = counts.seam_sums
+
+
+_one_ahead = functools.partial(ordered_map, threads=1, ahead=3)
+"""Keeps the network busy while answers are blended: a batch that runs, the next one, and the end
+of a row of windows between them."""
 
 
 def opened_reader(plan: SegmentPlan) -> SceneReader:

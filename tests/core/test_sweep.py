@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 
 from geotiler.core.grid import Grid
 from geotiler.core.resample import Axis
-from geotiler.core.sweep import SweepCounts, SweepPlan, spanned, sweep, swept_columns
+from geotiler.core.sweep import Mapped, SweepCounts, SweepPlan, spanned, sweep, swept_columns
+from geotiler.engines.ordered import ordered_map
 from geotiler.specs import Scale
 
 TILE = (64, 96)
@@ -61,6 +63,7 @@ class Run:
     answered: tuple[int, int] | None = None
     counts: SweepCounts = field(default_factory=SweepCounts)
     advanced: int = 0
+    mapped: Mapped = map
 
     def __call__(self, network: Counted) -> NDArray[np.float32]:
         shape = self.valid.shape
@@ -86,9 +89,8 @@ class Run:
             )
             first, last = columns.answered
             expected_row = top
-            for done in sweep(
-                self._chunks(rows.read, columns.read), network, plan, self.counts, self._hear
-            ):
+            chunks = self._chunks(rows.read, columns.read)
+            for done in sweep(chunks, network, plan, self.counts, self._hear, self.mapped):
                 stop = done.row + done.probabilities.shape[1]
                 assert done.row == expected_row
                 expected_row = stop
@@ -177,6 +179,19 @@ def test_nothing_valid_is_nothing_computed() -> None:
     assert (run(network) == 0).all()
     assert network.tiles == []
     assert run.counts.seam_index is None
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 3, 9])
+@pytest.mark.parametrize("ratios", [(1.0, 1.0), (0.5, 0.7)])
+def test_working_ahead_does_not_change_a_bit(ahead: int, ratios: tuple[float, float]) -> None:
+    scene = _scene((250, 300), invalid=0.6)
+    plain = Run(**scene, ratios=ratios)
+    busy = Run(**scene, ratios=ratios, mapped=partial(ordered_map, threads=1, ahead=ahead))
+    np.testing.assert_array_equal(plain(Counted(_context)), busy(Counted(_context)))
+    assert (plain.counts.computed, plain.counts.skipped) == (
+        busy.counts.computed, busy.counts.skipped,
+    )  # fmt: skip
+    assert plain.advanced == busy.advanced
 
 
 @given(
