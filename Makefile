@@ -9,7 +9,7 @@ endif
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak test-system bench-serve bench-vectorize docs lint format map wheel clean
+.PHONY: help install demo test soak test-system bench bench-serve bench-vectorize docs lint format map wheel clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ test-system: $(INSTALLED) map ## tests against a real Prometheus, browser and QG
 docs: $(INSTALLED) ## build the documentation into site/, strictly
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
 	$(BIN)/mkdocs build --strict
+
+bench: $(INSTALLED) ## segment against the machine's limit and against peers (those installed)
+	$(BIN)/python tests/benchmarks/bench_segment.py --output bench $(BENCH)
 
 bench-serve: $(INSTALLED) ## load a service with small tiles at 1, 8 and 32 callers
 	$(BIN)/python tests/benchmarks/serve_load.py --seconds $(or $(SECONDS_EACH),60)
