@@ -163,6 +163,12 @@ class Parts:
         height, width = self._layout.shape
         if sum(part.height * part.width for part in placed) != height * width:
             raise ValueError(f"the parts do not cover {self.output}")
+        for part in placed:
+            if not self.holds(part):  # perhaps by a worker of an earlier run that was not told
+                raise OutputError(
+                    f"{self.folder / part.name} was changed since it was written",
+                    hint="nothing else may write there; run the same command again",
+                )
         mosaic = self.folder / _MOSAIC
         driver = raster_driver(self.output)
         options: dict[str, str] = {}

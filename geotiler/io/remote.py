@@ -31,6 +31,8 @@ _REMOTE = re.compile(
 _WORDS = {"SRS", "MDI", "Description", "Category", "UnitType", "WKT", "GCPProjection"}
 """Elements of a virtual raster that only say something, and open nothing."""
 _ADDRESS = re.compile(r"(?:https?|ftp|s3|gs|az)://[^\s'\"<>]+", re.IGNORECASE)
+_SCHEME = re.compile(r"(?:https?|ftp|s3|gs|az)://", re.IGNORECASE)
+_CURL_OPTIONS = re.compile(r"/vsicurl(?:_streaming)?\?\S*", re.IGNORECASE)
 _SERVICES = re.compile(r"<\s*(GDAL_WMS|GDAL_WMTS|WCS_GDAL)|^\s*(WMS|WMTS|WCS|WFS|PLMosaic):", re.I)
 
 _OPTIONS = {
@@ -61,10 +63,13 @@ def gdal_name(path: str) -> str:
 
 def shown(path: str) -> str:
     """A name for messages and journals: addresses lose user, password and query."""
-    if path.lower().startswith("/vsicurl?"):  # options with an address among them
-        return "/vsicurl"
+    start = _CURL_OPTIONS.search(path)
+    if start:  # options with an address among them
+        return path[: start.start()] + "/vsicurl"
     if path.lstrip().startswith("<"):
         return "the mosaic"
+    if _SCHEME.match(path):  # all of it is an address, whatever marks its password has
+        return _bare(path)
     return redacted(path)
 
 
@@ -75,6 +80,9 @@ def redacted(text: str, path: str = "") -> str:
         text: a message, perhaps of GDAL, which also names files by the last part of an address.
         path: the address that it may be about.
     """
+    if path and path in text:
+        text = text.replace(path, shown(path))
+    text = _CURL_OPTIONS.sub("/vsicurl", text)
     for address in _ADDRESS.findall(path):
         query = address.partition("?")[2].partition("#")[0]
         if query:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
 import json
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -63,9 +63,8 @@ def _is_raster(asset: Any) -> bool:
         return False
     kind = str(asset.get("type", "")).lower()
     name = asset["href"].split("?")[0].lower()
-    is_picture = "thumbnail" in (asset.get("roles") or ()) or "overview" in (
-        asset.get("roles") or ()
-    )
+    roles = asset.get("roles")
+    is_picture = isinstance(roles, list) and ("thumbnail" in roles or "overview" in roles)
     return not is_picture and (
         kind.startswith(_RASTERS) or name.endswith((".tif", ".tiff", ".jp2", ".vrt"))
     )
@@ -82,7 +81,9 @@ def _item(path: str) -> dict[str, Any]:
         if len(content) > _LARGEST_ITEM_BYTES:
             raise ValueError("it is larger than any item")
         values = json.loads(content)
-    except (OSError, ValueError, RecursionError, urllib.error.URLError) as error:
+    except (OSError, ValueError, RecursionError, http.client.HTTPException) as error:
+        if isinstance(error, http.client.HTTPException):  # its text repeats the address
+            error = ValueError("the address or its answer is not valid HTTP")
         reason = redacted(" ".join(str(getattr(error, "strerror", None) or error).split()))[:120]
         raise InputError(f"{shown(path)} cannot be read as a STAC item: {reason}") from error
     if not isinstance(values, dict):

@@ -17,6 +17,7 @@ from pathlib import Path
 import filelock
 
 from geotiler.errors import OutputError
+from geotiler.io.journal import JOURNAL
 
 LOCK = "lock"
 OWNER = "owner.json"
@@ -91,7 +92,8 @@ class WorkFolder:
         if not self._lock.is_locked:
             return
         if remove:
-            for entry in self.entries():
+            # The journal last: while there is anything, it tells what it is.
+            for entry in sorted(self.entries(), key=lambda entry: entry.name == JOURNAL):
                 shutil.rmtree(entry, ignore_errors=True)
                 _unlink(entry)
         _unlink(self.path / OWNER)

@@ -169,7 +169,7 @@ def _planned(spec: ClassifySpec, bundle: Bundle, source: SceneSource, scene: Sce
             spec=spec,
             bundle=bundle,
             source=source,
-            scene=scene_fingerprint(scene, spec.hash_content),
+            scene=scene_fingerprint(scene, spec.hash_content, overview is not None),
             overview=overview,
             shape=read.shape,
             ground=Ground(tuple(read.transform), None if read.crs is None else read.crs.to_wkt()),

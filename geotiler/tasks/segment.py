@@ -123,7 +123,8 @@ def opened_predictor(plan: SegmentPlan, networks: Networks) -> Predictor:
         device=spec.device,
         batch=spec.batch,
         tile_shape=plan.grid.tile_shape,
-        threads=spec.threads,
+        # Workers of a cluster have one thread each, and torch answers as its threads are.
+        threads=spec.threads or (1 if spec.engine is Engine.DASK else None),
     )
 
 

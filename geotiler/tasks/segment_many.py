@@ -106,7 +106,8 @@ def _check_names(specs: Sequence[SegmentSpec]) -> None:
         other = names.setdefault(spec.output, spec.scene)
         if other != spec.scene:
             raise SpecError(
-                f"{shown_name(other)} and {spec.scene} would both be written to {spec.output}",
+                f"{shown_name(other)} and {shown_name(spec.scene)} would both be written to "
+                f"{spec.output}",
                 hint="segment them in two runs, with another -o",
             )
 

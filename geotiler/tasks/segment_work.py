@@ -39,6 +39,7 @@ def made_from(plan: SegmentPlan, predictor: Predictor) -> dict[str, Any]:
         "scene": plan.scene,
         "model": [plan.bundle.card.name, plan.bundle.card.version, plan.bundle.digest],
         **{name: setting.value for name, setting in plan.settings.items()},
+        "resampling": [axis.ratio for axis in plan.axes],  # settings are rounded for people
         _PROBABILITY: probability,
         "batch": predictor.batch,
         "backend": predictor.name,

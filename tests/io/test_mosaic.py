@@ -101,6 +101,21 @@ def test_its_files_tell_it_from_others(tmp_path: Path) -> None:
     assert {Path(item["path"]).name for item in files} == {Path(tile).name for tile in tiles}
 
 
+def test_what_virtual_rasters_are_made_of_tells_them_apart(tmp_path: Path) -> None:
+    """GDAL lists the files of the first level only."""
+    tiles = _cut(tmp_path, _image())
+    inner = tmp_path / "inner.vrt"
+    inner.write_text(mosaic_of(tiles))
+    for hash_content in (False, True):
+        with open_scene(mosaic_of([str(inner)])) as joined:
+            before = scene_fingerprint(joined, hash_content)
+        content = bytearray(Path(tiles[0]).read_bytes())
+        content[-1] ^= 1
+        Path(tiles[0]).write_bytes(content)
+        with open_scene(mosaic_of([str(inner)])) as joined:
+            assert scene_fingerprint(joined, hash_content)["file"] != before["file"]
+
+
 OTHERS: dict[str, tuple[dict[str, Any], str]] = {
     "CRS": ({"crs": "EPSG:32634"}, "CRS"),
     "nodata": ({"nodata": 3}, "nodata"),

@@ -212,10 +212,23 @@ def test_damaged_parts_are_told_and_leave_no_target(tmp_path: Path) -> None:
     (file,) = parts.folder.glob("r*.tif")
     file.write_bytes(file.read_bytes()[:400])
     assert not parts.holds(part)
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="was changed since it was written"):
         parts.assemble([part], overwrite=False)
     folder.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_of_another_run_are_not_assembled(tmp_path: Path) -> None:
+    """A worker of a cluster that was not told of the end writes where the next run does."""
+    target = tmp_path / "mask.tif"
+    folder = hold_parts(target)
+    parts = Parts(target, _layout((90, 90)))
+    part = parts.write(0, 0, np.zeros((1, 90, 90), np.uint8))
+    parts.write(0, 0, np.ones((1, 90, 90), np.uint8))
+    with pytest.raises(OutputError, match="was changed since it was written"):
+        parts.assemble([part], overwrite=False)
+    assert not target.exists()
+    folder.remove()
 
 
 def test_a_hole_between_parts_is_no_nodata(tmp_path: Path) -> None:

@@ -237,6 +237,26 @@ def test_nothing_secret_is_shown(user: str, path: str, query: str) -> None:
         assert is_remote(gdal_name(address))
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"https://u:p'{SECRET}@host/a.tif?sig={SECRET}",
+        f"/vsicurl?url=https%3A%2F%2Fhost%2Fa.tif%3Fsig%3D{SECRET}",
+        f"/vsizip//vsicurl?url=https%3A%2F%2Fhost%2Fa.zip%3Fsig%3D{SECRET}/a.tif",
+    ],
+)
+def test_secrets_in_odd_places_are_not_shown(path: str) -> None:
+    assert SECRET not in shown(path)
+    assert SECRET not in redacted(f"cannot open {path}: 404", path)
+
+
+@pytest.mark.parametrize("path", ["http://h:99x/a.json", f"http://host/a b.json?sig={SECRET}"])
+def test_an_address_that_is_none_is_one_line(path: str) -> None:
+    with pytest.raises(InputError, match="cannot be read as a STAC item") as caught:
+        scene_of_item(path, None)
+    assert SECRET not in str(caught.value)
+
+
 @pytest.mark.parametrize("path", ["a.tif", "/data/s3/a b.tif", "C:\\a.tif", "NETCDF:a.nc:v", "-"])
 def test_local_names_stay_as_they_are(path: str) -> None:
     assert not is_remote(path)
