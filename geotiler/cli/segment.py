@@ -188,6 +188,10 @@ def _several(
     with reporter(quiet) as report:
         found = segment_many(specs, report=report)
     values = found.as_dict()
+    if quiet:  # what failed is told all the same, as an error of a single scene is
+        for scene in values["scenes"]:
+            if scene["error"]:
+                typer.echo(f"geotiler: {scene['scene']}: {scene['error']}", err=True)
     emit(values if as_json else _table(values), as_json, "geotiler segment")
     return found.exit_code
 

@@ -307,7 +307,8 @@ def _blended_rows(
         if asked.valid is None:
             continue
         counts.skipped += asked.skipped
-        advanced(asked.skipped)
+        if asked.skipped:
+            advanced(asked.skipped)
         offset, probabilities = blender.finish_row()
         row, emitted = asked.row, top + offset + probabilities.shape[1]
         first, last = max(row, low), min(emitted, high)

@@ -20,7 +20,7 @@ import rasterio
 from affine import Affine
 
 from geotiler.io.part_layout import RasterLayout
-from geotiler.io.parts import Parts
+from geotiler.io.parts import Parts, hold_parts
 from geotiler.io.raster import CLASSES_TAG
 from geotiler.models.bundle import Bundle
 from geotiler.specs import RenderSpec, VectorizeSpec
@@ -75,20 +75,22 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         colours={0: (242, 242, 238), 1: FIELD, 2: LAKE}, **shared,
     )  # fmt: skip
     found = {"mask": folder / "mask.tif", "probability": folder / "p.tif"}
-    parts = Parts(found["mask"], layout)
-    parts.write(0, 0, ids)
-    parts.assemble(False)
+    _assembled(Parts(found["mask"], layout), ids)
     ramp = np.tile(np.linspace(0, 254, 400).astype(np.uint8), (1, 300, 1))
     layout = RasterLayout(
         dtype="uint8", nodata=255, scale=1 / 254, categorical=False, bands=("field",), **shared
     )
-    parts = Parts(found["probability"], layout)
-    parts.write(0, 0, ramp)
-    parts.assemble(False)
+    _assembled(Parts(found["probability"], layout), ramp)
     for suffix in ("gpkg", "geojson", "fgb"):
         found[suffix] = folder / f"polygons_{suffix}.{suffix}"
         vectorize(VectorizeSpec(mask=str(found["mask"]), output=str(found[suffix])))
     return found
+
+
+def _assembled(parts: Parts, values: np.ndarray) -> None:
+    folder = hold_parts(parts.output)
+    parts.assemble([parts.write(0, 0, values)], False)
+    folder.remove()
 
 
 def _look(picture: Path, *layers: Path) -> tuple[dict[str, Any], np.ndarray]:
