@@ -129,10 +129,15 @@ def torchgeo(arguments: argparse.Namespace) -> dict[str, Any]:
             for place, answer in zip(batch["bounds"], answers, strict=True):
                 left, top = _corner(place)
                 col, row = (round(value) for value in inverse * (left, top))
-                height = min(TILE_PX, shape[0] - row)
-                width = min(TILE_PX, shape[1] - col)
-                total[row : row + height, col : col + width] += answer[:height, :width]
-                weight[row : row + height, col : col + width] += 1
+                # Its grid begins below and ends beyond the scene: what lies outside is left out.
+                rows = slice(max(row, 0), min(row + TILE_PX, shape[0]))
+                cols = slice(max(col, 0), min(col + TILE_PX, shape[1]))
+                if rows.start < rows.stop and cols.start < cols.stop:
+                    inside = answer[
+                        rows.start - row : rows.stop - row, cols.start - col : cols.stop - col
+                    ]
+                    total[rows, cols] += inside
+                    weight[rows, cols] += 1
     mask = total / np.maximum(weight, 1) >= 0.5
     _write(arguments.output, arguments.scene, mask.astype(np.uint8))
     return {"seconds": time.perf_counter() - started}
