@@ -36,6 +36,16 @@ class Backend(enum.StrEnum):
     OPENVINO = "openvino"
 
 
+class Precision(enum.StrEnum):
+    """Numbers that a network computes with; its probabilities are float32 in any case."""
+
+    AUTO = "auto"
+    """float32 on a CPU, where results are kept; a half precision on a GPU."""
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+
+
 class Engine(enum.StrEnum):
     """How work is spread."""
 
@@ -158,6 +168,7 @@ class SegmentSpec:
     backend: Backend = Backend.AUTO
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
+    precision: Precision = Precision.AUTO
     probability: Path | None = None
     """Also write the probability of each class here."""
     probability_dtype: str = "uint8"
@@ -263,6 +274,7 @@ class BackendSpec:
     backend: Backend = Backend.AUTO
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
+    precision: Precision = Precision.AUTO
     batch: int = 16
     """Tiles per forward pass. It can change the last digits of an answer, so it never depends on
     how much there is to do."""

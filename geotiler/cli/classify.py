@@ -13,6 +13,7 @@ from geotiler.cli.options import (
     DryRun,
     HashContent,
     Overwrite,
+    PrecisionOption,
     Quiet,
     Restart,
     Verbose,
@@ -23,7 +24,14 @@ from geotiler.cli.options import (
 )
 from geotiler.cli.options import scale as read_scale
 from geotiler.errors import SpecError
-from geotiler.specs import Backend, BackendSpec, ClassifyImagesSpec, ClassifySpec, RadiometrySpec
+from geotiler.specs import (
+    Backend,
+    BackendSpec,
+    ClassifyImagesSpec,
+    ClassifySpec,
+    Precision,
+    RadiometrySpec,
+)
 
 
 def classify(
@@ -98,6 +106,7 @@ def classify(
     batch: Annotated[int, typer.Option(help="Tiles per forward pass.")] = 16,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     backend: Annotated[Backend, typer.Option(help="What runs the network.")] = Backend.AUTO,
+    precision: PrecisionOption = Precision.AUTO,
     threads: Annotated[
         int | None, typer.Option(help="Threads of the network.", show_default="all cores")
     ] = None,
@@ -116,7 +125,9 @@ def classify(
         auto_scale=scale == "auto",
         dn_offset=dn_offset,
     )
-    run = BackendSpec(backend=backend, device=device, batch=batch, threads=threads)
+    run = BackendSpec(
+        backend=backend, device=device, precision=precision, batch=batch, threads=threads
+    )
     for_scenes = {
         "--stride": stride,
         "--dissolve": dissolve or None,

@@ -9,6 +9,7 @@ import typer
 
 from geotiler.cli.options import (
     AsJson,
+    PrecisionOption,
     Quiet,
     bands_option,
     chosen_bands,
@@ -16,7 +17,7 @@ from geotiler.cli.options import (
     scene_gsd_option,
 )
 from geotiler.errors import DeviceError, GeotilerError, MissingExtraError, ModelError
-from geotiler.specs import Backend, SegmentSpec
+from geotiler.specs import Backend, Precision, SegmentSpec
 
 
 def info(
@@ -28,6 +29,7 @@ def info(
     scene_gsd: Annotated[str | None, scene_gsd_option("from CRS", "--gsd")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     backend: Annotated[Backend, typer.Option(help="What runs the network.")] = Backend.AUTO,
+    precision: PrecisionOption = Precision.AUTO,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -44,6 +46,7 @@ def info(
         gsd_m=metres_per_pixel(scene_gsd, "--scene-gsd"),
         device=device,
         backend=backend,
+        precision=precision,
     )
     from geotiler.cli.console import emit, emit_sections
     from geotiler.models.registry import find_model

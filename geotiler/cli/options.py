@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from geotiler.errors import SpecError
-from geotiler.specs import Scale
+from geotiler.specs import Precision, Scale
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")]
@@ -26,6 +26,13 @@ HashContent = Annotated[
     typer.Option(
         "--hash-content",
         help="Tell a scene by its bytes, not by path and time, when going on with a run.",
+    ),
+]
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option(
+        "--precision",
+        help="What the network computes in; bfloat16 is faster on CPUs that have it.",
     ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)]

@@ -13,6 +13,7 @@ from geotiler.cli.options import (
     DryRun,
     HashContent,
     Overwrite,
+    PrecisionOption,
     Quiet,
     Restart,
     Verbose,
@@ -27,7 +28,7 @@ from geotiler.cli.options import (
 from geotiler.cli.options import scale as read_scale
 from geotiler.cli.scenes import made_folder, named_scenes
 from geotiler.errors import SpecError
-from geotiler.specs import Backend, Engine, SegmentSpec
+from geotiler.specs import Backend, Engine, Precision, SegmentSpec
 
 
 def segment(
@@ -69,6 +70,7 @@ def segment(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     backend: Annotated[Backend, typer.Option(help="What runs the network.")] = Backend.AUTO,
+    precision: PrecisionOption = Precision.AUTO,
     threads: Annotated[
         int | None, typer.Option(help="Threads of the network.", show_default="all cores")
     ] = None,
@@ -141,6 +143,7 @@ def segment(
         auto_scale=scale == "auto",
         backend=backend,
         device=device,
+        precision=precision,
         probability=probability,
         probability_dtype=probability_dtype,
         overwrite=overwrite,

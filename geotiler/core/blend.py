@@ -93,7 +93,7 @@ class StripBlender:
         Args:
             col: its first column.
             probabilities: (class, row, col) of the whole tile; what lies beyond the scene's right
-                or lower edge (a scene smaller than a tile) is left out.
+                or lower edge is left out.
         """
         self._forget_emitted()
         if self._col is None:

@@ -13,11 +13,20 @@ LARGEST_TILE_PX = 1_500_000
 gigabyte for on a CPU."""
 
 
-def starts(length_px: int, tile_px: int, stride_px: int) -> list[int]:
-    """Offsets of tiles that cover [0, length_px); the last one is shifted inward, not padded."""
+def starts(length_px: int, tile_px: int, stride_px: int, multiple_px: int = 1) -> list[int]:
+    """Offsets of tiles that cover [0, length_px); the last one is shifted inward.
+
+    Args:
+        length_px: what is covered.
+        tile_px, stride_px: side of a tile, and offset between neighbours.
+        multiple_px: the last offset is rounded up to a multiple, so that its tile may end less
+            than that beyond `length_px`.
+    """
     if length_px <= tile_px:
         return [0]
-    return [*range(0, length_px - tile_px, stride_px), length_px - tile_px]
+    before = range(0, length_px - tile_px, stride_px)
+    last = -(-(length_px - tile_px) // multiple_px) * multiple_px
+    return [*before, min(last, before[-1] + stride_px)]
 
 
 def _count(length_px: int, tile_px: int, stride_px: int) -> int:
@@ -80,13 +89,20 @@ def fitted_tile(
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Row-major windows of one size that cover a scene; no two are the same."""
+    """Row-major windows of one size that cover a scene; no two are the same.
+
+    Windows that begin at multiples of a network's stride see each pixel in one phase: a network
+    that is asked twice about the same pixel otherwise differs from itself by where its pooling
+    cells lie. The last windows then end a few pixels beyond the scene.
+    """
 
     shape: tuple[int, int]
     """Scene (height, width)."""
     tile_shape: tuple[int, int]
     """Window (height, width); larger than the scene where the scene is smaller than a tile."""
     overlap_px: int
+    multiple_px: int = 1
+    """What window offsets are multiples of, where tile and overlap are."""
 
     def __post_init__(self) -> None:
         """Raises: SpecError: empty scene, or an overlap that leaves no stride."""
@@ -102,13 +118,13 @@ class Grid:
     def rows(self) -> list[int]:
         """First rows of the windows."""
         height = self.tile_shape[0]
-        return starts(self.shape[0], height, height - self.overlap_px)
+        return starts(self.shape[0], height, height - self.overlap_px, self.multiple_px)
 
     @property
     def cols(self) -> list[int]:
         """First columns of the windows."""
         width = self.tile_shape[1]
-        return starts(self.shape[1], width, width - self.overlap_px)
+        return starts(self.shape[1], width, width - self.overlap_px, self.multiple_px)
 
     def __len__(self) -> int:
         return len(self.rows) * len(self.cols)

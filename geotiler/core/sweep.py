@@ -373,7 +373,7 @@ def _tiles(
 
 
 def mirrored(tile: NDArray[np.float32], tile_shape: tuple[int, int]) -> NDArray[np.float32]:
-    """A tile of a scene that is smaller than a tile, mirrored at its right and lower edge."""
+    """A tile that ends beyond its scene, mirrored at its right and lower edge."""
     below, right = tile_shape[0] - tile.shape[1], tile_shape[1] - tile.shape[2]
     if not below and not right:
         return tile

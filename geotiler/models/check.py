@@ -10,7 +10,7 @@ from geotiler.errors import MissingExtraError, ModelError
 from geotiler.models.bundle import Bundle
 from geotiler.models.predictor import Batch, open_predictor
 from geotiler.reports import Report
-from geotiler.specs import Backend
+from geotiler.specs import Backend, Precision
 
 TOLERANCE = 1e-4
 """Largest allowed difference of a probability between two backends."""
@@ -42,7 +42,9 @@ def check_model(bundle: Bundle) -> Check:
     answers: dict[str, Batch] = {}
     for backend in (Backend.OPENVINO, Backend.ONNX, Backend.TORCH):
         try:
-            predictor = open_predictor(bundle, backend=backend, device="cpu", tile_shape=shape)
+            predictor = open_predictor(
+                bundle, backend=backend, device="cpu", precision=Precision.FLOAT32, tile_shape=shape
+            )
         except MissingExtraError:
             continue
         answers[predictor.name] = _probabilities(predictor(window), predictor.name, bundle)

@@ -13,7 +13,7 @@ from geotiler.core.grid import fitted_tile
 from geotiler.models.bundle import Bundle
 from geotiler.models.predictor import Predictor, open_predictor
 from geotiler.models.registry import find_model
-from geotiler.specs import Backend
+from geotiler.specs import Backend, Precision
 
 
 class Networks(Protocol):
@@ -35,6 +35,7 @@ class Networks(Protocol):
         *,
         backend: Backend,
         device: str,
+        precision: Precision,
         batch: int | None,
         tile_shape: tuple[int, int],
         threads: int | None,
@@ -80,12 +81,13 @@ class KeptNetworks:
         *,
         backend: Backend,
         device: str,
+        precision: Precision,
         batch: int | None,
         tile_shape: tuple[int, int],
         threads: int | None,
     ) -> Predictor:
         """See `Networks.predictor`."""
-        key = (bundle.folder, bundle.digest, backend, device, batch, tile_shape, threads)
+        key = (bundle.folder, bundle.digest, backend, device, precision, batch, tile_shape, threads)
         if key in self._predictors:
             self._predictors[key] = self._predictors.pop(key)  # used last
         else:
@@ -95,6 +97,7 @@ class KeptNetworks:
                 bundle,
                 backend=backend,
                 device=device,
+                precision=precision,
                 batch=batch,
                 tile_shape=tile_shape,
                 threads=threads,

@@ -15,8 +15,10 @@ from geotiler.models.predictor import (
     FixedShapePredictor,
     checked_graph,
     graph_bytes,
+    no_such_precision,
     one_line,
 )
+from geotiler.specs import Precision
 
 _ERRORS_ONLY = 3
 
@@ -27,9 +29,20 @@ class OnnxPredictor(FixedShapePredictor):
     failures = (Exception,)  # its errors have no other common type
 
     def __init__(
-        self, bundle: Bundle, *, batch: int, tile_shape: tuple[int, int], threads: int | None
+        self,
+        bundle: Bundle,
+        *,
+        precision: Precision,
+        batch: int,
+        tile_shape: tuple[int, int],
+        threads: int | None,
     ) -> None:
-        """Raises: ModelError: the graph does not load or fit the card."""
+        """Raises: ModelError: the graph does not load or fit the card.
+
+        DeviceError: asked for another precision than float32.
+        """
+        if precision not in (Precision.AUTO, Precision.FLOAT32):
+            raise no_such_precision("ONNX Runtime", precision, ["float32"])
         name = f"onnxruntime {onnxruntime.__version__} cpu float32"
         super().__init__(bundle.card, name, batch, tile_shape)
         source = str(bundle.folder / bundle.onnx_file)

@@ -15,19 +15,39 @@ from geotiler.models.predictor import (
     FixedShapePredictor,
     checked_graph,
     graph_bytes,
+    no_such_precision,
     one_line,
 )
+from geotiler.specs import Precision
+
+_HINTS = {
+    Precision.FLOAT32: ("FP32", "f32"),
+    Precision.BFLOAT16: ("BF16", "bf16"),
+    Precision.FLOAT16: ("FP16", "f16"),
+}
+"""What OpenVINO calls a precision where it lists what a CPU can do, and where it is asked for."""
 
 
 class OpenVinoPredictor(FixedShapePredictor):
-    """A `Predictor`: shape fixed when compiled, float32, one stream."""
+    """A `Predictor`: shape and precision fixed when compiled, one stream."""
 
     def __init__(
-        self, bundle: Bundle, *, batch: int, tile_shape: tuple[int, int], threads: int | None
+        self,
+        bundle: Bundle,
+        *,
+        precision: Precision,
+        batch: int,
+        tile_shape: tuple[int, int],
+        threads: int | None,
     ) -> None:
-        """Raises: ModelError: the graph does not load or fit the card."""
+        """Raises: ModelError: the graph does not load or fit the card.
+
+        DeviceError: this CPU does not compute in that precision.
+        """
+        precision = _checked(precision)
         version = ".".join(openvino.__version__.split("-")[0].split(".")[:3])
-        super().__init__(bundle.card, f"openvino {version} cpu float32", batch, tile_shape)
+        name = f"openvino {version} cpu {precision.value}"
+        super().__init__(bundle.card, name, batch, tile_shape)
         shape = [batch, len(bundle.card.bands), *tile_shape]
         source = str(bundle.folder / bundle.onnx_file)
         graph = _read(graph_bytes(bundle), source)
@@ -37,7 +57,7 @@ class OpenVinoPredictor(FixedShapePredictor):
             [_lengths(port) for port in graph.outputs],
             source,
         )
-        self._request = _compile(graph, shape, threads, source).create_infer_request()
+        self._request = _compile(graph, shape, threads, source, precision).create_infer_request()
 
     def answers(self, full: Batch, count: int) -> Batch:
         """See `FixedShapePredictor`."""
@@ -65,10 +85,25 @@ def _read(content: bytes, source: str) -> Any:
         ) from error
 
 
-def _compile(graph: Any, shape: list[int], threads: int | None, source: str) -> Any:
+def _checked(precision: Precision) -> Precision:
+    if precision is Precision.AUTO:
+        return Precision.FLOAT32  # left alone, CPUs with bfloat16 would answer in bfloat16
+    able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    known = [kind.value for kind, (ability, _) in _HINTS.items() if ability in able]
+    if precision.value not in known:
+        raise no_such_precision("OpenVINO on this CPU", precision, known)
+    return precision
+
+
+def _compile(
+    graph: Any,
+    shape: list[int],
+    threads: int | None,
+    source: str,
+    precision: Precision = Precision.FLOAT32,
+) -> Any:
     settings: dict[str, Any] = {
-        # Otherwise CPUs with bfloat16 answer in bfloat16.
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": _HINTS[precision][1],
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         # Reading and blending need the cores too.

@@ -13,7 +13,7 @@ import math
 import platform
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ from geotiler.errors import DeviceError, MissingExtraError, ModelError, SpecErro
 from geotiler.machine import available_memory_bytes
 from geotiler.models.bundle import Bundle
 from geotiler.models.card import WEIGHTS_FILE, ModelCard
-from geotiler.specs import Backend
+from geotiler.specs import Backend, Precision
 
 Batch = NDArray[np.float32]
 """(N, C, H, W)."""
@@ -95,9 +95,13 @@ class FixedShapePredictor:
                 hint="try --batch 1 or a smaller --tile",
             ) from error
         if not np.isfinite(answers.sum()):  # one pass without a temporary array
+            # float16 ends at 65,504, which a network may exceed between its layers.
+            narrow = " float16" in self.name
             raise ModelError(
                 f"model {self.card.name} answers with what is no number (NaN or infinity)",
-                hint="its weights are damaged, or its training went astray",
+                hint="try --precision float32"
+                if narrow
+                else "its weights are damaged, or its training went astray",
             )
         return answers
 
@@ -111,6 +115,7 @@ def open_predictor(
     *,
     backend: Backend = Backend.AUTO,
     device: str = "auto",
+    precision: Precision = Precision.AUTO,
     batch: int | None = None,
     tile_shape: tuple[int, int] | None = None,
     threads: int | None = None,
@@ -121,13 +126,15 @@ def open_predictor(
         bundle: the model.
         backend: AUTO takes OpenVINO, else ONNX Runtime, else torch on a CPU; torch on a GPU.
         device: auto, cpu, cuda, cuda:N or mps; auto takes a GPU that torch can use.
+        precision: of the network's sums and products; AUTO is float32 on a CPU, half on a GPU.
         batch: tiles per forward pass; None is 1 on a CPU and fills a GPU moderately.
         tile_shape: (H, W), multiples of the network's stride; None takes the card's tile.
         threads: threads of the network; None is all cores.
 
     Raises:
         ModelError: the model's files do not fit its card.
-        DeviceError: the device is not there, or the backend cannot drive it.
+        DeviceError: the device is not there, or the backend cannot drive it, or not in that
+            precision.
         MissingExtraError: the backend is not installed.
         SpecError: a tile shape or batch that the network cannot take.
     """
@@ -143,7 +150,7 @@ def open_predictor(
         make = _constructor(backend, device)
     except ImportError as error:  # installed, but not for this machine
         raise MissingExtraError(_PACKAGES[backend], f"--backend {backend.value}") from error
-    return make(bundle, batch=batch, tile_shape=shape, threads=threads)
+    return make(bundle, precision=precision, batch=batch, tile_shape=shape, threads=threads)
 
 
 def _constructor(backend: Backend, device: str) -> Callable[..., Predictor]:
@@ -228,6 +235,14 @@ def graph_runner(content: bytes) -> Callable[[Batch], Batch]:
 
         return run_openvino(content)
     raise MissingExtraError("onnxruntime", "checking an exported model")
+
+
+def no_such_precision(what: str, precision: Precision, known: Sequence[str]) -> DeviceError:
+    """The error that says which precisions something computes in."""
+    return DeviceError(
+        f"{what} does not compute in {precision.value}, only in {' and '.join(known)}",
+        hint=f"--precision {known[0]}",
+    )
 
 
 def one_line(error: Exception) -> str:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from geotiler.specs import Backend
+from geotiler.specs import Backend, Precision
 
 RASTER_DRIVERS = ("GTiff", "COG", "JP2OpenJPEG", "PNG", "JPEG", "WEBP")
 """GDAL drivers that read one file and follow no references out of it."""
@@ -46,6 +46,7 @@ class Settings(BaseModel):
 
     device: str = "auto"
     backend: Backend = Backend.AUTO
+    precision: Precision = Precision.AUTO
     threads: Count | None = None
     batch: Count | None = None
     """Tiles of one forward pass, from one or several requests; None: 1 on a CPU, more on a GPU."""

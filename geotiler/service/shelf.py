@@ -24,7 +24,7 @@ from geotiler.resources import weights_dir
 from geotiler.service.batching import Pass, SharedPredictor
 from geotiler.service.metrics import Metrics
 from geotiler.service.settings import Settings
-from geotiler.specs import Backend
+from geotiler.specs import Backend, Precision
 
 TILE_SIDES_PX = (128, 256, 384, 512, 768)
 """Sides of the square tiles for scenes that fit into one: few, so that requests share networks."""
@@ -179,6 +179,7 @@ class Shelf:
                 bundle,
                 backend=settings.backend,
                 device=settings.device,
+                precision=settings.precision,
                 batch=settings.batch,
                 tile_shape=tile_shape,
                 threads=settings.threads,
@@ -249,6 +250,7 @@ class Lease:
         *,
         backend: Backend,
         device: str,
+        precision: Precision,
         batch: int | None,
         tile_shape: tuple[int, int],
         threads: int | None,

@@ -72,6 +72,7 @@ def open_classifier(
         bundle,
         backend=run.backend,
         device=run.device,
+        precision=run.precision,
         batch=run.batch,
         tile_shape=(bundle.card.tile_px, bundle.card.tile_px),
         threads=run.threads,

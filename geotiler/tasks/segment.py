@@ -121,6 +121,7 @@ def opened_predictor(plan: SegmentPlan, networks: Networks) -> Predictor:
         plan.bundle,
         backend=spec.backend,
         device=spec.device,
+        precision=spec.precision,
         batch=spec.batch,
         tile_shape=plan.grid.tile_shape,
         # Workers of a cluster have one thread each, and torch answers as its threads are.

@@ -125,8 +125,8 @@ def _predictor(task: Task) -> Predictor:
     if not hasattr(_LOADED, "networks"):
         _LOADED.networks = KeptNetworks(most=1)
     predictor: Predictor = _LOADED.networks.predictor(
-        plan.bundle, backend=spec.backend, device=spec.device, batch=spec.batch,
-        tile_shape=plan.grid.tile_shape, threads=spec.threads,
+        plan.bundle, backend=spec.backend, device=spec.device, precision=spec.precision,
+        batch=spec.batch, tile_shape=plan.grid.tile_shape, threads=spec.threads,
     )  # fmt: skip
     if predictor.name != task.backend:
         raise DeviceError(

@@ -121,7 +121,7 @@ def grid_setting(
     settings["overlap_px"] = Setting(
         value=overlap_px, origin="model card" if spec.overlap_px is None else "flag"
     )
-    return Grid(shape=shape, tile_shape=tile, overlap_px=overlap_px)
+    return Grid(shape=shape, tile_shape=tile, overlap_px=overlap_px, multiple_px=multiple_px)
 
 
 def threshold_setting(

@@ -47,7 +47,8 @@ def grids(draw: st.DrawFn) -> Grid:
     tile = draw(st.integers(1, 24)), draw(st.integers(1, 24))
     overlap = draw(st.integers(0, min(tile) - 1))
     shape = draw(st.integers(1, 70)), draw(st.integers(1, 70))
-    return Grid(shape=shape, tile_shape=tile, overlap_px=overlap)
+    multiple = draw(st.integers(1, 24))
+    return Grid(shape=shape, tile_shape=tile, overlap_px=overlap, multiple_px=multiple)
 
 
 @given(grid=grids(), seed=st.integers(0, 99))
@@ -56,13 +57,14 @@ def test_the_blend_is_the_weighted_mean_of_all_windows(grid: Grid, seed: int) ->
     answers = {(w.row, w.col): rng.random((2, *grid.tile_shape), dtype=np.float32) for w in grid}
     # The straightforward way: sum, then divide, in double precision over the whole scene.
     weight = np.outer(*(window_weights(side).astype(float) for side in grid.tile_shape))
-    rows, cols = (max(n, t) for n, t in zip(grid.shape, grid.tile_shape, strict=True))
+    rows, cols = (n + t for n, t in zip(grid.shape, grid.tile_shape, strict=True))
     sums, weights = np.zeros((2, rows, cols)), np.zeros((rows, cols))
     for (row, col), answer in answers.items():
         area = slice(row, row + grid.tile_shape[0]), slice(col, col + grid.tile_shape[1])
         sums[:, *area] += answer * weight
         weights[area] += weight
-    expected = (sums / weights)[:, : grid.shape[0], : grid.shape[1]]
+    height, width = grid.shape
+    expected = sums[:, :height, :width] / weights[:height, :width]
     np.testing.assert_allclose(_blended(grid, answers), expected, atol=2e-6)
 
 

@@ -20,7 +20,8 @@ def grids(draw: st.DrawFn) -> Grid:
     tile = draw(st.integers(1, 90)), draw(st.integers(1, 90))
     overlap = draw(st.integers(0, min(tile) - 1))
     shape = draw(st.integers(1, 90)), draw(st.integers(1, 200))
-    return Grid(shape=shape, tile_shape=tile, overlap_px=overlap)
+    multiple = draw(st.integers(1, 40))
+    return Grid(shape=shape, tile_shape=tile, overlap_px=overlap, multiple_px=multiple)
 
 
 @given(length=LENGTHS, tile=st.integers(1, 200), data=st.data())
@@ -33,6 +34,14 @@ def test_tiles_cover_an_axis_without_repeating_or_leaving_it(
     assert found[0] == 0
     assert found[-1] == max(0, length - tile)
     assert all(later - earlier <= stride for earlier, later in pairwise(found))
+    # In one phase as many tiles do, and overlap as much.
+    multiple = data.draw(st.integers(1, 64))
+    in_phase = starts(length, tile, stride, multiple)
+    assert in_phase[:-1] == found[:-1]
+    assert found[-1] <= in_phase[-1] < found[-1] + multiple
+    assert in_phase[-1] - max(in_phase[-2:-1], default=0) <= stride
+    if stride % multiple == 0:
+        assert all(start % multiple == 0 for start in in_phase)
     # One tile less cannot cover the axis at this overlap.
     assert len(found) == 1 or tile + (len(found) - 2) * stride < length
 
@@ -46,8 +55,9 @@ def test_every_pixel_lies_in_a_window_and_no_window_is_there_twice(grid: Grid) -
     covered = np.zeros(grid.shape, int)
     for window in windows:
         assert window.shape == grid.tile_shape
-        assert window.row == 0 or window.row_stop <= grid.shape[0]
-        assert window.col == 0 or window.col_stop <= grid.shape[1]
+        beyond = grid.multiple_px - 1
+        assert window.row == 0 or window.row_stop <= grid.shape[0] + beyond
+        assert window.col == 0 or window.col_stop <= grid.shape[1] + beyond
         covered[window.slices] += 1
     assert covered.min() >= 1
     assert grid.computed_share >= 1.0

@@ -57,6 +57,7 @@ class Run:
     valid: NDArray[np.bool_]
     overlap: int = 16
     ratios: tuple[float, float] = (1.0, 1.0)
+    multiple: int = 1
     panel: int = 10**9
     rows: int = 37
     batch: int = 1
@@ -69,7 +70,10 @@ class Run:
         shape = self.valid.shape
         axes = (Axis.scaled(shape[0], self.ratios[0]), Axis.scaled(shape[1], self.ratios[1]))
         self.grid = Grid(
-            shape=(axes[0].target_px, axes[1].target_px), tile_shape=TILE, overlap_px=self.overlap
+            shape=(axes[0].target_px, axes[1].target_px),
+            tile_shape=TILE,
+            overlap_px=self.overlap,
+            multiple_px=self.multiple,
         )
         out = np.full((network.classes, *shape), np.nan, np.float32)
         top, bottom = self.answered or (0, shape[0])
@@ -156,6 +160,25 @@ def test_a_pointwise_network_tiled_equals_untiled(shape: tuple[int, int], overla
     out = run(Counted(_pointwise))
     untiled = _pointwise(((run.image[None] / np.float32(255)) - np.float32(0.5)) / np.float32(0.5))
     np.testing.assert_allclose(out[0][run.valid], untiled[0, 0][run.valid], atol=1e-6)
+
+
+def _pooled(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean of each cell of 32 px, as networks pool, spread over the cell."""
+    count, _, height, width = batch.shape
+    cells = batch[:, :1].reshape(count, 1, height // 32, 32, width // 32, 32).mean(axis=(3, 5))
+    return cells.repeat(32, axis=2).repeat(32, axis=3)
+
+
+@given(shape=SHAPES, overlap=st.sampled_from([0, 32]), seed=st.integers(0, 9))
+def test_a_pooling_network_tiled_equals_untiled_where_windows_are_in_phase(
+    shape: tuple[int, int], overlap: int, seed: int
+) -> None:
+    scene = _scene(shape, seed, invalid=0.0)
+    out = Run(**scene, overlap=overlap, multiple=32)(Counted(_pooled))
+    whole = ((scene["image"][None] / np.float32(255)) - np.float32(0.5)) / np.float32(0.5)
+    beyond = [(0, 0), (0, 0), *((0, -side % 32) for side in shape)]
+    untiled = _pooled(np.pad(whole, beyond, mode="symmetric"))[0, :, : shape[0], : shape[1]]
+    np.testing.assert_allclose(out, untiled, atol=1e-6)
 
 
 @given(shape=SHAPES, overlap=OVERLAPS, seed=st.integers(0, 9), invalid=st.floats(0.3, 1.0))

@@ -20,7 +20,7 @@ from geotiler.models.bundle import Bundle, load_network, open_bundle, write_bund
 from geotiler.models.card import ClassInfo, ModelCard
 from geotiler.models.check import check_model
 from geotiler.models.predictor import FixedShapePredictor, open_predictor
-from geotiler.specs import Backend
+from geotiler.specs import Backend, Precision
 
 BACKENDS = (Backend.TORCH, Backend.ONNX, Backend.OPENVINO)
 SHAPE = (64, 96)
@@ -213,6 +213,38 @@ def test_what_cannot_be_opened(
     assert caught.value.hint  # type: ignore[attr-defined]
 
 
+def _computes_in(backend: Backend, precision: Precision) -> bool:
+    """Whether a backend has a half precision on this CPU."""
+    if backend is Backend.OPENVINO:
+        import openvino
+
+        names = {Precision.FLOAT16: "FP16", Precision.BFLOAT16: "BF16"}
+        return names[precision] in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return backend is Backend.TORCH
+
+
+@pytest.mark.parametrize("precision", [Precision.FLOAT16, Precision.BFLOAT16])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_half_precision_is_nearly_the_answer_or_refused_by_name(
+    tiny_bundle: Bundle, backend: Backend, precision: Precision
+) -> None:
+    tiles = _tiles(1)
+    expected = _open(tiny_bundle, backend)(tiles)
+    options: Any = {"backend": backend, "device": "cpu", "tile_shape": SHAPE}
+    if not _computes_in(backend, precision):
+        with pytest.raises(DeviceError, match=f" in {precision.value},") as caught:
+            open_predictor(tiny_bundle, precision=precision, **options)
+        assert caught.value.hint == "--precision float32"
+        return
+    half = open_predictor(tiny_bundle, precision=precision, **options)
+    assert f" {precision.value}" in half.name  # so that no run goes on in another precision
+    found = half(tiles)
+    assert found.dtype == np.float32
+    assert 0 < np.abs(found - expected).mean() < 0.02
+    same = open_predictor(tiny_bundle, precision=Precision.FLOAT32, **options)
+    assert np.array_equal(same(tiles), expected)  # what a CPU computes in unless asked
+
+
 def test_an_absent_gpu_is_an_error_not_a_fallback(tiny_bundle: Bundle) -> None:
     import torch
 
@@ -246,7 +278,7 @@ import json, sys
 import numpy as np
 from geotiler.models.registry import find_model
 from geotiler.models.predictor import open_predictor
-from geotiler.specs import Backend
+from geotiler.specs import Backend, Precision
 predictor = open_predictor(find_model({str(tiny_bundle.folder)!r}), backend=Backend({backend!r}),
                            device="cpu", tile_shape=(64, 64))
 answer = predictor(np.zeros((1, 3, 64, 64), np.float32))
