@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import json
 import os
@@ -34,6 +33,7 @@ from geotiler.cli import (
 )
 from geotiler.cli.session import name_variables, shared, unknown_variables
 from geotiler.errors import GeotilerError, SpecError
+from geotiler.spelling import nearest
 
 _INTERRUPTED = (130, 143)
 """Exit codes of runs that were asked to end."""
@@ -181,9 +181,9 @@ def _usage(error: Any) -> str:
     wrong = getattr(error, "option_name", None)
     if wrong and context is not None:
         known = [flag for item in context.command.params for flag in item.opts if flag[:1] == "-"]
-        near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
+        near = nearest(wrong, known, cutoff=0.5)
         if near:
-            return f"no such option {wrong}, did you mean {near[0]}? (see {path} --help)"
+            return f"no such option {wrong}, did you mean {near}? (see {path} --help)"
         return f"no such option {wrong} (see {path} --help)"
     message = " ".join(str(error.format_message()).split())
     return f"{message} (see {path} --help)"

@@ -13,6 +13,7 @@ from geotiler.errors import InputError
 from geotiler.io.probabilities import is_probability
 from geotiler.io.raster import Scene
 from geotiler.specs import MASK_NODATA, Window
+from geotiler.spelling import did_you_mean
 
 PROBABILITY_HINT = "a mask holds whole numbers: 0 background, 1, 2, ... classes, 255 unknown"
 
@@ -157,7 +158,8 @@ def chosen_classes(
         if class_id is None:
             have = ", ".join(class_name(names, each) for each in sorted(allowed)) or "none"
             raise InputError(
-                f"{path} has no class {text!r}; its classes: {have}",
+                f"{path} has no class {text!r}{did_you_mean(text, names.values()) or ';'} "
+                f"its classes: {have}",
                 hint="--class takes one of these names or ids",
             )
         chosen.add(class_id)

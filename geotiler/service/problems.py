@@ -98,6 +98,11 @@ def request_id_of(request: Request) -> str:
     return str(request.scope.get("state", {}).get("request_id", ""))
 
 
+def told(message: str) -> str:
+    """What pydantic says of a value, without the kind of exception it was said by."""
+    return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
+
+
 def install(app: FastAPI) -> None:
     """Answer every expected exception of an app's routes with a problem."""
 
@@ -117,7 +122,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         wrong = [
-            {"where": ".".join(str(part) for part in item["loc"]), "what": item["msg"]}
+            {"where": ".".join(str(part) for part in item["loc"]), "what": told(item["msg"])}
             for item in error.errors()
         ]
         first = wrong[0] if wrong else {"where": "the request", "what": "cannot be read"}
