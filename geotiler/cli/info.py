@@ -82,12 +82,20 @@ def _plan(spec: SegmentSpec) -> dict[str, Any]:
     return {"fits": True, "reason": None, "plan": plan}
 
 
+def _bands(names: list[str]) -> str:
+    if set(names) == {"unnamed"}:
+        return f"{len(names)}, without names"
+    return f"{len(names)}: {', '.join(names)}"
+
+
 def _readable(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Sections of a table."""
+    from geotiler.cli.console import told_settings
+
     scene, plan = dict(values["scene"]), values["plan"]
     share, read_from = scene.pop("nodata_share"), scene.pop("nodata_from")
     scene["nodata_share"] = f"{share:.1%} (from {read_from})"
-    scene["bands"] = f"{len(scene['bands'])}: {', '.join(scene['bands'])}"
+    scene["bands"] = _bands(scene["bands"])
     if plan is None:
         return {
             "Scene": scene,
@@ -96,7 +104,7 @@ def _readable(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
         }
     plan = dict(plan)
     settings, notices = plan.pop("settings"), plan.pop("notices")
-    fit = {name: f"{one['value']} ({one['origin']})" for name, one in settings.items()}
+    fit = told_settings(settings)
     warnings = {f"note {index}": text for index, text in enumerate(notices, start=1)}
     return {
         "Scene": scene,

@@ -91,8 +91,14 @@ def segment(
     bounds: Annotated[
         str | None,
         typer.Option(
-            help="LEFT,BOTTOM,RIGHT,TOP in the scene's coordinates, as --aoi.", show_default="all"
+            help="LEFT,BOTTOM,RIGHT,TOP in the scene's CRS (geotiler info tells its extent): only "
+            "what they touch is computed.",
+            show_default="all",
         ),
+    ] = None,
+    bounds_crs: Annotated[
+        str | None,
+        typer.Option(help="CRS of --bounds, as EPSG:4326.", show_default="the scene's"),
     ] = None,
     mosaic: Annotated[
         bool,
@@ -146,6 +152,7 @@ def segment(
         overwrite=overwrite,
         aoi=aoi,
         bounds=_bounds(bounds),
+        bounds_crs=bounds_crs,
         mosaic=tuple(paths) if mosaic else (),
         engine=engine,
         scheduler=scheduler,

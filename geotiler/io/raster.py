@@ -44,6 +44,16 @@ CONTENT_TAG = "GEOTILER_CONTENT"
 _COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
 
+def crs_name(crs: CRS | None) -> str | None:
+    """Authority and code of a CRS, else its projection; None: there is none."""
+    if crs is None:
+        return None
+    authority = crs.to_authority()
+    if authority:
+        return ":".join(authority)
+    return str(crs.to_dict().get("proj", "a CRS of its own"))
+
+
 class Scene:
     """An open raster. Not for sharing between threads: each thread opens its own."""
 

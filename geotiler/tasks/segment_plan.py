@@ -325,7 +325,7 @@ def _area(
     if spec.aoi is not None:
         area = area_of_file(spec.aoi, scene)
     elif spec.bounds is not None:
-        area = area_of_bounds(spec.bounds, scene)
+        area = area_of_bounds(spec.bounds, scene, spec.bounds_crs)
     else:
         return None, Window(row=0, col=0, height=scene.height, width=scene.width)
     window = area.window(scene.shape)

@@ -85,5 +85,5 @@ def test_verbose_tells_where_a_setting_came_from(
     assert "GEOTILER_RENDER_SEED" not in capsys.readouterr().out
     assert main([*words, word]) == 0
     said = capsys.readouterr().out
-    assert "5 (GEOTILER_RENDER_SEED)" in said
-    assert "64 (flag)" in said
+    assert "5 (from GEOTILER_RENDER_SEED)" in said
+    assert "64 (by flag)" in said
