@@ -1,8 +1,9 @@
-"""What a misspelt name was meant to be."""
+"""What a misspelt name was meant to be, and messages of others in plain words."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -23,3 +24,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A question to put behind "no such thing": ", did you mean 'x'?"; empty without an idea."""
     near = nearest(word, known)
     return f", did you mean {near!r}?" if near else ""
+
+
+def plain(message: str) -> str:
+    """What pydantic says of a value, without the kind of exception and in one clause."""
+    for words in ("Value error, ", "Assertion failed, "):
+        message = message.replace(words, "")
+    return re.sub(r"Input should be (an? [\w ]+?), unable to parse .*", r"expected \1", message)

@@ -25,12 +25,19 @@ _FORMS = {
     "network_px": "{0:,} × {1:,} px (rows × columns)",
     "gsd_m": "{0:,.4g} m in x, {1:,.4g} m in y",
     "ground_m": "{1:,.0f} m wide, {0:,.0f} m high",
-    "seam_index": "{0:g} (steps across tile lines over steps elsewhere; 1: no seam)",
     "area_px": "{2:,} × {3:,} px from row {0}, column {1}",
     "bounds": "{0:.10g},{1:.10g},{2:.10g},{3:.10g} (left,bottom,right,top)",
     "bounds_lonlat": "{0:.6f},{1:.6f},{2:.6f},{3:.6f} (west,south,east,north)",
 }
-"""Name of a number, or of several → how they are told."""
+"""Name of several numbers → how they are told."""
+
+_NUMBERS = {
+    "seam_index": ("seam index", "{:g} (steps across tile lines over steps elsewhere; 1: no seam)"),
+    "mpx_per_s": ("speed", "{:.3g} Mpx/s"),
+    "dropped": ("dropped", "{:,} smaller than --min-area"),
+    "filled_holes": ("filled holes", "{:,} smaller than --min-hole"),
+}
+"""Name of a number → what it is called in a table, and how it is told."""
 
 _ORIGINS = {
     "flag": "by flag",
@@ -181,8 +188,10 @@ def _rows(values: Mapping[str, Any], prefix: str = "", unit: str = "") -> Iterat
             continue
         if isinstance(value, Mapping):
             yield from _rows(value, f"{name}: ", own)
-        elif key in _FORMS and isinstance(value, list | tuple | float) and value:
-            yield name, _FORMS[key].format(*(value if isinstance(value, list | tuple) else [value]))
+        elif key in _NUMBERS and isinstance(value, int | float):
+            yield _NUMBERS[key][0], _NUMBERS[key][1].format(value)
+        elif isinstance(value, list | tuple) and _FORMS.get(key, "").count("{") == len(value) > 0:
+            yield name, _FORMS[key].format(*value)
         else:
             yield name, _text(value, own)
 

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from geotiler.cli.options import (
     AsJson,
+    BackendName,
+    Device,
+    Model,
+    ModelBands,
     Quiet,
-    bands_option,
+    SceneFile,
+    SceneGsd,
     chosen_bands,
     metres_per_pixel,
-    scene_gsd_option,
 )
 from geotiler.errors import DeviceError, GeotilerError, MissingExtraError, ModelError
 from geotiler.specs import Backend, SegmentSpec
 
 
 def info(
-    scene: Annotated[str, typer.Argument(help="Raster of any size, anything GDAL opens.")],
-    model: Annotated[
-        str, typer.Option(help="Shipped model, model folder, or .onnx beside its card.")
-    ] = "buildings",
-    bands: Annotated[str | None, bands_option("by name or order")] = None,
-    scene_gsd: Annotated[str | None, scene_gsd_option("from CRS", "--gsd")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    backend: Annotated[Backend, typer.Option(help="What runs the network.")] = Backend.AUTO,
+    scene: SceneFile,
+    model: Model = "buildings",
+    bands: ModelBands = None,
+    scene_gsd: SceneGsd = None,
+    device: Device = "auto",
+    backend: BackendName = Backend.AUTO,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geotiler.errors import MissingExtraError, SpecError
-from geotiler.spelling import nearest
+from geotiler.spelling import nearest, plain
 
 if TYPE_CHECKING:
     from geotiler.service.settings import Settings
@@ -95,7 +95,6 @@ def settings_from(given: dict[str, Any], env_file: Path | None = None) -> Settin
         from pydantic_settings import BaseSettings, SettingsConfigDict
 
         import geotiler.service.app  # noqa: F401 - so that a missing package is told here
-        from geotiler.service.problems import told
         from geotiler.service.settings import Settings
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] == "geotiler":
@@ -127,6 +126,6 @@ def settings_from(given: dict[str, Any], env_file: Path | None = None) -> Settin
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "a setting"
         raise SpecError(
-            f"{name}: {told(first['msg'])}",
+            f"{name}: {plain(first['msg'])}",
             hint=f"--{name} sets it" if name in given else f"{PREFIX}{name.upper()} sets it",
         ) from None

@@ -89,7 +89,7 @@ def label_rule(scene: Scene, *, whole_floats: bool = False) -> LabelRule:
     if np.issubdtype(np.dtype(scene.dtypes[0]), np.floating) and not whole_floats:
         raise InputError(
             f"{scene.path} holds {scene.dtypes[0]} values, expected the whole numbers of a mask",
-            hint=f"{PROBABILITY_HINT}; probabilities: vectorize --from probability",
+            hint=f"{PROBABILITY_HINT}; probabilities: vectorize --outlines-from probability",
         )
     zero = scene.nodata == 0
     full = scene.nodata != MASK_NODATA and _only_full(scene)

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -29,6 +30,7 @@ from geotiler.io.opening import (
     quiet_about_georeferencing,
 )
 from geotiler.io.remote import check_sources, gdal_name, is_remote, patient, redacted, shown
+from geotiler.io.vector_formats import DRIVERS
 from geotiler.specs import Window
 
 STRIP_PX = 4_000_000
@@ -439,7 +441,9 @@ def open_scene(
             dataset.close()
         if isinstance(error, InputError):
             raise
-        reason = redacted(" ".join(str(error).split()), path)[:160]
+        if Path(name).suffix.lower() in DRIVERS:
+            raise InputError(f"{name} holds vectors, expected a raster") from error
+        reason = redacted(" ".join(str(error).split()), path).replace(f"'{name}' ", "")[:160]
         known = "GTiff, JP2OpenJPEG, VRT, PNG, JPEG, ..." if drivers is None else ", ".join(drivers)
         raise InputError(
             f"{name} cannot be opened as a raster: {reason}",

@@ -423,9 +423,10 @@ def _check_there(path: str) -> None:
 
 
 def _unreadable(path: str, error: Exception) -> InputError:
-    reason = " ".join(str(error).split())[:160]
+    # GDAL says the path again, and after a semicolon what to do with its own tools.
+    reason = " ".join(str(error).split()).replace(f"'{path}' ", "").partition(";")[0][:160]
     return InputError(
-        f"{path} cannot be read as a vector file: {reason}",
+        f"{path} cannot be read as a vector file: {reason.rstrip('.')}",
         hint="geotiler reads what GDAL reads, and GeoParquet",
     )
 

@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from geotiler.errors import GeotilerError
+from geotiler.spelling import plain
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -98,11 +99,6 @@ def request_id_of(request: Request) -> str:
     return str(request.scope.get("state", {}).get("request_id", ""))
 
 
-def told(message: str) -> str:
-    """What pydantic says of a value, without the kind of exception it was said by."""
-    return message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
-
-
 def install(app: FastAPI) -> None:
     """Answer every expected exception of an app's routes with a problem."""
 
@@ -122,7 +118,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         wrong = [
-            {"where": ".".join(str(part) for part in item["loc"]), "what": told(item["msg"])}
+            {"where": ".".join(str(part) for part in item["loc"]), "what": plain(item["msg"])}
             for item in error.errors()
         ]
         first = wrong[0] if wrong else {"where": "the request", "what": "cannot be read"}

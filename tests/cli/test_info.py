@@ -13,6 +13,7 @@ import rasterio
 from affine import Affine
 from rasterio.enums import Resampling
 
+from geotiler.cli.console import _rows
 from geotiler.cli.main import main
 from geotiler.models.bundle import Bundle
 
@@ -133,6 +134,13 @@ def test_what_cannot_be_opened_is_an_error(
     path = scene or str(_scene(tmp_path / "scene.tif"))
     assert main(["info", path, "--model", model or str(tiny_bundle.folder)]) == code
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_resolution_of_one_number_or_two_is_told_with_its_unit() -> None:
+    rows = dict(_rows({"gsd_m": 0.5, "scene": {"gsd_m": [0.5, 0.25]}, "class_px": {"a": 1234}}))
+    assert rows == {
+        "gsd": "0.5 m", "scene: gsd": "0.5 m in x, 0.25 m in y", "class: a": "1,234 px",
+    }  # fmt: skip
 
 
 def test_nodata_of_a_large_scene_without_overviews_is_sampled(
