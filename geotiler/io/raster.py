@@ -442,7 +442,10 @@ def open_scene(
         if isinstance(error, InputError):
             raise
         if Path(name).suffix.lower() in DRIVERS:
-            raise InputError(f"{name} holds vectors, expected a raster") from error
+            raise InputError(
+                f"{name} is a vector file, expected a raster",
+                hint="polygons go to preview, evaluate, --truth, --aoi or --labels",
+            ) from error
         reason = redacted(" ".join(str(error).split()), path).replace(f"'{name}' ", "")[:160]
         known = "GTiff, JP2OpenJPEG, VRT, PNG, JPEG, ..." if drivers is None else ", ".join(drivers)
         raise InputError(

@@ -145,15 +145,9 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
     [
         (["--threshold", "half"], ["--threshold", "'half'"]),
         (["--threshold=half"], ["--threshold", "'half'"]),
-        (
-            ["segment", "a.tif", "-o", "b.tif", "--backend", "tensorrt"],
-            ["'openvino'", "'tensorrt'"],
-        ),
+        (["--backend", "tensorrt"], ["'openvino'", "'tensorrt'"]),
         (["--bands", "red"], ["'red'", "--bands 3,2,1"]),
-        (
-            ["segment", "a.tif", "-o", "b.tif", "--bounds", "1,2"],
-            ["'1,2'", "LEFT,BOTTOM,RIGHT,TOP"],
-        ),
+        (["--bounds", "1,2"], ["'1,2'", "LEFT,BOTTOM,RIGHT,TOP"]),
         (["--scale", "5"], ["'5'", "MIN,MAX"]),
     ],
 )
