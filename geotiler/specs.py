@@ -176,7 +176,9 @@ class SegmentSpec:
     aoi: str | None = None
     """Vector file of the polygons that are asked for; elsewhere is nodata."""
     bounds: tuple[float, float, float, float] | None = None
-    """(left, bottom, right, top) in the scene's CRS of what is asked for."""
+    """(left, bottom, right, top) of what is asked for."""
+    bounds_crs: str | None = None
+    """CRS of `bounds`, as EPSG:4326; None: the scene's."""
     overwrite: bool = False
     restart: bool = False
     """Drop what an earlier run has left unfinished instead of going on from there."""
@@ -239,8 +241,13 @@ class SegmentSpec:
             if not all(map(math.isfinite, self.bounds)) or left == right or bottom == top:
                 raise SpecError(
                     f"bounds must enclose an area, got {','.join(f'{v:g}' for v in self.bounds)}",
-                    hint="--bounds LEFT,BOTTOM,RIGHT,TOP in the scene's coordinates",
+                    hint="--bounds LEFT,BOTTOM,RIGHT,TOP in the scene's CRS, or --bounds-crs",
                 )
+        elif self.bounds_crs is not None:
+            raise SpecError(
+                f"--bounds-crs {self.bounds_crs} says nothing without bounds",
+                hint="--bounds LEFT,BOTTOM,RIGHT,TOP",
+            )
         if self.scale is not None and self.auto_scale:
             raise SpecError("a fixed scale and an automatic one exclude each other", "--scale once")
 

@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "geotiler"
 
-BASE = {"errors", "specs", "progress", "reports", "resources", "machine"}
+BASE = {"errors", "specs", "progress", "reports", "resources", "machine", "spelling"}
 """Standard library only (and psutil, which knows the machine); anyone may import them."""
 
 BELOW: dict[str, set[str]] = {

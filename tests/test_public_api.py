@@ -37,7 +37,6 @@ UNITS = ("_px", "_m2", "_m")
 
 OTHER_WORDS = {
     "class": "classes",
-    "from": "outlines_from",
     "truth": "truths",
     "probability": "probabilities",
     "min_area": "least_area_m2",
@@ -104,7 +103,7 @@ def test_every_flag_is_a_field_of_the_same_name_with_the_same_default(verb: str)
     for flag, option in _parameters(verb, "option").items():
         if flag in ONLY_ON_THE_COMMAND_LINE or (verb, flag) in OF_THE_PRINTED_TABLE:
             continue
-        if (verb, flag) == ("segment", "from"):
+        if (verb, flag) == ("segment", "scenes"):
             continue  # a list of scenes is many specifications
         fields = _of_flag(verb, flag)
         assert fields, f"{verb} --{flag} has no field"

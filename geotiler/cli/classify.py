@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from geotiler.cli.options import (
     AsJson,
+    BackendName,
+    Device,
     DryRun,
     HashContent,
+    Model,
+    ModelBands,
     Overwrite,
-    PrecisionOption,
+    PrecisionName,
     Quiet,
+    RawRange,
     Restart,
+    SceneGsd,
+    Threads,
     Verbose,
-    bands_option,
     chosen_bands,
     metres_per_pixel,
-    scene_gsd_option,
 )
 from geotiler.cli.options import scale as read_scale
 from geotiler.errors import SpecError
@@ -32,6 +38,11 @@ from geotiler.specs import (
     Precision,
     RadiometrySpec,
 )
+
+if TYPE_CHECKING:
+    from geotiler.tasks.classify_images import ImageLabel
+
+STDOUT = "-"
 
 
 def classify(
@@ -49,9 +60,7 @@ def classify(
             show_default="label each input as one image",
         ),
     ] = None,
-    model: Annotated[
-        str, typer.Option(help="Shipped model, model folder, or .onnx beside its card.")
-    ] = "landuse",
+    model: Model = "landuse",
     mlflow_model: Annotated[
         Path | None,
         typer.Option(
@@ -62,7 +71,14 @@ def classify(
     topk: Annotated[
         int | None, typer.Option(help="Images: how many classes to list.", show_default="3")
     ] = None,
-    csv: Annotated[bool, typer.Option("--csv", help="Images: print a table with commas.")] = False,
+    csv: Annotated[
+        str | None,
+        typer.Option(
+            "--csv",
+            help="Images: write a table with commas, or - to print it, instead of JSON.",
+            show_default=False,
+        ),
+    ] = None,
     stride: Annotated[
         int | None,
         typer.Option(
@@ -82,7 +98,7 @@ def classify(
         float | None,
         typer.Option(help="Scenes: least share of valid pixels of a tile.", show_default="0.5"),
     ] = None,
-    scene_gsd: Annotated[str | None, scene_gsd_option("from CRS", "--gsd")] = None,
+    scene_gsd: SceneGsd = None,
     insist: Annotated[
         bool,
         typer.Option(
@@ -91,11 +107,8 @@ def classify(
             "model.",
         ),
     ] = False,
-    bands: Annotated[str | None, bands_option("by name or order")] = None,
-    scale: Annotated[
-        str | None,
-        typer.Option(help="Raw range MIN,MAX, or auto (scene-wide 2-98 %).", show_default="card"),
-    ] = None,
+    bands: ModelBands = None,
+    scale: RawRange = None,
     dn_offset: Annotated[
         float | None,
         typer.Option(
@@ -104,12 +117,10 @@ def classify(
         ),
     ] = None,
     batch: Annotated[int, typer.Option(help="Tiles per forward pass.")] = 16,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    backend: Annotated[Backend, typer.Option(help="What runs the network.")] = Backend.AUTO,
-    precision: PrecisionOption = Precision.AUTO,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads of the network.", show_default="all cores")
-    ] = None,
+    device: Device = "auto",
+    backend: BackendName = Backend.AUTO,
+    precision: PrecisionName = Precision.AUTO,
+    threads: Threads = None,
     restart: Restart = False,
     hash_content: HashContent = False,
     overwrite: Overwrite = False,
@@ -137,7 +148,7 @@ def classify(
         "--insist": insist or None,
         "--restart": restart or None,
         "--hash-content": hash_content or None,
-        "--overwrite": overwrite or None,
+        "--overwrite": overwrite or None if csv in (None, STDOUT) else None,
         "--dry-run": dry_run or None,
     }
     if output is None:
@@ -149,9 +160,9 @@ def classify(
             radiometry=radiometry,
             run=run,
         )
-        _label(images, csv, quiet, mlflow_model)
+        _label(images, csv, overwrite, quiet, mlflow_model)
         return
-    for_images = {"--topk": topk, "--csv": csv or None, "--mlflow-model": mlflow_model}
+    for_images = {"--topk": topk, "--csv": csv, "--mlflow-model": mlflow_model}
     _refuse(for_images, "is for images", "leave it or -o out")
     scene = ClassifySpec(
         scene=tuple(inputs),
@@ -179,41 +190,69 @@ def _refuse(flags: dict[str, object], why: str, hint: str) -> None:
             raise SpecError(f"{flag} {why}", hint=hint)
 
 
-def _label(spec: ClassifyImagesSpec, as_csv: bool, quiet: bool, mlflow_model: Path | None) -> None:
-    """Print what images show: JSON for one, JSON lines for many, or a table."""
-    import csv
+def _label(
+    spec: ClassifyImagesSpec,
+    table: str | None,
+    overwrite: bool,
+    quiet: bool,
+    mlflow_model: Path | None,
+) -> None:
+    """Print what images show: JSON for one, JSON lines for many; or make a table of it."""
     import json
 
     from geotiler.cli.console import reporter
+    from geotiler.io.outputs import check_output
+    from geotiler.io.table import write_csv
     from geotiler.tasks.classify_images import classify_images
     from geotiler.tasks.classify_mlflow import classify_with_mlflow
 
+    if table not in (None, STDOUT):
+        check_output(Path(table), overwrite)
     with reporter(quiet) as report:
-        table = None
         if mlflow_model is None:
             labels = classify_images(spec, report=report)
         else:
             labels = classify_with_mlflow(mlflow_model, spec.images, spec.topk)
-        for label in labels:
-            values = label.as_dict()
-            if not as_csv:
-                indent = 2 if len(spec.images) == 1 else None
-                print(json.dumps(values, indent=indent, ensure_ascii=False, allow_nan=False))
-                continue
-            if table is None:
-                table = csv.writer(sys.stdout, lineterminator="\n")
-                names = [f"p_{name}" for name in label.probabilities]
-                table.writerow(["image", "predicted_class", "confidence", *names])
-            best = label.probabilities[label.predicted_class]
-            table.writerow(
-                [label.image, label.predicted_class, best, *label.probabilities.values()]
-            )
+        if table == STDOUT:
+            _print_table(labels)
+        elif table is not None:
+            write_csv(Path(table), [_row(label) for label in labels], overwrite=overwrite)
+        else:
+            indent = 2 if len(spec.images) == 1 else None
+            for label in labels:
+                text = json.dumps(
+                    label.as_dict(), indent=indent, ensure_ascii=False, allow_nan=False
+                )
+                print(text)
         sys.stdout.flush()
+
+
+def _print_table(labels: Iterable[ImageLabel]) -> None:
+    """A line for each image as soon as it is known."""
+    import csv
+
+    table: csv.DictWriter[str] | None = None
+    for label in labels:
+        row = _row(label)
+        if table is None:
+            table = csv.DictWriter(sys.stdout, fieldnames=list(row), lineterminator="\n")
+            table.writeheader()
+        table.writerow(row)
+
+
+def _row(label: ImageLabel) -> dict[str, Any]:
+    """An image in a table."""
+    return {
+        "image": label.image,
+        "predicted_class": label.predicted_class,
+        "confidence": label.probabilities[label.predicted_class],
+        **{f"p_{name}": value for name, value in label.probabilities.items()},
+    }
 
 
 def _map(spec: ClassifySpec, dry_run: bool, as_json: bool, quiet: bool, verbose: bool) -> None:
     """Make the map of a scene and print the report."""
-    to_stdout = spec.output == "-" and not dry_run
+    to_stdout = spec.output == STDOUT and not dry_run
     if to_stdout and as_json:
         raise SpecError("stdout cannot hold both polygons and report", "leave out --json or -o -")
     from geotiler.cli.console import emit, reporter

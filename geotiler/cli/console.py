@@ -12,6 +12,47 @@ from geotiler.cli import session
 from geotiler.cli.bars import listener
 from geotiler.progress import Event, Reporter, silent
 
+_UNITS = {"_bytes": "MB", "_m2": "m²", "_px": "px", "_m": "m", "_deg": "°"}
+"""Ending of a name → the unit of its value."""
+
+_FORMS = {
+    "shape": "{0:,} rows × {1:,} columns",
+    "cells": "{0:,} rows × {1:,} columns",
+    "scale": "{0:g} to {1:g}",
+    "values": "{0:g} to {1:g}",
+    "block_px": "{0:,} rows × {1:,} columns",
+    "tile_px": "{0:,} rows × {1:,} columns",
+    "network_px": "{0:,} rows × {1:,} columns",
+    "gsd_m": "{0:,.4g} m in x, {1:,.4g} m in y",
+    "ground_m": "{1:,.0f} m wide, {0:,.0f} m high",
+    "area_px": "{2:,} × {3:,} px from row {0}, column {1}",
+    "bounds": "{0:.10g},{1:.10g},{2:.10g},{3:.10g} (left,bottom,right,top)",
+    "bounds_lonlat": "{0:.6f},{1:.6f},{2:.6f},{3:.6f} (west,south,east,north)",
+}
+"""Name of several numbers → how they are told."""
+
+_NUMBERS = {
+    "seam_index": ("seam index", "{:g} (steps across tile lines over steps elsewhere; 1: no seam)"),
+    "mpx_per_s": ("speed", "{:.3g} Mpx/s"),
+    "dropped": ("dropped", "{:,} smaller than --min-area"),
+    "filled_holes": ("filled holes", "{:,} smaller than --min-hole"),
+}
+"""Name of a number → what it is called in a table, and how it is told."""
+
+_ORIGINS = {
+    "flag": "by flag",
+    "scene": "from the scene",
+    "model card": "from the model card",
+    "default": "by default",
+}
+_ORIGINS_OF = {
+    "gsd_m": {"scene": "from the scene's georeference"},
+    "tile_px": {"scene": "fitted to the scene"},
+    "network_px": {"scene": "the scene at the model's resolution"},
+    "scale": {"scene": "measured in the scene"},
+}
+"""Setting → words that say more."""
+
 
 @contextmanager
 def reporter(quiet: bool) -> Iterator[Reporter]:
@@ -43,8 +84,23 @@ def emit(report: Mapping[str, Any], as_json: bool, title: str, *, detailed: bool
         return
     settings = values.pop("settings", None) or _typed_settings()
     if detailed or session.current.verbose:
-        values |= {name: f"{one['value']} ({one['origin']})" for name, one in settings.items()}
+        values |= told_settings(settings)
     emit_sections({title: values})
+
+
+def told_settings(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Each setting, named as in a table, with its value and where it came from."""
+    told = {}
+    for key, one in settings.items():
+        for name, text in _rows({key: one["value"]}):
+            told[name] = f"{text} ({_source(key, one['origin'])})"
+    return told
+
+
+def _source(setting: str, origin: str) -> str:
+    """Where a setting came from, as nobody takes it for a unit."""
+    words = _ORIGINS.get(origin, f"from {origin}")
+    return _ORIGINS_OF.get(setting, {}).get(origin, words)
 
 
 def _typed_settings() -> dict[str, dict[str, Any]]:
@@ -122,24 +178,37 @@ def _print_table(title: str, rows: list[tuple[str, str]]) -> None:
     Console().print(table)
 
 
-def _rows(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _rows(values: Mapping[str, Any], prefix: str = "", unit: str = "") -> Iterator[tuple[str, str]]:
+    """Name and text of each value; the unit that a name ends in goes behind the number."""
     for key, value in values.items():
-        name = f"{prefix}{key}".replace("_bytes", "").replace("_", " ")
+        ending = next((each for each in _UNITS if key.endswith(each)), "")
+        name = prefix + key.removesuffix(ending).replace("_", " ")
+        own = _UNITS.get(ending, unit)
         if value is None:
             continue
         if isinstance(value, Mapping):
-            yield from _rows(value, f"{name}: ")
-        elif key.endswith("_bytes"):
-            yield name, f"{value / 1e6:,.0f} MB"
-        elif isinstance(value, bool):
-            yield name, "yes" if value else "no"
-        elif isinstance(value, int):
-            yield name, f"{value:,}"
-        elif isinstance(value, float):
-            yield name, f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
-        elif isinstance(value, list | tuple):
-            # Sizes are numbers: 4096 × 3072; anything else is a list.
-            sizes = all(isinstance(item, int | float) for item in value)
-            yield name, (" × " if sizes else ", ").join(str(item) for item in value) or "none"
+            yield from _rows(value, f"{name}: ", own)
+        elif key in _NUMBERS and isinstance(value, int | float):
+            yield _NUMBERS[key][0], _NUMBERS[key][1].format(value)
+        elif isinstance(value, list | tuple) and _FORMS.get(key, "").count("{") == len(value) > 0:
+            yield name, _FORMS[key].format(*value)
         else:
-            yield name, str(value)
+            yield name, _text(value, own)
+
+
+def _text(value: Any, unit: str) -> str:
+    """A value with its unit, where it is a number or several."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if unit == "MB" and isinstance(value, int):
+        return f"{value / 1e6:,.0f} MB"
+    behind = f" {unit}" if unit else ""
+    if isinstance(value, int):
+        return f"{value:,}{behind}"
+    if isinstance(value, float):
+        return (f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}") + behind
+    if not isinstance(value, list | tuple):
+        return str(value)
+    if unit and all(isinstance(item, int | float) for item in value):  # a size: 512 × 512 px
+        return " × ".join(_text(item, "") for item in value) + behind
+    return ", ".join(str(item) for item in value) or "none"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from geotiler.cli.options import AsJson, Quiet
+from geotiler.cli.options import AsJson, Model, Quiet, Seed
 from geotiler.errors import OutputError
 
 if TYPE_CHECKING:
@@ -24,10 +24,8 @@ def demo(
     folder: Annotated[Path, typer.Argument(help="Folder to write; made if needed.")] = Path("demo"),
     height: Annotated[int, typer.Option(help="Rows of the scene, in pixels.")] = 4573,
     width: Annotated[int, typer.Option(help="Columns of the scene, in pixels.")] = 4418,
-    seed: Annotated[int, typer.Option(help="Another seed is another town.")] = 7,
-    model: Annotated[
-        str, typer.Option(help="Shipped model, model folder, or .onnx beside its card.")
-    ] = "buildings",
+    seed: Seed = 7,
+    model: Model = "buildings",
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:

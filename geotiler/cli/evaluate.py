@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from geotiler.cli.options import AsJson, Overwrite, Quiet, Verbose
+from geotiler.cli.options import AsJson, ClassNames, Overwrite, Quiet, Verbose
 from geotiler.specs import SMALLEST_M2, EvaluateSpec
 
 MOST_SCENES = 12
@@ -29,12 +29,7 @@ def evaluate(
             show_default=False,
         ),
     ],
-    class_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--class", help="Class name or id; may be given again.", show_default="all classes"
-        ),
-    ] = None,
+    class_: ClassNames = None,
     attribute: Annotated[
         str, typer.Option(help="Attribute of polygons that holds a class's name or id.")
     ] = "class",

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from geotiler.cli.options import (
     AsJson,
-    PrecisionOption,
+    BackendName,
+    Device,
+    Model,
+    ModelBands,
+    PrecisionName,
     Quiet,
-    bands_option,
+    SceneFile,
+    SceneGsd,
     chosen_bands,
     metres_per_pixel,
-    scene_gsd_option,
 )
 from geotiler.errors import DeviceError, GeotilerError, MissingExtraError, ModelError
 from geotiler.specs import Backend, Precision, SegmentSpec
 
 
 def info(
-    scene: Annotated[str, typer.Argument(help="Raster of any size, anything GDAL opens.")],
-    model: Annotated[
-        str, typer.Option(help="Shipped model, model folder, or .onnx beside its card.")
-    ] = "buildings",
-    bands: Annotated[str | None, bands_option("by name or order")] = None,
-    scene_gsd: Annotated[str | None, scene_gsd_option("from CRS", "--gsd")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    backend: Annotated[Backend, typer.Option(help="What runs the network.")] = Backend.AUTO,
-    precision: PrecisionOption = Precision.AUTO,
+    scene: SceneFile,
+    model: Model = "buildings",
+    bands: ModelBands = None,
+    scene_gsd: SceneGsd = None,
+    device: Device = "auto",
+    backend: BackendName = Backend.AUTO,
+    precision: PrecisionName = Precision.AUTO,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -85,12 +85,20 @@ def _plan(spec: SegmentSpec) -> dict[str, Any]:
     return {"fits": True, "reason": None, "plan": plan}
 
 
+def _bands(names: list[str]) -> str:
+    if set(names) == {"unnamed"}:
+        return f"{len(names)}, without names"
+    return f"{len(names)}: {', '.join(names)}"
+
+
 def _readable(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Sections of a table."""
+    from geotiler.cli.console import told_settings
+
     scene, plan = dict(values["scene"]), values["plan"]
     share, read_from = scene.pop("nodata_share"), scene.pop("nodata_from")
     scene["nodata_share"] = f"{share:.1%} (from {read_from})"
-    scene["bands"] = f"{len(scene['bands'])}: {', '.join(scene['bands'])}"
+    scene["bands"] = _bands(scene["bands"])
     if plan is None:
         return {
             "Scene": scene,
@@ -99,7 +107,7 @@ def _readable(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
         }
     plan = dict(plan)
     settings, notices = plan.pop("settings"), plan.pop("notices")
-    fit = {name: f"{one['value']} ({one['origin']})" for name, one in settings.items()}
+    fit = told_settings(settings)
     warnings = {f"note {index}": text for index, text in enumerate(notices, start=1)}
     return {
         "Scene": scene,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import errno
 import json
 import os
@@ -34,6 +33,7 @@ from geotiler.cli import (
 )
 from geotiler.cli.session import name_variables, shared, unknown_variables
 from geotiler.errors import GeotilerError, SpecError
+from geotiler.spelling import nearest, plain
 
 _INTERRUPTED = (130, 143)
 """Exit codes of runs that were asked to end."""
@@ -160,7 +160,10 @@ def main(arguments: list[str] | None = None) -> int:
             print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
             return 2
         if hasattr(error, "format_message"):  # the parser's own errors: a flag, a value
-            return _say(_usage(error), int(getattr(error, "exit_code", 2)))
+            return _say(
+                _usage(error, sys.argv[1:] if arguments is None else arguments),
+                int(getattr(error, "exit_code", 2)),
+            )
         if type(error).__name__ == "Abort":
             return _interrupted()
         _maybe_raise(error)
@@ -174,19 +177,31 @@ def _left() -> int:
     return 141
 
 
-def _usage(error: Any) -> str:
+def _usage(error: Any, arguments: list[str]) -> str:
     """One line for an error of the parser; a mistyped flag is answered with the nearest one."""
     context = getattr(error, "ctx", None)
     path = getattr(context, "command_path", "geotiler")
     wrong = getattr(error, "option_name", None)
     if wrong and context is not None:
         known = [flag for item in context.command.params for flag in item.opts if flag[:1] == "-"]
-        near = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
+        near = nearest(wrong, known, cutoff=0.5)
         if near:
-            return f"no such option {wrong}, did you mean {near[0]}? (see {path} --help)"
+            return f"no such option {wrong}, did you mean {near}? (see {path} --help)"
         return f"no such option {wrong} (see {path} --help)"
-    message = " ".join(str(error.format_message()).split())
+    message = plain(" ".join(str(error.format_message()).split()))
+    got = _given(getattr(error, "param", None), arguments)
+    if got is not None and repr(got) not in message:
+        message += f", got {got!r}"
     return f"{message} (see {path} --help)"
+
+
+def _given(option: Any, arguments: list[str]) -> str | None:
+    """The value that an option was given on the command line; None where it was not."""
+    for word, following in zip(arguments, [*arguments[1:], None], strict=True):
+        flag, separator, value = word.partition("=")
+        if flag.startswith("-") and flag in getattr(option, "opts", ()):
+            return value if separator else following
+    return None
 
 
 def _interrupted() -> int:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from geotiler.errors import SpecError
-from geotiler.specs import Precision, Scale
+from geotiler.specs import Backend, Precision, Scale
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")]
@@ -28,7 +28,7 @@ HashContent = Annotated[
         help="Tell a scene by its bytes, not by path and time, when going on with a run.",
     ),
 ]
-PrecisionOption = Annotated[
+PrecisionName = Annotated[
     Precision,
     typer.Option(
         "--precision",
@@ -36,6 +36,25 @@ PrecisionOption = Annotated[
     ),
 ]
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)]
+
+SceneFile = Annotated[str, typer.Argument(help="Raster of any size, anything GDAL opens.")]
+Model = Annotated[str, typer.Option(help="Shipped model, model folder, or .onnx beside its card.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+BackendName = Annotated[Backend, typer.Option("--backend", help="What runs the network.")]
+Threads = Annotated[
+    int | None, typer.Option(help="Threads of the network.", show_default="all cores")
+]
+RawRange = Annotated[
+    str | None,
+    typer.Option(help="Raw range MIN,MAX, or auto (scene-wide 2-98 %).", show_default="card"),
+]
+ClassNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--class", help="Class name or id; may be given again.", show_default="all classes"
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Another seed is another town.")]
 
 
 def bands_option(default: str) -> Any:
@@ -56,6 +75,22 @@ def scene_gsd_option(default: str, *names: str) -> Any:
     )  # fmt: skip
 
 
+ModelBands = Annotated[str | None, bands_option("by name or order")]
+SceneGsd = Annotated[str | None, scene_gsd_option("from CRS", "--gsd")]
+
+
+_EXAMPLES = {
+    "--bands": "bands are counted from 1, as --bands 3,2,1; geotiler info lists them",
+    "--bounds": "--bounds LEFT,BOTTOM,RIGHT,TOP, with commas and without spaces",
+    "--scale": "--scale MIN,MAX, as 0,3000",
+    "--scene-gsd": "--scene-gsd 0.3, or X,Y",
+    "--gsd": "--gsd 0.3, or X,Y",
+    "--tile": "--tile 512, or HEIGHT,WIDTH",
+    "--split": "--split 0.7,0.15,0.15",
+}
+"""Flag → how its value looks."""
+
+
 def numbers(text: str | None, flag: str, count: tuple[int, int]) -> tuple[float, ...] | None:
     """Comma-separated numbers of an option's value.
 
@@ -72,10 +107,16 @@ def numbers(text: str | None, flag: str, count: tuple[int, int]) -> tuple[float,
     try:
         values = tuple(float(item) for item in text.split(",") if item.strip())
     except ValueError as error:
-        raise SpecError(f"{flag} takes numbers with commas between them, got {text!r}") from error
+        raise SpecError(
+            f"{flag} takes numbers with commas between them, got {text!r}",
+            hint=_EXAMPLES.get(flag),
+        ) from error
     if not count[0] <= len(values) <= count[1]:
         wanted = str(count[0]) if count[0] == count[1] else f"{count[0]} to {count[1]}"
-        raise SpecError(f"{flag} takes {wanted} numbers, got {len(values)} in {text!r}")
+        raise SpecError(
+            f"{flag} takes {wanted} numbers, got {len(values)} in {text!r}",
+            hint=_EXAMPLES.get(flag),
+        )
     return values
 
 
@@ -85,7 +126,7 @@ def whole_numbers(text: str | None, flag: str, count: tuple[int, int]) -> tuple[
     if values is None:
         return None
     if not all(value.is_integer() for value in values):
-        raise SpecError(f"{flag} takes whole numbers, got {text!r}")
+        raise SpecError(f"{flag} takes whole numbers, got {text!r}", hint=_EXAMPLES.get(flag))
     return tuple(int(value) for value in values)
 
 

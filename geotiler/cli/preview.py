@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from geotiler.cli.options import AsJson, Overwrite, Quiet
+from geotiler.cli.options import AsJson, Overwrite, Quiet, SceneFile
 from geotiler.specs import PreviewSpec
 
 
 def preview(
-    scene: Annotated[str, typer.Argument(help="Raster of any size, anything GDAL opens.")],
+    scene: SceneFile,
     output: Annotated[
         Path,
         typer.Option(

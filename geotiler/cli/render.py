@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from geotiler.cli.options import AsJson, Overwrite, Quiet
+from geotiler.cli.options import AsJson, Overwrite, Quiet, Seed
 from geotiler.specs import RenderSpec
 
 
@@ -19,7 +19,7 @@ def render(
     height: Annotated[int, typer.Option(help="Rows, in pixels.")] = 4573,
     width: Annotated[int, typer.Option(help="Columns, in pixels.")] = 4418,
     gsd: Annotated[float, typer.Option(help="Metres per pixel.")] = 0.5,
-    seed: Annotated[int, typer.Option(help="Another seed is another town.")] = 7,
+    seed: Seed = 7,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     quiet: Quiet = False,

@@ -10,19 +10,24 @@ import typer
 
 from geotiler.cli.options import (
     AsJson,
+    BackendName,
+    Device,
     DryRun,
     HashContent,
+    Model,
+    ModelBands,
     Overwrite,
-    PrecisionOption,
+    PrecisionName,
     Quiet,
+    RawRange,
     Restart,
+    SceneGsd,
+    Threads,
     Verbose,
-    bands_option,
     chosen_bands,
     metres_per_pixel,
     numbers,
     overlap_option,
-    scene_gsd_option,
     tile_sides,
 )
 from geotiler.cli.options import scale as read_scale
@@ -47,11 +52,9 @@ def segment(
     ],
     list_file: Annotated[
         Path | None,
-        typer.Option("--from", help="Text file with a scene per line.", show_default=False),
+        typer.Option("--scenes", help="Text file with a scene per line.", show_default=False),
     ] = None,
-    model: Annotated[
-        str, typer.Option(help="Shipped model, model folder, or .onnx beside its card.")
-    ] = "buildings",
+    model: Model = "buildings",
     tile: Annotated[
         str, typer.Option(help="Tile side in pixels, or HEIGHT,WIDTH, or auto.")
     ] = "auto",
@@ -62,18 +65,13 @@ def segment(
     threshold: Annotated[
         float | None, typer.Option(help="Probability of a one-class model.", show_default="card")
     ] = None,
-    bands: Annotated[str | None, bands_option("by name or order")] = None,
-    scene_gsd: Annotated[str | None, scene_gsd_option("from CRS", "--gsd")] = None,
-    scale: Annotated[
-        str | None,
-        typer.Option(help="Raw range MIN,MAX, or auto (scene-wide 2-98 %).", show_default="card"),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    backend: Annotated[Backend, typer.Option(help="What runs the network.")] = Backend.AUTO,
-    precision: PrecisionOption = Precision.AUTO,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads of the network.", show_default="all cores")
-    ] = None,
+    bands: ModelBands = None,
+    scene_gsd: SceneGsd = None,
+    scale: RawRange = None,
+    device: Device = "auto",
+    backend: BackendName = Backend.AUTO,
+    precision: PrecisionName = Precision.AUTO,
+    threads: Threads = None,
     probability: Annotated[
         Path | None,
         typer.Option(
@@ -93,8 +91,14 @@ def segment(
     bounds: Annotated[
         str | None,
         typer.Option(
-            help="LEFT,BOTTOM,RIGHT,TOP in the scene's coordinates, as --aoi.", show_default="all"
+            help="LEFT,BOTTOM,RIGHT,TOP in the scene's CRS (geotiler info tells its extent): only "
+            "what they touch is computed.",
+            show_default="all",
         ),
+    ] = None,
+    bounds_crs: Annotated[
+        str | None,
+        typer.Option(help="CRS of --bounds, as EPSG:4326.", show_default="the scene's"),
     ] = None,
     mosaic: Annotated[
         bool,
@@ -149,6 +153,7 @@ def segment(
         overwrite=overwrite,
         aoi=aoi,
         bounds=_bounds(bounds),
+        bounds_crs=bounds_crs,
         mosaic=tuple(paths) if mosaic else (),
         engine=engine,
         scheduler=scheduler,
@@ -172,6 +177,8 @@ def segment(
             emit(values, as_json, "geotiler segment would do", detailed=True)
             return 0
         values = run(spec, report=report).as_dict()
+    if not (as_json or values["resumed_px"]):
+        del values["resumed_px"]
     emit(values, as_json, "geotiler segment")
     return 0
 

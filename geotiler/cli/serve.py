@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geotiler.errors import MissingExtraError, SpecError
+from geotiler.spelling import nearest, plain
 
 if TYPE_CHECKING:
     from geotiler.service.settings import Settings
@@ -114,10 +114,10 @@ def settings_from(given: dict[str, Any], env_file: Path | None = None) -> Settin
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     for name in os.environ:
         if name.startswith(PREFIX) and name not in known | {f"{PREFIX}ENV_FILE"}:
-            near = difflib.get_close_matches(name, known, n=1)
+            near = nearest(name, known)
             raise SpecError(
                 f"{name} is no setting of geotiler serve",
-                hint=f"did you mean {near[0]}?" if near else "docs/SERVICE.md lists them",
+                hint=f"did you mean {near}?" if near else "docs/SERVICE.md lists them",
             )
     try:
         values = FromEnvironment(**given).model_dump()
@@ -126,6 +126,6 @@ def settings_from(given: dict[str, Any], env_file: Path | None = None) -> Settin
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "a setting"
         raise SpecError(
-            f"{name}: {first['msg'].removeprefix('Value error, ')}",
+            f"{name}: {plain(first['msg'])}",
             hint=f"--{name} sets it" if name in given else f"{PREFIX}{name.upper()} sets it",
         ) from None

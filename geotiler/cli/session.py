@@ -7,7 +7,6 @@ The first three are the parser's; card and scene are the task's, which sees `Non
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import os
@@ -23,6 +22,7 @@ import typer
 from geotiler.cli.options import Verbose
 from geotiler.errors import InputError, SpecError
 from geotiler.progress import Event, StageAdvanced, StageStarted
+from geotiler.spelling import nearest
 
 PREFIX = "GEOTILER_"
 _OTHER_VARIABLES = {"GEOTILER_TRACEBACK", "GEOTILER_DATA"}
@@ -159,9 +159,9 @@ def unknown_variables(command: Any) -> Iterator[str]:
     known = _OTHER_VARIABLES | set(_variables(command))
     for name in sorted(os.environ):
         if name.startswith(PREFIX) and not name.startswith(_OF_SERVE) and name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=_NEAR)
+            near = nearest(name, known, cutoff=_NEAR)
             if near:
-                yield f"the variable {name} is not read, did you mean {near[0]}?"
+                yield f"the variable {name} is not read, did you mean {near}?"
 
 
 def origin(setting: str, told: str) -> str:
@@ -237,10 +237,10 @@ def _defaults(section: Mapping[str, Any], command: Any, path: Path) -> MutableMa
     for key, value in section.items():
         flag = key.replace("_", "-")
         if flag not in by_flag or flag in ("config", "help"):
-            near = difflib.get_close_matches(flag, by_flag, n=1)
+            near = nearest(flag, by_flag)
             raise SpecError(
                 f"--config {path}: {command.name} has no setting {key!r}",
-                hint=f"did you mean {near[0]!r}?" if near else f"geotiler {command.name} --help",
+                hint=f"did you mean {near!r}?" if near else f"geotiler {command.name} --help",
             )
         option = by_flag[flag]
         values[option.name] = _typed(value, bool(getattr(option, "multiple", False)))

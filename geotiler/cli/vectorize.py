@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from geotiler.cli.options import AsJson, Overwrite, Quiet
+from geotiler.cli.options import AsJson, ClassNames, Overwrite, Quiet
 from geotiler.errors import SpecError
 from geotiler.specs import SMALLEST_HOLE_M2, SMALLEST_M2, OutlinesFrom, Regularize, VectorizeSpec
 
@@ -30,12 +30,7 @@ def vectorize(
             show_default=False,
         ),
     ],
-    class_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--class", help="Class name or id; may be given again.", show_default="all classes"
-        ),
-    ] = None,
+    class_: ClassNames = None,
     regularize: Annotated[
         Regularize,
         typer.Option(
@@ -48,7 +43,7 @@ def vectorize(
     ] = 0.75,
     outlines_from: Annotated[
         OutlinesFrom,
-        typer.Option("--from", help="Outlines along pixels (mask) or between them (probability)."),
+        typer.Option(help="Outlines along pixels (mask) or between them (probability)."),
     ] = OutlinesFrom.AUTO,
     probability: Annotated[
         str | None,
@@ -138,4 +133,7 @@ def vectorize(
             sys.stdout.flush()
             report(Notice(message=f"{result.polygons} polygons in {result.seconds:g} s"))
             return
-    emit(result.as_dict(), as_json, "geotiler vectorize")
+    values = result.as_dict()
+    if not as_json:
+        values[f"area_{values.pop('area_unit')}"] = values.pop("area")
+    emit(values, as_json, "geotiler vectorize")

@@ -6,17 +6,20 @@ For whoever writes files::
     raster_qml(classes)                  a mask of class ids, with names in the legend
     ramp_qml(minimum, maximum)           probabilities, from clear to strong
     geopackage_style(table, column, qml) SQL that makes a style the default of a GeoPackage layer
+    joined_style(text, kind, existing)   one style for a raster and polygons of the same name
     is_own_style(text, kind)             whether geotiler wrote a style, so that it may replace it
+    draws(text, kind)                    whether a style, whoever wrote it, is of such a layer
 
 A style beside a file has its name with the suffix .qml (`io.styles` writes it); QGIS reads class
 names from there and not from TIFF tags. Inside a GeoPackage it is a row of the table layer_styles.
+`town.tif` and `town.geojson` share `town.qml`: a layer takes from it the element of its own kind.
 
 Source: the QML that QGIS 3.22 itself saves; layer_styles as its GeoPackage provider makes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from xml.etree import ElementTree
@@ -24,6 +27,9 @@ from xml.etree import ElementTree
 Kind = Literal["vector", "raster"]
 
 _OWN = "style by geotiler for a "
+_DRAWS: dict[Kind, str] = {"raster": "pipe", "vector": "renderer-v2"}
+"""The element that draws a layer of each kind; QGIS passes over the other one."""
+
 _HEAD = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 _VERSION = "3.22.0"
 _FILL_ALPHA = 90
@@ -50,9 +56,8 @@ class StyledClass:
 
 def vector_qml(classes: Sequence[StyledClass], field: str = "class") -> str:
     """A QML style that fills polygons by the value of an attribute, outlined in the same colour."""
-    root = _root()
-    renderer = ElementTree.SubElement(
-        root, "renderer-v2", type="categorizedSymbol", attr=field, symbollevels="0",
+    renderer = ElementTree.Element(
+        _DRAWS["vector"], type="categorizedSymbol", attr=field, symbollevels="0",
         enableorderby="0", forceraster="0",
     )  # fmt: skip
     categories = ElementTree.SubElement(renderer, "categories")
@@ -72,26 +77,24 @@ def vector_qml(classes: Sequence[StyledClass], field: str = "class") -> str:
         options = ElementTree.SubElement(layer, "Option", type="Map")
         for name, value in _fill(item.color).items():
             ElementTree.SubElement(options, "Option", name=name, value=value, type="QString")
-    return _written(root, "vector")
+    return _written({"vector": renderer})
 
 
 def raster_qml(classes: Sequence[StyledClass]) -> str:
     """A QML style that names and colours the values of a raster's first band."""
-    root = _root()
-    renderer = _pipe(root, "paletted")
+    pipe, renderer = _pipe("paletted")
     palette = ElementTree.SubElement(renderer, "colorPalette")
     for item in classes:
         ElementTree.SubElement(
             palette, "paletteEntry", value=str(item.value), color=item.color, label=item.name,
             alpha="255",
         )  # fmt: skip
-    return _written(root, "raster")
+    return _written({"raster": pipe})
 
 
 def ramp_qml(minimum: float, maximum: float) -> str:
     """A QML style that draws a raster's first band as a continuous colour ramp."""
-    root = _root()
-    renderer = _pipe(root, "singlebandpseudocolor")
+    pipe, renderer = _pipe("singlebandpseudocolor")
     renderer.set("classificationMin", repr(minimum))
     renderer.set("classificationMax", repr(maximum))
     shader = ElementTree.SubElement(
@@ -104,12 +107,36 @@ def ramp_qml(minimum: float, maximum: float) -> str:
         ElementTree.SubElement(
             shader, "item", value=repr(value), label=f"{value:g}", color=color, alpha="255"
         )
-    return _written(root, "raster")
+    return _written({"raster": pipe})
 
 
 def is_own_style(text: str, kind: Kind) -> bool:
     """Whether a style was written by geotiler for such a layer, and not by a person since."""
     return f"<!--{_OWN}{kind}-->" in text
+
+
+def draws(text: str, kind: Kind) -> bool:
+    """Whether a style, a person's too, says how a layer of that kind is drawn."""
+    return f"<{_DRAWS[kind]}" in text
+
+
+def joined_style(text: str, kind: Kind, existing: str) -> str | None:
+    """A style that draws the layers of both kinds; None where the existing one is a person's.
+
+    Args:
+        text: a style of this module, for one kind of layer.
+        kind: which.
+        existing: the style that lies under its name; what it says of the other kind is kept.
+    """
+    own = [each for each in _DRAWS if is_own_style(existing, each)]
+    if not own:
+        return None
+    try:
+        drawn = {each: ElementTree.fromstring(existing).find(_DRAWS[each]) for each in own}
+    except ElementTree.ParseError:  # cut off, nothing in it is worth keeping
+        return text
+    drawn[kind] = ElementTree.fromstring(text).find(_DRAWS[kind])
+    return _written({each: element for each, element in drawn.items() if element is not None})
 
 
 def geopackage_style(
@@ -138,17 +165,14 @@ def geopackage_style(
     ]
 
 
-def _root() -> ElementTree.Element:
-    return ElementTree.Element("qgis", styleCategories="Symbology", version=_VERSION)
-
-
-def _pipe(root: ElementTree.Element, renderer: str) -> ElementTree.Element:
-    pipe = ElementTree.SubElement(root, "pipe")
+def _pipe(renderer: str) -> tuple[ElementTree.Element, ElementTree.Element]:
+    """What draws a raster, and the renderer in it."""
+    pipe = ElementTree.Element(_DRAWS["raster"])
     element = ElementTree.SubElement(
         pipe, "rasterrenderer", type=renderer, band="1", opacity="1", alphaBand="-1"
     )
     ElementTree.SubElement(element, "rasterTransparency")
-    return element
+    return pipe, element
 
 
 def _fill(color: str) -> dict[str, str]:
@@ -164,7 +188,10 @@ def _fill(color: str) -> dict[str, str]:
     }
 
 
-def _written(root: ElementTree.Element, kind: Kind) -> str:
-    root.insert(0, ElementTree.Comment(f"{_OWN}{kind}"))
+def _written(drawn: Mapping[Kind, ElementTree.Element]) -> str:
+    root = ElementTree.Element("qgis", styleCategories="Symbology", version=_VERSION)
+    for kind in _DRAWS:
+        if kind in drawn:
+            root.extend([ElementTree.Comment(f"{_OWN}{kind}"), drawn[kind]])
     ElementTree.indent(root)
     return _HEAD + ElementTree.tostring(root, encoding="unicode") + "\n"

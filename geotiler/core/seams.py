@@ -11,6 +11,16 @@ _ROWS_AT_ONCE = 64
 """Bounds the temporary arrays, which would otherwise be as large as a row of tiles."""
 
 
+LEAST_PAIRS = 20_000
+"""Pairs of neighbours across tile lines from which their mean is told. Edges of buildings that
+happen to lie on a line weigh in it.
+
+Source: 400 placements of lines that are no tile lines, on the probabilities of an aerial photograph
+of Dubai: with 16,000 pairs 95 % of the figures lay between 0.62 and 1.48, with 4,000 between 0.2
+and 1.8.
+"""
+
+
 def tile_lines(first_px: Sequence[int], tile_px: int, length_px: int) -> tuple[int, ...]:
     """Positions inside (0, length) where a window begins or has just ended."""
     edges = set(first_px) | {start + tile_px for start in first_px}
@@ -87,6 +97,11 @@ class SeamMeter:
     def index(self) -> float | None:
         """See `seam_index`."""
         return seam_index(self._sums)
+
+
+def reliable_seam_index(sums: NDArray[np.float64]) -> float | None:
+    """As `seam_index`; None also where there are fewer than LEAST_PAIRS pairs on tile lines."""
+    return seam_index(sums) if sums[1, 1] >= LEAST_PAIRS else None
 
 
 def seam_index(sums: NDArray[np.float64]) -> float | None:

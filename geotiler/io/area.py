@@ -13,8 +13,8 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 
-from geotiler.errors import InputError
-from geotiler.io.raster import Scene
+from geotiler.errors import InputError, SpecError
+from geotiler.io.raster import Scene, crs_name
 from geotiler.io.vector import read_features
 from geotiler.specs import Window
 
@@ -98,27 +98,85 @@ def area_of_file(path: str, scene: Scene) -> Area:
             hint="--bounds takes coordinates of the scene",
         )
     area = shapely.union_all(shapely.make_valid(features.geometries))
-    target = pyproj.CRS.from_wkt(scene.crs.to_wkt())
-    if features.crs != target:
-        left, bottom, right, top = area.bounds
-        area = shapely.segmentize(area, max(right - left, top - bottom, 1e-12) / _EDGE_PARTS)
-        way = pyproj.Transformer.from_crs(features.crs, target, always_xy=True)
-        area = shapely.transform(area, lambda xy: np.stack(way.transform(*xy.T), axis=1))
-    return _on_scene(area, scene, path)
+    area = _moved(area, features.crs, _crs_of(scene))
+    return _on_scene(area, scene, path, hint="its coordinates may be in another order")
 
 
-def area_of_bounds(bounds: tuple[float, float, float, float], scene: Scene) -> Area:
-    """The rectangle (left, bottom, right, top) in a scene's CRS.
+def area_of_bounds(
+    bounds: tuple[float, float, float, float], scene: Scene, crs: str | None = None
+) -> Area:
+    """The rectangle (left, bottom, right, top), or that of the scene's CRS which holds it.
+
+    Args:
+        bounds: in a CRS.
+        scene: open.
+        crs: of the bounds; None: the scene's.
 
     Raises:
+        SpecError: no such CRS. InputError: the scene has none.
         OutsideError: it lies beside the scene.
     """
     left, bottom, right, top = bounds
     box = shapely.box(min(left, right), min(bottom, top), max(left, right), max(bottom, top))
-    return _on_scene(box, scene, "the area of --bounds")
+    name = f"--bounds {','.join(f'{value:.10g}' for value in bounds)}"
+    if crs is None:
+        return _on_scene(box, scene, name, hint=_elsewhere(box, scene))
+    if scene.crs is None:
+        raise InputError(
+            f"{scene.path} has no CRS, so that bounds in {crs} have no place on it",
+            hint="leave out --bounds-crs: --bounds takes coordinates of the scene",
+        )
+    try:
+        source = pyproj.CRS.from_user_input(crs)
+    except pyproj.exceptions.CRSError as error:
+        raise SpecError(f"no such CRS: {crs!r}", hint="as --bounds-crs EPSG:4326") from error
+    moved = shapely.envelope(_moved(box, source, _crs_of(scene)))
+    return _on_scene(moved, scene, f"{name} in {crs}", hint="geotiler info tells its extent")
 
 
-def _on_scene(area: shapely.Geometry, scene: Scene, name: str) -> Area:
+def extent(scene: Scene) -> tuple[float, float, float, float]:
+    """(left, bottom, right, top) of a scene in its CRS, of a turned one of all corners."""
+    corners = np.array([(0, 0), (scene.width, 0), (scene.width, scene.height), (0, scene.height)])
+    x, y = scene.transform * corners.T
+    return float(np.min(x)), float(np.min(y)), float(np.max(x)), float(np.max(y))
+
+
+def extent_lonlat(scene: Scene) -> tuple[float, float, float, float] | None:
+    """(west, south, east, north) in degrees; None without a CRS, or where it has no such place.
+
+    West of a scene that crosses the antimeridian is larger than east.
+    """
+    if scene.crs is None:
+        return None
+    way = pyproj.Transformer.from_crs(_crs_of(scene), 4326, always_xy=True)
+    west, south, east, north = way.transform_bounds(*extent(scene))
+    found = float(west), float(south), float(east), float(north)
+    return found if np.isfinite(found).all() else None
+
+
+def _crs_of(scene: Scene) -> pyproj.CRS:
+    return pyproj.CRS.from_wkt(scene.crs.to_wkt())
+
+
+def _moved(area: shapely.Geometry, source: pyproj.CRS, target: pyproj.CRS) -> shapely.Geometry:
+    """An area in another CRS; long edges are curves there."""
+    if source == target:
+        return area
+    left, bottom, right, top = area.bounds
+    area = shapely.segmentize(area, max(right - left, top - bottom, 1e-12) / _EDGE_PARTS)
+    way = pyproj.Transformer.from_crs(source, target, always_xy=True)
+    return shapely.transform(area, lambda xy: np.stack(way.transform(*xy.T), axis=1))
+
+
+def _elsewhere(box: shapely.Geometry, scene: Scene) -> str:
+    """What to do about bounds that lie beside a scene."""
+    degrees = extent_lonlat(scene)
+    if degrees is not None and box.intersects(shapely.box(*degrees)):
+        return "in degrees they lie on it: --bounds-crs EPSG:4326"
+    return "LEFT,BOTTOM,RIGHT,TOP in the same coordinates, or --bounds-crs"
+
+
+def _on_scene(area: shapely.Geometry, scene: Scene, name: str, *, hint: str) -> Area:
     """An area in the scene's CRS, in its pixels."""
     inverse = ~scene.transform
 
@@ -137,7 +195,9 @@ def _on_scene(area: shapely.Geometry, scene: Scene, name: str) -> Area:
     whole = shapely.box(0, 0, scene.width, scene.height)
     polygons = shapely.intersection(polygons, whole)
     if polygons.is_empty or not polygons.area:
+        covered = ",".join(f"{value:.10g}" for value in extent(scene))
+        crs = crs_name(scene.crs) or "pixels (it has no CRS)"
         raise OutsideError(
-            f"{name} does not touch {scene.path}", hint="its coordinates may be in another order"
+            f"{name} does not touch {scene.path}, which covers {covered} in {crs}", hint=hint
         )
     return Area(polygons)

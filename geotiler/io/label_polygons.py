@@ -21,6 +21,7 @@ from geotiler.errors import InputError
 from geotiler.io.label_source import Classes, Frame, described_boxes, placed_points, way_to
 from geotiler.io.vector import attribute_names, read_features
 from geotiler.specs import LARGEST_CLASS, MASK_NODATA, ClassRule, Window
+from geotiler.spelling import did_you_mean
 
 Shapes = NDArray[np.object_]
 
@@ -62,9 +63,11 @@ class PolygonFile:
         wanted = [] if attribute is None else [attribute]
         features = read_features(path, columns=wanted, keep_empty=True)
         if attribute is not None and attribute not in features.attributes:
-            have = ", ".join(attribute_names(path)[:12]) or "none"
+            known = attribute_names(path)
+            have = ", ".join(known[:12]) or "none"
             raise InputError(
-                f"{path} has no attribute {attribute!r}; its attributes: {have}",
+                f"{path} has no attribute {attribute!r}{did_you_mean(attribute, known) or ';'} "
+                f"its attributes: {have}",
                 hint="--attribute takes one of these",
             )
         self.crs = features.crs

@@ -13,6 +13,7 @@ from geotiler.errors import InputError
 from geotiler.io.probabilities import is_probability
 from geotiler.io.raster import Scene
 from geotiler.specs import MASK_NODATA, Window
+from geotiler.spelling import did_you_mean
 
 PROBABILITY_HINT = "a mask holds whole numbers: 0 background, 1, 2, ... classes, 255 unknown"
 
@@ -88,7 +89,7 @@ def label_rule(scene: Scene, *, whole_floats: bool = False) -> LabelRule:
     if np.issubdtype(np.dtype(scene.dtypes[0]), np.floating) and not whole_floats:
         raise InputError(
             f"{scene.path} holds {scene.dtypes[0]} values, expected the whole numbers of a mask",
-            hint=f"{PROBABILITY_HINT}; probabilities: vectorize --from probability",
+            hint=f"{PROBABILITY_HINT}; probabilities: vectorize --outlines-from probability",
         )
     zero = scene.nodata == 0
     full = scene.nodata != MASK_NODATA and _only_full(scene)
@@ -157,7 +158,8 @@ def chosen_classes(
         if class_id is None:
             have = ", ".join(class_name(names, each) for each in sorted(allowed)) or "none"
             raise InputError(
-                f"{path} has no class {text!r}; its classes: {have}",
+                f"{path} has no class {text!r}{did_you_mean(text, names.values()) or ';'} "
+                f"its classes: {have}",
                 hint="--class takes one of these names or ids",
             )
         chosen.add(class_id)

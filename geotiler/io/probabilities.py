@@ -15,7 +15,7 @@ from geotiler.specs import MASK_NODATA, PROBABILITY_STEPS, Window
 DEFAULT_THRESHOLD = 0.5
 
 HINT = "--probability takes what geotiler segment --probability wrote for the same scene"
-TOLD_HINT = "a mask of class ids is vectorized with --from mask"
+TOLD_HINT = "a mask of class ids is vectorized with --outlines-from mask"
 
 _ROUNDING = 1e-3
 """Others' rasters may leave 0 to 1 by this much."""

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -29,6 +30,7 @@ from geotiler.io.opening import (
     quiet_about_georeferencing,
 )
 from geotiler.io.remote import check_sources, gdal_name, is_remote, patient, redacted, shown
+from geotiler.io.vector_formats import DRIVERS
 from geotiler.specs import Window
 
 STRIP_PX = 4_000_000
@@ -42,6 +44,16 @@ SETTINGS_TAG = "GEOTILER_SETTINGS"
 CONTENT_TAG = "GEOTILER_CONTENT"
 
 _COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
+
+
+def crs_name(crs: CRS | None) -> str | None:
+    """Authority and code of a CRS, else its projection; None: there is none."""
+    if crs is None:
+        return None
+    authority = crs.to_authority()
+    if authority:
+        return ":".join(authority)
+    return str(crs.to_dict().get("proj", "a CRS of its own"))
 
 
 class Scene:
@@ -429,7 +441,12 @@ def open_scene(
             dataset.close()
         if isinstance(error, InputError):
             raise
-        reason = redacted(" ".join(str(error).split()), path)[:160]
+        if Path(name).suffix.lower() in DRIVERS:
+            raise InputError(
+                f"{name} is a vector file, expected a raster",
+                hint="polygons go to preview, evaluate, --truth, --aoi or --labels",
+            ) from error
+        reason = redacted(" ".join(str(error).split()), path).replace(f"'{name}' ", "")[:160]
         known = "GTiff, JP2OpenJPEG, VRT, PNG, JPEG, ..." if drivers is None else ", ".join(drivers)
         raise InputError(
             f"{name} cannot be opened as a raster: {reason}",

@@ -16,6 +16,9 @@ from geotiler.specs import Scale, Window
 _SAMPLE_SIDE, _SAMPLE_PX = 6, 256
 _COARSE_PX = 1024
 
+_MOST_NAMES = 12
+"""Bands that a message names."""
+
 
 def bands_for(
     scene: Scene, wanted: Sequence[str], asked: tuple[int, ...] | None, model: str
@@ -40,10 +43,9 @@ def bands_for(
                 hint="expand it first, as gdal_translate -expand rgb does",
             )
     if bands is None:
-        names = ", ".join(str(name or "unnamed") for name in scene.band_names[:12])
         example = ",".join(str(min(i + 1, scene.count)) for i in range(len(wanted)))
         raise SpecError(
-            f"{scene.path} has {scene.count} bands ({names}), model {model!r} wants "
+            f"{scene.path} has {_counted(scene.band_names)}, model {model!r} wants "
             f"{', '.join(wanted)}",
             hint=f"say which are which, as --bands {example}",
         )
@@ -54,6 +56,16 @@ def bands_for(
         )
     scene.check_bands(bands)
     return bands
+
+
+def _counted(names: Sequence[str | None]) -> str:
+    """How many bands, and their names as far as they have some."""
+    count = f"{len(names)} band" + ("s" if len(names) > 1 else "")
+    if not any(names):
+        return f"{count} without {'names' if len(names) > 1 else 'a name'}"
+    shown = [name or "unnamed" for name in names[:_MOST_NAMES]]
+    more = ["..."] if len(names) > _MOST_NAMES else []
+    return f"{count} ({', '.join([*shown, *more])})"
 
 
 def measured_scale(scene: Scene, bands: Sequence[int]) -> Scale:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import get_args
 
 from geotiler.core.palette import PALETTE
-from geotiler.core.qgis_style import Kind, StyledClass, is_own_style
+from geotiler.core.qgis_style import Kind, StyledClass, draws, is_own_style, joined_style
+from geotiler.io.vector_formats import DRIVERS, LAYERED, STDOUT
 from geotiler.specs import MASK_NODATA
 
 SUFFIX = ".qml"
@@ -35,8 +37,8 @@ def styled_classes(
 def save_style(qml: str, kind: Kind, target: Path, temporary: Path) -> bool:
     """Put a style beside a file that is being written; False if there is one to respect.
 
-    A style that a person saved, and one of a layer of another kind and the same name, stay as
-    they are: only geotiler's own are replaced.
+    A style that a person saved stays as it is. One that geotiler wrote for a layer of the other
+    kind and the same name is joined with this one: both layers open as they should.
 
     Args:
         qml: the style.
@@ -45,13 +47,45 @@ def save_style(qml: str, kind: Kind, target: Path, temporary: Path) -> bool:
         temporary: the file that takes its place; see `io.outputs.replacing`, which moves what
             lies beside it too.
     """
-    existing = target.with_suffix(SUFFIX)
-    if existing.exists():
-        try:
-            own = is_own_style(existing.read_text(encoding="utf-8", errors="replace"), kind)
-        except OSError:
-            return False
-        if not own:
-            return False
-    temporary.with_suffix(SUFFIX).write_text(qml, encoding="utf-8", newline="\n")
+    existing = _existing(target)
+    joined = qml if existing is None else joined_style(qml, kind, existing)
+    if joined is None:
+        return False
+    temporary.with_suffix(SUFFIX).write_text(joined, encoding="utf-8", newline="\n")
     return True
+
+
+def style_notices(targets: Iterable[Path | str]) -> list[str]:
+    """A line for each file whose style will be left out, since a person's lies in its place.
+
+    Args:
+        targets: files that will be written, of any format, or "-".
+    """
+    return [note for target in targets if (note := _notice(Path(target)))]
+
+
+def _notice(target: Path) -> str | None:
+    driver = DRIVERS.get(target.suffix.lower())
+    if target == Path(STDOUT) or driver in LAYERED:  # which carry their style inside
+        return None
+    kind: Kind = "raster" if driver is None else "vector"
+    existing = _existing(target)
+    if existing is None or any(is_own_style(existing, each) for each in get_args(Kind)):
+        return None
+    style = target.with_suffix(SUFFIX)
+    if draws(existing, kind):
+        return f"{style} was not written by geotiler and is kept: {target.name} is drawn by it"
+    return (
+        f"{style} was not written by geotiler and is kept, but is for another layer: "
+        f"{target.name} opens in QGIS without colours and names (another name for it brings them)"
+    )
+
+
+def _existing(target: Path) -> str | None:
+    """The style that lies beside a file; None: there is none, empty: it cannot be read."""
+    try:
+        return target.with_suffix(SUFFIX).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return ""

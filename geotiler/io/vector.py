@@ -36,6 +36,8 @@ from geotiler.io.vector_formats import (
     DRIVERS,
     STDOUT,
     check_target,
+    feature_count,
+    layer_option,
     short_names,
 )
 
@@ -119,8 +121,10 @@ def write_features(
         return
     with replacing(Path(target), overwrite or append) as path:
         adds = append and Path(target).exists()
+        before = 0
         if adds:
             shutil.copyfile(target, path)
+            before = feature_count(path, driver, layer.name)
         source = _Relay(_gathered(batches))
         try:
             if driver == "GeoJSON":
@@ -133,13 +137,43 @@ def write_features(
                 _write_parquet(path, source, layer)
             else:
                 _write_gdal(path, source, layer, driver, append=adds)
+            if before:
+                _check_new(target, path, driver, layer.name, before)
             if layer.styled:
                 _write_style(Path(target), path, layer, driver)
         except Exception as error:
             if source.failure is not None:  # libraries in between turn it into their own
                 raise source.failure from None
+            if isinstance(error, OutputError):
+                raise
             reason = " ".join(str(error).split())[:160]
             raise OutputError(f"output {target} cannot be written: {reason}") from error
+
+
+def _check_new(target: str, path: Path, driver: str, layer: str | None, before: int) -> None:
+    """Raises: OutputError: what was added to a file was in it already, polygon for polygon.
+
+    Judged by the first BATCH_FEATURES that were added.
+    """
+    options = layer_option(path, driver, layer)
+    _, _, added, _ = pyogrio.raw.read(
+        path, columns=[], skip_features=before, max_features=BATCH_FEATURES, **options
+    )
+    missing = {bytes(each) for each in added}
+    if not missing:
+        return
+    for start in range(0, before, BATCH_FEATURES):
+        count = min(BATCH_FEATURES, before - start)
+        _, _, there, _ = pyogrio.raw.read(
+            path, columns=[], skip_features=start, max_features=count, **options
+        )
+        missing -= {bytes(each) for each in there}
+        if not missing:
+            raise OutputError(
+                f"{target} holds these polygons already: all of the first {len(added):,} are "
+                f"among the {before:,} that are there, and would be there twice",
+                hint="--overwrite instead of --append writes the file anew, --layer another layer",
+            )
 
 
 class _Relay:
@@ -389,9 +423,10 @@ def _check_there(path: str) -> None:
 
 
 def _unreadable(path: str, error: Exception) -> InputError:
-    reason = " ".join(str(error).split())[:160]
+    # GDAL says the path again, and after a semicolon what to do with its own tools.
+    reason = " ".join(str(error).split()).replace(f"'{path}' ", "").partition(";")[0][:160]
     return InputError(
-        f"{path} cannot be read as a vector file: {reason}",
+        f"{path} cannot be read as a vector file: {reason.rstrip('.')}",
         hint="geotiler reads what GDAL reads, and GeoParquet",
     )
 

@@ -84,6 +84,21 @@ def check_target(
     return driver
 
 
+def layer_option(path: Path, driver: str, layer: str | None) -> dict[str, str]:
+    """How pyogrio is told which layer of a file is meant."""
+    return {"layer": layer or path.stem} if driver in LAYERED else {}
+
+
+def feature_count(path: Path, driver: str, layer: str | None) -> int:
+    """Features in a layer; 0 where it is not there yet, or nothing is."""
+    options = layer_option(path, driver, layer)
+    if not path.stat().st_size:
+        return 0
+    if options and options["layer"] not in pyogrio.list_layers(path)[:, 0].tolist():
+        return 0
+    return int(pyogrio.read_info(path, force_feature_count=True, **options)["features"])
+
+
 def highest_id(target: str, driver: str, layer: str | None) -> int:
     """Largest attribute "id" of the layer that is to be added to; 0 where there is none yet.
 
@@ -94,13 +109,9 @@ def highest_id(target: str, driver: str, layer: str | None) -> int:
     if not path.exists() or not path.stat().st_size:
         return 0
     try:
-        if driver == "GPKG":
-            layer = layer or path.stem
-            if layer not in pyogrio.list_layers(target)[:, 0].tolist():
-                return 0
-        else:
-            layer = None
-        options = {} if layer is None else {"layer": layer}
+        if not feature_count(path, driver, layer):
+            return 0
+        options = layer_option(path, driver, layer)
         _, _, _, (ids,) = pyogrio.raw.read(target, columns=["id"], read_geometry=False, **options)
         return int(max(ids, default=0))
     except Exception as error:

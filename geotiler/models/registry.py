@@ -9,6 +9,7 @@ from geotiler.errors import ModelError
 from geotiler.models.bundle import Bundle, open_bundle
 from geotiler.models.card import CARD_FILE
 from geotiler.resources import weights_dir
+from geotiler.spelling import did_you_mean
 
 __all__ = ["find_model", "list_models", "weights_dir"]
 
@@ -41,8 +42,9 @@ def find_model(name_or_path: str | Path) -> Bundle:
             return open_bundle(of_run if is_run else path)
     except OSError as error:  # a name too long for a path, a folder that may not be entered
         raise ModelError(f"model {str(path)[:80]!r} cannot be opened: {error.strerror}") from error
+    name = str(name_or_path)[:80]
     raise ModelError(
-        f"no model {str(name_or_path)[:80]!r}: neither a shipped name nor a model folder",
+        f"no model {name!r}{did_you_mean(name, shipped) or ': not shipped, and no model folder'}",
         hint=f"--model takes one of: {', '.join(shipped) or 'none shipped'}; a folder; an .onnx",
     )
 

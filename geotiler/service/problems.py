@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from geotiler.errors import GeotilerError
+from geotiler.spelling import plain
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -117,7 +118,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         wrong = [
-            {"where": ".".join(str(part) for part in item["loc"]), "what": item["msg"]}
+            {"where": ".".join(str(part) for part in item["loc"]), "what": plain(item["msg"])}
             for item in error.errors()
         ]
         first = wrong[0] if wrong else {"where": "the request", "what": "cannot be read"}

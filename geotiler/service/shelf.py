@@ -25,6 +25,7 @@ from geotiler.service.batching import Pass, SharedPredictor
 from geotiler.service.metrics import Metrics
 from geotiler.service.settings import Settings
 from geotiler.specs import Backend, Precision
+from geotiler.spelling import did_you_mean
 
 TILE_SIDES_PX = (128, 256, 384, 512, 768)
 """Sides of the square tiles for scenes that fit into one: few, so that requests share networks."""
@@ -229,8 +230,10 @@ class Lease:
         try:
             return self._bundles[str(model)]
         except KeyError:
+            name = str(model)[:80]
             raise ModelError(
-                f"no model {str(model)[:80]!r}", hint=f"one of: {', '.join(self._bundles)}"
+                f"no model {name!r}{did_you_mean(name, self._bundles)}",
+                hint=f"one of: {', '.join(self._bundles)}",
             ) from None
 
     @staticmethod

@@ -18,6 +18,7 @@ from geotiler.service.options import ClassifyQuery, Options
 from geotiler.service.problems import Problem, in_words_of_http
 from geotiler.service.settings import Settings
 from geotiler.service.shelf import Shelf
+from geotiler.spelling import did_you_mean
 from geotiler.tasks.classify_images import ImageLabel, classify_images
 from geotiler.tasks.segment import SegmentReport, segment
 from geotiler.tasks.vectorize import VectorizeReport, vectorize
@@ -135,7 +136,8 @@ class Workbench:
         """Raises: Problem: a model that the service does not offer."""
         if name not in self.shelf.bundles:
             known = ", ".join(self.shelf.bundles)
-            raise Problem(422, f"no model {name!r}", hint=f"model is one of: {known}")
+            near = did_you_mean(name[:80], self.shelf.bundles)
+            raise Problem(422, f"no model {name!r}{near}", hint=f"model is one of: {known}")
 
     def segmented(self, scene: str, output: Path, options: Options, watch: Watch) -> SegmentReport:
         """Segment a scene with the shared networks. Raises: as `segment`; as `Watch.__call__`."""

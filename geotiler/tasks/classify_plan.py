@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from geotiler.io.outputs import check_not_read, check_output
 from geotiler.io.part_layout import RasterLayout, raster_driver
 from geotiler.io.raster import Scene
 from geotiler.io.scene_source import SceneSource, scene_source
+from geotiler.io.styles import style_notices
 from geotiler.io.vector_formats import STDOUT, check_target
 from geotiler.models.bundle import Bundle
 from geotiler.reports import Setting
@@ -135,7 +136,8 @@ def plan_classify(spec: ClassifySpec) -> ClassifyPlan:
         bundle = find_classifier(spec.model)
         for target in targets:
             check_not_read(target, scene.files)
-        return _planned(spec, bundle, source, scene)
+        plan = _planned(spec, bundle, source, scene)
+    return replace(plan, notices=(*plan.notices, *style_notices(targets)))
 
 
 def _targets(spec: ClassifySpec) -> list[Path]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from geotiler.io.raster import Scene, open_scene
+from geotiler.io.area import extent, extent_lonlat
+from geotiler.io.raster import Scene, crs_name, open_scene
 from geotiler.reports import Report
 
 READ_WHOLE_PX = 100_000_000
@@ -34,6 +35,10 @@ class SceneDescription(Report):
     """Factors of the smaller copies in the file."""
     crs: str | None
     """Authority and code, else its name; None: none."""
+    bounds: tuple[float, float, float, float]
+    """(left, bottom, right, top) in the CRS, as `segment --bounds` takes them; pixels without."""
+    bounds_lonlat: tuple[float, float, float, float] | None
+    """(west, south, east, north) in degrees; None without a CRS."""
     gsd_m: tuple[float, float] | None
     """(x, y) metres per pixel on the ground at the scene's centre; None without a CRS."""
     ground_m: tuple[float, float] | None
@@ -73,7 +78,9 @@ def _described(scene: Scene) -> SceneDescription:
         compression=scene.compression,
         block_px=scene.block_shape,
         overviews=scene.overviews,
-        crs=_crs_name(scene),
+        crs=crs_name(scene.crs),
+        bounds=extent(scene),
+        bounds_lonlat=extent_lonlat(scene),
         gsd_m=None if gsd_m is None else (round(gsd_m[0], 4), round(gsd_m[1], 4)),
         ground_m=None
         if gsd_m is None
@@ -89,12 +96,3 @@ def _nodata_share(scene: Scene, bands: list[int]) -> tuple[float, str]:
         return 1.0 - scene.sampled_valid(bands), "samples"
     valid = scene.coarse_valid(bands)
     return 1.0 - float(valid.mean()), "overviews" if scene.overviews else "all pixels"
-
-
-def _crs_name(scene: Scene) -> str | None:
-    if scene.crs is None:
-        return None
-    authority = scene.crs.to_authority()
-    if authority:
-        return ":".join(authority)
-    return str(scene.crs.to_dict().get("proj", "of its own"))

@@ -59,6 +59,12 @@ def preview(spec: PreviewSpec, *, report: Reporter = silent) -> PreviewReport:
     with open_scene(spec.scene) as scene:
         width = spec.width_px or (PAGE_WIDTH_PX if is_page else PICTURE_WIDTH_PX)
         whole = Window(row=0, col=0, height=scene.height, width=scene.width)
+        if spec.width_px is not None and spec.width_px > scene.width:
+            message = (
+                f"--width {spec.width_px} is more than the {scene.width} columns of {spec.scene}: "
+                f"it is drawn {scene.width} px wide"
+            )
+            report(Notice(message=message, warning=True))
         view = read_view(spec, scene, whole, _fitted(scene.shape, width))
         if is_page:
             for text in write_page(spec, scene, view):

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from geotiler.core.seams import seam_index
+from geotiler.core.seams import reliable_seam_index
 from geotiler.io.raster import open_scene
 from geotiler.io.remote import shown
 from geotiler.machine import peak_memory_bytes
@@ -56,7 +56,8 @@ class SegmentReport(Report):
     class_area_m2: dict[str, float] | None
     """Area of each class from the ground sample distance; None where it is not known."""
     seam_index: float | None
-    """Mean |Δp| across tile lines over elsewhere: about 1 where no seam is visible."""
+    """Mean step of probability between neighbours across tile lines, over that elsewhere: about 1
+    where no seam is visible. None where there are too few such pairs to tell."""
     backend: str
     model: str
     settings: dict[str, Any]
@@ -229,7 +230,7 @@ def _report(work: SegmentWork, seconds: float, backend: str) -> SegmentReport:
     if plan.ground_m is not None:
         pixel_m2 = plan.ground_m[0] * plan.ground_m[1]
         areas = {name: round(count * pixel_m2, 1) for name, count in pixels.items()}
-    seams = seam_index(seam_sums)
+    seams = reliable_seam_index(seam_sums)
     return SegmentReport(
         scene=shown(plan.spec.scene),
         output=plan.spec.output,
@@ -243,7 +244,7 @@ def _report(work: SegmentWork, seconds: float, backend: str) -> SegmentReport:
         peak_memory_bytes=peak_memory_bytes(),
         class_px={**pixels, "nodata": int(class_px[MASK_NODATA])},
         class_area_m2=areas,
-        seam_index=None if seams is None else round(seams, 4),
+        seam_index=None if seams is None else round(seams, 2),
         backend=backend,
         model=f"{card.name} {card.version}",
         settings=_settings(plan),

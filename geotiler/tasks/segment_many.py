@@ -40,7 +40,7 @@ class SceneOutcome:
     scene: str
     output: Path
     status: str
-    """done, finished (it was before), outside (of the area asked for) or failed."""
+    """done, done before (by an earlier run), outside (of the area asked for) or failed."""
     error: str | None = None
     exit_code: int = 0
     report: SegmentReport | None = None
@@ -51,7 +51,7 @@ class ManyReport(Report):
     """What became of all scenes."""
 
     done: int
-    finished: int
+    done_before: int
     """Outputs that were there already, made by the same settings."""
     outside: int
     """Scenes that the area asked for does not touch."""
@@ -68,7 +68,7 @@ class ManyReport(Report):
 def segment_many(specs: Sequence[SegmentSpec], *, report: Reporter = nobody) -> ManyReport:
     """Segment scenes one after the other, all with the same model.
 
-    Finished scenes are left as they are, unfinished ones are gone on with.
+    Scenes that are done are left as they are, unfinished ones are gone on with.
 
     Raises:
         ModelError, DeviceError, MissingExtraError: what no scene could do without.
@@ -93,8 +93,8 @@ def segment_many(specs: Sequence[SegmentSpec], *, report: Reporter = nobody) -> 
             outcomes.append(pending.result())
     report(StageFinished(stage="scenes"))
     counts = {
-        status: sum(item.status == status for item in outcomes)
-        for status in ("done", "finished", "outside", "failed")
+        status.replace(" ", "_"): sum(item.status == status for item in outcomes)
+        for status in ("done", "done before", "outside", "failed")
     }
     seconds = round(time.perf_counter() - started, 3)
     return ManyReport(**counts, seconds=seconds, scenes=outcomes)
@@ -136,7 +136,7 @@ class _Run:
             plan = plan_segment(replace(spec, overwrite=True), self.networks)
             if not spec.overwrite and not is_unfinished(spec.output):
                 if all(parts.is_finished() for parts in plan.parts):
-                    return self._outcome(spec, "finished")
+                    return self._outcome(spec, "done before")
                 for parts in plan.parts:
                     check_output(parts.output, overwrite=False)
             return replace(plan, spec=replace(plan.spec, overwrite=spec.overwrite))

@@ -24,6 +24,7 @@ from geotiler.io.parts import Parts, is_unfinished
 from geotiler.io.raster import Scene, open_scene
 from geotiler.io.remote import is_remote
 from geotiler.io.stac import scene_of_item
+from geotiler.io.styles import style_notices
 from geotiler.models.bundle import Bundle
 from geotiler.models.networks import FROM_DISK, Networks
 from geotiler.reports import Setting
@@ -220,9 +221,10 @@ def plan_segment(
         if will_write:
             _check_formats(spec, bundle, scene)
         plan = _planned(spec, bundle, scene, networks)
-    if will_write:
-        _check_room(spec, bundle, plan.window)
-    return plan
+    if not will_write:
+        return plan
+    _check_room(spec, bundle, plan.window)
+    return replace(plan, notices=(*plan.notices, *style_notices(_targets(spec))))
 
 
 def _with_scene(spec: SegmentSpec) -> SegmentSpec:
@@ -323,7 +325,7 @@ def _area(
     if spec.aoi is not None:
         area = area_of_file(spec.aoi, scene)
     elif spec.bounds is not None:
-        area = area_of_bounds(spec.bounds, scene)
+        area = area_of_bounds(spec.bounds, scene, spec.bounds_crs)
     else:
         return None, Window(row=0, col=0, height=scene.height, width=scene.width)
     window = area.window(scene.shape)

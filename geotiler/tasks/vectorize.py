@@ -19,7 +19,7 @@ from geotiler.core.polygons import Outlines, PolygonStream, joined_outlines
 from geotiler.core.regularize import Status
 from geotiler.core.snapping import snapped
 from geotiler.io.labels import class_name
-from geotiler.io.styles import styled_classes
+from geotiler.io.styles import style_notices, styled_classes
 from geotiler.io.vector import FeatureBatch, Layer, write_features
 from geotiler.io.vector_formats import SHAPEFILE_LIMITS, check_target, check_texts, highest_id
 from geotiler.progress import (
@@ -96,6 +96,8 @@ def vectorize(
             report(Notice(message=source.note, warning=True))
         if driver == "ESRI Shapefile":
             report(Notice(message=SHAPEFILE_LIMITS, warning=True))
+        for note in style_notices([spec.output]):
+            report(Notice(message=note, warning=True))
         check_texts(driver, source.scene.class_names.values())
         first_id = highest_id(spec.output, driver, spec.layer) + 1 if spec.append else 1
         run = _Run(spec, source, report, first_id)

@@ -107,7 +107,7 @@ def open_tiles(root: Path, classes: Sequence[str]) -> TileSource:
     if not root.exists():
         raise InputError(
             f"no training data at {root}: expected a folder or zip with one folder per class",
-            hint="data.root=FOLDER_OR_ZIP names it",
+            hint="data.root=FOLDER_OR_ZIP names it; of geotiler data eurosat: --from",
         )
     members: dict[str, str] = {}
     labels: dict[str, int] = {}

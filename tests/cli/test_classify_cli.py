@@ -109,7 +109,7 @@ def test_a_table_has_a_row_for_each_image(
     images: list[Path], tiny_landuse: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths = [str(path) for path in images]
-    assert main(["classify", *paths, "--model", str(tiny_landuse.folder), "--csv"]) == 0
+    assert main(["classify", *paths, "--model", str(tiny_landuse.folder), "--csv", "-"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["image"] for row in rows] == paths
     for seed, row in enumerate(rows, start=3):
@@ -117,6 +117,23 @@ def test_a_table_has_a_row_for_each_image(
         assert float(row["confidence"]) == pytest.approx(expected.max(), abs=2e-5)
         assert float(row["p_Forest"]) == pytest.approx(expected[1], abs=2e-5)
         assert row["predicted_class"] == tiny_landuse.card.classes[expected.argmax()].name
+
+
+def test_a_table_is_written_to_a_file_and_never_over_one(
+    images: list[Path], tiny_landuse: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["classify", *map(str, images), "--model", str(tiny_landuse.folder), "--csv"]
+    assert main([*command, "-"]) == 0
+    printed = capsys.readouterr().out
+    table = tmp_path / "labels.csv"
+    assert main([*command, str(table)]) == 0
+    assert capsys.readouterr().out == ""
+    assert table.read_text() == printed
+    table.write_text("mine")
+    assert main([*command, str(table)]) == 4
+    assert table.read_text() == "mine"
+    assert main([*command, str(table), "--overwrite"]) == 0
+    assert table.read_text() == printed
 
 
 def test_a_larger_image_is_averaged_to_a_tile(
@@ -215,13 +232,13 @@ BAD: dict[str, tuple[list[str | Callable[[Path], str]], int, str]] = {
     "not an image": ([_words], 3, "words.jpg"),
     "one of them is not": (["one.png", _words], 3, "words.jpg"),
     "damaged image": ([_truncated], 3, "damaged.tif"),
-    "wrong channel count": ([_gray], 2, "1 bands"),
+    "wrong channel count": ([_gray], 2, "1 band without"),
     "nothing valid in it": ([_empty], 3, "no valid pixel"),
     "a scene taken for an image": ([_huge], 3, "-o landuse.geojson"),
     "no classes": (["one.png", "--topk", "0"], 2, "--topk"),
     "a map's flag": (["one.png", "--stride", "32"], 2, "--stride"),
     "another map's flag": (["one.png", "--dissolve"], 2, "--dissolve"),
-    "an image's flag": (["scene.tif", "-o", "m.tif", "--csv"], 2, "--csv"),
+    "an image's flag": (["scene.tif", "-o", "m.tif", "--csv", "t.csv"], 2, "--csv"),
     "merged pixels": (["scene.tif", "-o", "m.tif", "--dissolve"], 2, "--dissolve"),
     "gaps between tiles": (["scene.tif", "-o", "m.tif", "--stride", "65"], 2, "--stride 64"),
     "no stride": (["scene.tif", "-o", "m.tif", "--stride", "0"], 2, "--stride 32"),

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyproj
 import pytest
 import rasterio
 from affine import Affine
 from rasterio.enums import Resampling
 
+from geotiler.cli.console import _rows
 from geotiler.cli.main import main
 from geotiler.models.bundle import Bundle
 
@@ -46,6 +48,11 @@ def test_the_scene_is_what_was_written(
     # A metre of UTM is 0.9996 to 1.001 metres of ground.
     assert scene["gsd_m"] == pytest.approx([0.5, 0.5], rel=0.002)
     assert scene["ground_m"] == pytest.approx([128, 160], rel=0.002)
+    assert scene["bounds"] == [500_000, 5_000_000 - 128, 500_160, 5_000_000]
+    way = pyproj.Transformer.from_crs(32633, 4326, always_xy=True)
+    west, south = way.transform(500_000, 5_000_000 - 128)
+    # The meridian of a zone is straight in it, and the edge of 160 m beside it nearly so.
+    assert scene["bounds_lonlat"][:2] == pytest.approx([west, south], abs=1e-7)
     assert scene["nodata_share"] == pytest.approx(0.25, abs=0.01)
     assert scene["overviews"] == [2, 4]
     assert scene["nodata_from"] == "overviews"
@@ -88,6 +95,28 @@ def test_what_does_not_fit_is_told_and_no_failure(
     assert "EPSG:32633" in table
 
 
+def test_the_table_says_units_and_where_each_setting_came_from(
+    tmp_path: Path, tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _scene(tmp_path / "scene.tif", count=8)
+    command = ["info", str(path), "--model", str(tiny_bundle.folder)]
+    assert main([*command, "--bands", "1,2,3"]) == 0
+    table = dict(
+        line.split("  ", 1) for line in capsys.readouterr().out.splitlines() if "  " in line
+    )
+    table = {name: text.strip() for name, text in table.items()}
+    assert table["shape"] == "256 rows × 320 columns"
+    # Scene, model and plan have a line "bands" each; the last one is the plan's.
+    assert table["bands"] == "1, 2, 3 (by flag)"
+    assert table["gsd"].endswith("(from the scene's georeference)")
+    assert " m in x" in table["gsd"]
+    assert table["bounds"] == "500000,4999872,500160,5000000 (left,bottom,right,top)"
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert "8 bands without names" in told
+    assert told.count("unnamed") == 0
+
+
 def test_flags_of_the_plan_are_those_of_segment(
     tmp_path: Path, tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +134,13 @@ def test_what_cannot_be_opened_is_an_error(
     path = scene or str(_scene(tmp_path / "scene.tif"))
     assert main(["info", path, "--model", model or str(tiny_bundle.folder)]) == code
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_resolution_of_one_number_or_two_is_told_with_its_unit() -> None:
+    rows = dict(_rows({"gsd_m": 0.5, "scene": {"gsd_m": [0.5, 0.25]}, "class_px": {"a": 1234}}))
+    assert rows == {
+        "gsd": "0.5 m", "scene: gsd": "0.5 m in x, 0.25 m in y", "class: a": "1,234 px",
+    }  # fmt: skip
 
 
 def test_nodata_of_a_large_scene_without_overviews_is_sampled(

@@ -138,3 +138,23 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
         assert child.stderr is not None
         assert child.stderr.read() == b""
     assert child.returncode == 141
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--threshold", "half"], ["--threshold", "'half'"]),
+        (["--threshold=half"], ["--threshold", "'half'"]),
+        (["--backend", "tensorrt"], ["'openvino'", "'tensorrt'"]),
+        (["--bands", "red"], ["'red'", "--bands 3,2,1"]),
+        (["--bounds", "1,2"], ["'1,2'", "LEFT,BOTTOM,RIGHT,TOP"]),
+        (["--scale", "5"], ["'5'", "MIN,MAX"]),
+    ],
+)
+def test_a_wrong_value_is_told_with_what_was_expected(
+    words: list[str], told: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["segment", "a.tif", "-o", "b.tif", *words]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert all(each in line for each in told), line
+    assert "error," not in line

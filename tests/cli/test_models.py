@@ -58,6 +58,14 @@ def test_check(tiny_bundle: Bundle) -> None:
     assert "openvino" in _output("check")
 
 
+@pytest.mark.parametrize(("typed", "is_near"), [("tinny", True), ("TINY", True), ("xyz", False)])
+def test_a_misspelt_model_names_the_nearest(typed: str, is_near: bool) -> None:
+    with pytest.raises(ModelError) as caught:
+        CliRunner().invoke(app, ["show", typed], catch_exceptions=False)
+    assert ("did you mean 'tiny'?" in str(caught.value)) == is_near
+    assert "--model takes one of: tiny" in str(caught.value), "told in any case"
+
+
 def test_an_unknown_model_is_a_model_error() -> None:
     with pytest.raises(ModelError, match="nothing"):
         CliRunner().invoke(app, ["show", "nothing"], catch_exceptions=False)

@@ -68,7 +68,27 @@ def test_short_flags_stand_for_one_word_each() -> None:
     assert all(len(words) == 1 for words in short.values()), short
 
 
-@pytest.mark.parametrize("flag", ["--overwrite", "--dry-run", "--device", "--backend", "--threads"])
+def test_no_flag_is_a_switch_here_and_takes_a_value_there() -> None:
+    root = typer.main.get_command(app)
+    groups = [root, *(each for each in root.commands.values() if hasattr(each, "commands"))]  # type: ignore[attr-defined]
+    kinds: dict[str, set[bool]] = {}
+    verbs: dict[str, set[str]] = {}
+    for name, command in (pair for group in groups for pair in group.commands.items()):
+        for option in command.params:
+            for flag in (each for each in option.opts if each.startswith("--")):
+                kinds.setdefault(flag, set()).add(bool(getattr(option, "is_flag", False)))
+                verbs.setdefault(flag, set()).add(name)
+    assert len(kinds) > 80
+    assert not {flag for flag, found in kinds.items() if len(found) > 1}
+    assert verbs["--from"] == {"eurosat"}, "a word that says little has one meaning at most"
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--overwrite", "--dry-run", "--device", "--backend", "--threads", "--scale", "--class",
+    ],
+)  # fmt: skip
 def test_what_several_verbs_have_is_told_in_the_same_words(flag: str) -> None:
     told = {_options(verb)[flag].help for verb in VERBS if flag in _options(verb)}
     assert len(told) == 1, told
@@ -85,5 +105,5 @@ def test_verbose_tells_where_a_setting_came_from(
     assert "GEOTILER_RENDER_SEED" not in capsys.readouterr().out
     assert main([*words, word]) == 0
     said = capsys.readouterr().out
-    assert "5 (GEOTILER_RENDER_SEED)" in said
-    assert "64 (flag)" in said
+    assert "5 (from GEOTILER_RENDER_SEED)" in said
+    assert "64 (by flag)" in said

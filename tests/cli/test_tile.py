@@ -85,7 +85,7 @@ def test_a_dry_run_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
         ("scene.tif --labels houses.geojson --classes a=254", 2, "expected 1 to 253"),
         ("scene.tif --labels houses.geojson --split 0.5,0.5", 2, "cannot be split"),
         ("none.tif", 3, "no such file"),
-        ("houses.geojson", 3, "cannot be opened as a raster"),
+        ("houses.geojson", 3, "is a vector file, expected a raster"),
         ("scene.tif --labels none.gpkg", 3, "no such file"),
         ("scene.tif -o houses.geojson", 4, "is a file"),
         ("scene.tif -o a/b/c", 4, "does not exist"),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geotiler.core.grid import starts
-from geotiler.core.seams import SeamMeter, tile_lines
+from geotiler.core.seams import LEAST_PAIRS, SeamMeter, reliable_seam_index, seam_index, tile_lines
 
 
 @given(length=st.integers(1, 300), tile=st.integers(2, 90), data=st.data())
@@ -73,3 +73,10 @@ def test_a_step_on_a_line_shows() -> None:
     assert on.index is not None
     assert off.index is not None
     assert on.index > 50 > 1 > off.index
+
+
+def test_a_figure_of_few_pairs_is_not_told() -> None:
+    enough = np.array([[50.0, 1000.0], [1100.0, LEAST_PAIRS]])
+    few = np.array([[50.0, 1000.0], [1100.0, LEAST_PAIRS - 1]])
+    assert reliable_seam_index(enough) == seam_index(enough) == pytest.approx(1.1)
+    assert reliable_seam_index(few) is None

@@ -11,6 +11,8 @@ import pytest
 import rasterio
 from starlette.testclient import TestClient
 
+from geotiler.cli.serve import settings_from
+from geotiler.errors import SpecError
 from geotiler.service.uploads import harmless_name
 
 from .conftest import left_behind, wait
@@ -150,6 +152,17 @@ def test_a_wrong_parameter_is_told(service: TestClient, scene: Path, query: str)
         headers={"Accept": "application/geo+json"},
     )  # fmt: skip
     assert answer.status_code == 422, answer.text
+
+
+@pytest.mark.parametrize(
+    "given", [{"api_keys": "short"}, {"log_level": "loud"}, {"port": "many"}], ids=str
+)
+def test_a_wrong_setting_is_told_without_the_words_of_the_library(given: dict[str, str]) -> None:
+    with pytest.raises(SpecError) as caught:
+        settings_from(given)
+    (name,) = given
+    assert caught.value.message.startswith(f"{name}: ")
+    assert "error," not in caught.value.message
 
 
 def test_bodies_beyond_the_limit_are_refused_declared_or_not(

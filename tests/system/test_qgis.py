@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -133,6 +134,22 @@ def test_polygons_are_coloured_by_class_in_every_format(
     assert layer["features"] == 2
     assert sorted(layer["legend"]) == [["field & wood", _hex(FIELD)], ["lake", _hex(LAKE)]]
     assert (np.abs(drawn.astype(int) - FIELD).max(axis=2) < 12).any()
+
+
+def test_a_raster_and_polygons_of_one_name_are_both_styled(
+    outputs: dict[str, Path], tmp_path: Path
+) -> None:
+    """QGIS looks for one `town.qml` for both."""
+    town = tmp_path / "town.tif"
+    for suffix in (".tif", ".qml"):
+        shutil.copyfile(outputs["mask"].with_suffix(suffix), town.with_suffix(suffix))
+    polygons = town.with_suffix(".geojson")
+    vectorize(VectorizeSpec(mask=str(town), output=str(polygons)))
+    seen, _ = _look(tmp_path / "look.png", town, polygons)
+    assert ["lake", _hex(LAKE)] in seen["town.tif"]["legend"]
+    assert seen["town.tif"]["renderer"] == "paletted"
+    assert ["lake", _hex(LAKE)] in seen["town.geojson"]["legend"]
+    assert seen["town.geojson"]["renderer"] == "categorizedSymbol"
 
 
 def _processed(scene: Path, bundle: Bundle, folder: Path, **changes: str) -> dict[str, Any]:

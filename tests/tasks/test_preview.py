@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from rasterio.transform import from_origin
 
 from geotiler.core.overlay import FALSE_ALARM, FOUND, MISSED, NODATA
 from geotiler.errors import InputError, OutputError
+from geotiler.progress import Notice
 from geotiler.specs import MASK_NODATA, PreviewSpec
 from geotiler.tasks.preview import preview
 
@@ -72,6 +74,17 @@ def test_it_has_the_width_asked_for_and_the_shape_of_the_scene(tmp_path: Path) -
     assert (image[100:] >= 40).all()
     assert report.height < 160
     assert json.loads(json.dumps(report.as_dict()))["output"].endswith("p.png")
+
+
+@pytest.mark.parametrize(("asked", "told"), [(601, True), (600, False), (None, False)])
+def test_a_width_beyond_the_scenes_is_told(tmp_path: Path, asked: int | None, told: bool) -> None:
+    scene = _write(tmp_path / "scene.tif", np.full((3, 30, 600), 90, np.uint8))
+    heard: list[Any] = []
+    spec = PreviewSpec(scene=str(scene), output=tmp_path / "p.png", width_px=asked)
+    assert preview(spec, report=heard.append).width == 600
+    notes = [event.message for event in heard if isinstance(event, Notice)]
+    assert len(notes) == told
+    assert all("--width 601" in note and "600 columns" in note for note in notes)
 
 
 def test_hits_misses_and_false_alarms_lie_where_they_are(tmp_path: Path) -> None:

@@ -251,3 +251,54 @@ def test_both_are_too_many() -> None:
     for bounds in ((0, 0, 0, 1), (0, 0, float("nan"), 1)):
         with pytest.raises(SpecError, match="--bounds"):
             SegmentSpec(scene="a.tif", output=Path("b.tif"), bounds=bounds)
+
+
+def _lonlat_box(rows: tuple[int, int], cols: tuple[int, int]) -> tuple[float, float, float, float]:
+    way = pyproj.Transformer.from_crs(32633, 4326, always_xy=True)
+    left, top = GRID * (cols[0], rows[0])
+    right, bottom = GRID * (cols[1], rows[1])
+    west, south, east, north = way.transform_bounds(left, bottom, right, top)
+    return west, south, east, north
+
+
+def test_bounds_in_another_crs_cover_what_they_say(
+    make_spec: Callable[..., SegmentSpec],
+) -> None:
+    bounds = _lonlat_box((100, 180), (60, 200))
+    found = segment(replace(make_spec(), bounds=bounds, bounds_crs="EPSG:4326"))
+    row, col, height, width = found.settings["area_px"]["value"]
+    # A box of degrees is slightly turned on the grid: one pixel more on each side at most.
+    assert 98 <= row <= 100
+    assert 58 <= col <= 60
+    assert 180 <= row + height <= 182
+    assert 200 <= col + width <= 202
+
+
+@pytest.mark.parametrize(
+    ("bounds", "crs", "told"),
+    [
+        (_lonlat_box((100, 180), (60, 200)), None, "--bounds-crs EPSG:4326"),
+        ((1.0, 2.0, 3.0, 4.0), None, "--bounds 1,2,3,4"),
+        ((1.0, 2.0, 3.0, 4.0), "EPSG:4326", "--bounds 1,2,3,4 in EPSG:4326"),
+    ],
+)
+def test_bounds_beside_the_scene_are_told_with_its_extent(
+    make_spec: Callable[..., SegmentSpec],
+    bounds: tuple[float, float, float, float],
+    crs: str | None,
+    told: str,
+) -> None:
+    with pytest.raises(InputError) as caught:
+        segment(replace(make_spec(), bounds=bounds, bounds_crs=crs))
+    assert told in str(caught.value)
+    assert "500000,4999850,500200,5000000 in EPSG:32633" in str(caught.value)
+
+
+def test_a_crs_that_is_none_or_of_nothing_is_refused(
+    make_spec: Callable[..., SegmentSpec],
+) -> None:
+    spec = replace(make_spec(), bounds=(0.0, 0.0, 1.0, 1.0))
+    with pytest.raises(SpecError, match="EPSG:99999999"):
+        segment(replace(spec, bounds_crs="EPSG:99999999"))
+    with pytest.raises(SpecError, match="--bounds"):
+        replace(spec, bounds=None, bounds_crs="EPSG:4326")

@@ -78,7 +78,7 @@ def test_a_bad_one_is_told_at_the_end_and_what_is_done_stays(
     done = _files(tmp_path / "out")
     calls = model.calls
     again = segment_many([item for item in specs if item.scene != specs[1].scene])
-    assert (again.finished, again.failed) == (2, 1)
+    assert (again.done_before, again.failed) == (2, 1)
     assert model.calls == calls
     assert _files(tmp_path / "out") == done
 
@@ -112,8 +112,8 @@ def test_an_interrupted_one_is_gone_on_with(
     with pytest.raises(KeyboardInterrupt):
         segment_many(specs, report=stop)
     report = segment_many(specs)
-    assert report.finished + report.done == 4
-    assert report.finished >= 1
+    assert report.done_before + report.done == 4
+    assert report.done_before >= 1
     assert any(item.report and item.report.resumed_px for item in report.scenes)
     assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".tif", ".qml"}
 

@@ -493,14 +493,31 @@ def test_sieving_joins_patches_to_what_is_around(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".gpkg", ".geojsonl"])
-def test_appending_goes_on_counting(tmp_path, mask, suffix):
+def test_appending_goes_on_counting(tmp_path, mask, values, suffix):
     target = tmp_path / f"b{suffix}"
+    other = write(tmp_path / "other.tif", values[::-1, ::-1])
     first = vectorize(VectorizeSpec(mask=mask, output=str(target), append=True)).polygons
-    second = vectorize(VectorizeSpec(mask=mask, output=str(target), append=True)).polygons
+    second = vectorize(VectorizeSpec(mask=other, output=str(target), append=True)).polygons
     back = read_features(str(target))
     assert sorted(back.attributes["id"].tolist()) == list(range(1, first + second + 1))
     with pytest.raises(OutputError, match="exists"):
         vectorize(VectorizeSpec(mask=mask, output=str(target)))
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".geojsonl"])
+def test_what_is_there_already_is_not_appended_again(tmp_path, mask, values, suffix, monkeypatch):
+    monkeypatch.setattr("geotiler.io.vector.BATCH_FEATURES", 2)  # several looks into the file
+    target = tmp_path / f"b{suffix}"
+    other = write(tmp_path / "other.tif", values[::-1, ::-1])
+    for each in (mask, other):
+        vectorize(VectorizeSpec(mask=each, output=str(target), append=True))
+    before = target.read_bytes()
+    for each in (mask, other):
+        with pytest.raises(OutputError, match=r"already.*--overwrite"):
+            vectorize(VectorizeSpec(mask=each, output=str(target), append=True))
+        assert target.read_bytes() == before
+    if suffix == ".gpkg":  # in another layer they are no repetition
+        vectorize(VectorizeSpec(mask=mask, output=str(target), append=True, layer="again"))
 
 
 def test_layers_of_a_geopackage(tmp_path, mask):
@@ -528,12 +545,13 @@ def test_appending_another_crs_is_refused_and_leaves_the_file(tmp_path, values):
     assert target.read_bytes() == before
 
 
-def test_a_style_that_is_there_stays_when_features_are_added(tmp_path, mask):
+def test_a_style_that_is_there_stays_when_features_are_added(tmp_path, mask, values):
     target = tmp_path / "b.gpkg"
     vectorize(VectorizeSpec(mask=mask, output=str(target)))
     with closing(sqlite3.connect(target)) as base, base:
         base.execute("UPDATE layer_styles SET styleQML = 'mine'")
-    vectorize(VectorizeSpec(mask=mask, output=str(target), append=True))
+    other = write(tmp_path / "other.tif", values[::-1, ::-1])
+    vectorize(VectorizeSpec(mask=other, output=str(target), append=True))
     vectorize(VectorizeSpec(mask=mask, output=str(target), append=True, layer="other"))
     with closing(sqlite3.connect(target)) as base:
         rows = dict(base.execute("SELECT f_table_name, styleQML FROM layer_styles").fetchall())
