@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from geotiler.core.coverage import TOLERANCE_PX, noded, simplified_coverage
+from geotiler.core.coverage import CONTOUR_PX, TOLERANCE_PX, simplified_coverage
 from geotiler.core.measure import Ground
 from geotiler.core.neighbours import Drawn, Neighbourhood, concatenated, drawn_features
 from geotiler.core.polygons import Outlines, PolygonStream, joined_outlines
@@ -32,7 +32,15 @@ from geotiler.progress import (
 )
 from geotiler.reports import Report
 from geotiler.specs import MASK_NODATA, VectorizeSpec
-from geotiler.tasks.vectorize_draw import Sized, directions, draw, is_coverage, reach_px, sized
+from geotiler.tasks.vectorize_draw import (
+    Sized,
+    directions,
+    draw,
+    is_coverage,
+    reach_px,
+    rough_coverage,
+    sized,
+)
 from geotiler.tasks.vectorize_input import VectorizeInput
 
 STAGE = "vectorize"
@@ -246,11 +254,11 @@ class _Run:
         scene = self._source.scene
         polygons = PolygonStream(scene.width, eight_connected=self._spec.eight_connected)
         self._report(StageStarted(stage=STAGE, total=scene.height * scene.width, unit="px"))
-        for window, classes in self._source.strips():
+        for classes in self._source.strips():
             for outlines in polygons.add_strip(classes):
                 if len(outlines):
                     yield outlines, polygons
-            self._report(StageAdvanced(stage=STAGE, amount=window.height * window.width))
+            self._report(StageAdvanced(stage=STAGE, amount=classes.size))
         for outlines in polygons.finish():
             yield outlines, polygons
         self._report(StageFinished(stage=STAGE))
@@ -270,10 +278,13 @@ class _Run:
         outlines = [table.outlines for table in tables]
         size = np.concatenate([table.pixel_size for table in tables])
         scale = np.median(size, axis=0) if len(size) else np.ones(2)
-        tolerance = TOLERANCE_PX * float(np.sqrt(scale.prod()))
+        rough, means = rough_coverage(
+            outlines, self._source.probabilities, contour=self._source.contours
+        )
+        step = CONTOUR_PX if self._source.contours else TOLERANCE_PX
+        tolerance = step * float(np.sqrt(scale.prod()))
         if spec.simplify_m is not None:
             tolerance = spec.simplify_m
-        rough = noded(outlines)
         drawn = simplified_coverage(rough, scale, tolerance)
         columns: dict[str, npt.NDArray[Any]] = {
             "class_id": np.concatenate([each.class_id for each in outlines]),
@@ -281,9 +292,8 @@ class _Run:
             "pixel_size": size,
             "angle": np.full(len(rough), np.nan),
         }
-        if self._source.probabilities is not None:
-            means = [self._source.probabilities.sample(each)[2] for each in outlines]
-            columns["mean_probability"] = np.concatenate(means)
+        if means is not None:
+            columns["mean_probability"] = means
         status = np.zeros(len(rough), np.uint8)
         whole = drawn_features(rough, drawn, status, columns)
         for start in range(0, len(whole), BATCH_FEATURES):

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import numpy as np
 import numpy.typing as npt
 
-from geotiler.core.sieve import HALO, sieved
+from geotiler.core.sieve import Sieve
 from geotiler.errors import SpecError
 from geotiler.io.labels import Labels, chosen_classes, label_rule
 from geotiler.io.probabilities import Probabilities, is_probability
@@ -72,7 +72,8 @@ class VectorizeInput:
         """Whether outlines run between the pixels."""
         if self._spec.outlines_from is OutlinesFrom.MASK or self.probabilities is None:
             return False
-        return self.probabilities.count == 1 and not self._spec.eight_connected
+        tells = self.probabilities.count == 1 or self.probabilities.tells_classes
+        return tells and not self._spec.eight_connected
 
     def classes(self, window: Window) -> npt.NDArray[np.uint8]:
         """Class ids (row, col) of a window; 0 background, 255 unknown."""
@@ -81,18 +82,17 @@ class VectorizeInput:
         assert self._labels is not None
         return self._labels.read(window)
 
-    def strips(self) -> Iterator[tuple[Window, npt.NDArray[np.uint8]]]:
-        """The classes to be polygonized, from top to bottom; all others are 0."""
-        size = self._spec.sieve_px
-        for window in self.scene.strips():
-            if size < 2:
-                yield window, self.kept[self.classes(window)]
-                continue
-            top = max(0, window.row - HALO * size)
-            stop = min(self.scene.height, window.row_stop + HALO * size)
-            wide = Window(row=top, col=0, height=stop - top, width=window.width)
-            clean = sieved(self.classes(wide), size, eight_connected=self._spec.eight_connected)
-            yield window, self.kept[clean[window.row - top : window.row_stop - top]]
+    def strips(self) -> Iterator[npt.NDArray[np.uint8]]:
+        """The classes (row, col) to be polygonized, from top to bottom; all others are 0."""
+        scene, sieve = self.scene, None
+        if self._spec.sieve_px > 1:
+            eight = self._spec.eight_connected
+            sieve = Sieve(scene.width, self._spec.sieve_px, eight_connected=eight)
+        for window in scene.strips():
+            rows = self.classes(window)
+            yield self.kept[rows if sieve is None else sieve.add_rows(rows)]
+        if sieve is not None:
+            yield self.kept[sieve.finish()]
 
     def _kept_classes(self) -> npt.NDArray[np.uint8]:
         """(256): class id → the same id if it is to be polygonized, else 0."""
