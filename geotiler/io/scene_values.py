@@ -41,6 +41,7 @@ def bands_for(
             )
     if bands is None:
         names = ", ".join(str(name or "unnamed") for name in scene.band_names[:12])
+        names = names if any(scene.band_names) else "without names"
         example = ",".join(str(min(i + 1, scene.count)) for i in range(len(wanted)))
         raise SpecError(
             f"{scene.path} has {scene.count} bands ({names}), model {model!r} wants "
