@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -35,13 +36,13 @@ from geotiler.specs import MASK_NODATA, VectorizeSpec
 from geotiler.tasks.vectorize_draw import (
     Sized,
     directions,
-    draw,
     is_coverage,
     reach_px,
     rough_coverage,
     sized,
 )
 from geotiler.tasks.vectorize_input import VectorizeInput
+from geotiler.tasks.vectorize_workers import drawn_tables
 
 STAGE = "vectorize"
 
@@ -211,14 +212,15 @@ class _Run:
 
     def _drawn(self) -> Iterator[tuple[Drawn, npt.NDArray[np.float64], int]]:
         """Drawn features with the bounds of open ones, and the row up to which all is known."""
-        # One after the other: half of the time goes into tracing and measuring, and drawing is
-        # made of short calls that hold the interpreter's lock, so that threads gain nothing.
-        contour, grain_px = self._source.contours, self._source.scene.grain_px
-        for table, open_bounds, row in self._gathered():
-            drawn = draw(
-                table, self._spec, self._source.probabilities, contour=contour, grain_px=grain_px
-            )
-            yield drawn, open_bounds, row
+        known: deque[tuple[npt.NDArray[np.float64], int]] = deque()
+
+        def tables() -> Iterator[Sized]:
+            for table, open_bounds, row in self._gathered():
+                known.append((open_bounds, row))
+                yield table
+
+        for drawn in drawn_tables(tables(), self._spec, self._source):
+            yield drawn, *known.popleft()
 
     def _gathered(self) -> Iterator[tuple[Sized, npt.NDArray[np.float64], int]]:
         """Outlines in batches that are worth the while."""

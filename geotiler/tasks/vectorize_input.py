@@ -35,6 +35,8 @@ class VectorizeInput:
         is_own = is_probability(self.scene) and spec.outlines_from is not OutlinesFrom.MASK
         if spec.outlines_from is OutlinesFrom.PROBABILITY and spec.probability is None:
             is_own = True
+        self.is_own = is_own
+        """Whether the raster itself holds probabilities."""
         if is_own:
             self._own = Probabilities(self.scene, spec.threshold, is_told=True)
         else:
@@ -47,7 +49,9 @@ class VectorizeInput:
                     hint="leave it out",
                 )
         self.kept = self._kept_classes()
-        self.probabilities = self._sampler(stack)
+        self.probabilities = probability_sampler(spec, self.scene, is_own=is_own)
+        if self.probabilities is not None:
+            stack.callback(self.probabilities.close)
 
     @property
     def is_several(self) -> bool:
@@ -111,14 +115,21 @@ class VectorizeInput:
             table[~np.isin(table, list(chosen))] = 0
         return table
 
-    def _sampler(self, stack: ExitStack) -> ProbabilitySampler | None:
-        path = self._spec.probability
-        if path is None:
-            if self._own is None:
-                return None
-            path = self._spec.mask
-        sampler = ProbabilitySampler(
-            path, self._spec.threshold, self.scene, is_told=self._own is not None
-        )
-        stack.callback(sampler.close)
-        return sampler
+
+def probability_sampler(
+    spec: VectorizeSpec, scene: Scene, *, is_own: bool
+) -> ProbabilitySampler | None:
+    """The probabilities that belong to a raster, to be closed by the caller, if there are any.
+
+    Args:
+        spec: what to do.
+        scene: the raster.
+        is_own: it holds probabilities itself.
+
+    Raises:
+        InputError: not the probabilities that were asked for.
+    """
+    path = spec.probability or (spec.mask if is_own else None)
+    if path is None:
+        return None
+    return ProbabilitySampler(path, spec.threshold, scene, is_told=is_own)

@@ -405,6 +405,23 @@ def test_every_way_of_drawing_says_which(tmp_path, mode):
         assert report.per_status == {"simplified": len(houses)}
 
 
+def test_the_number_of_workers_changes_no_byte(tmp_path, monkeypatch):
+    """From a mask, and between the pixels of probabilities; many small batches."""
+    monkeypatch.setattr("geotiler.tasks.vectorize.BATCH_FEATURES", 3)
+    monkeypatch.setattr(Scene, "strip_rows", lambda self, width: 20)
+    _, values = towns()
+    p = probability_file(tmp_path / "p.tif", values)
+    mask = write(tmp_path / "m.tif", (values >= 0.5).astype(np.uint8))
+    for source in (mask, p):
+        found = []
+        for workers in (1, 2):
+            target = tmp_path / f"{workers}.geojson"
+            spec = VectorizeSpec(mask=source, output=str(target), overwrite=True, workers=workers)
+            assert vectorize(spec).polygons > 9
+            found.append(target.read_bytes())
+        assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("crs", ["EPSG:3857", "EPSG:2263", "EPSG:4326", None])
 @pytest.mark.parametrize("turn", [0, 25])
 def test_orientation_is_a_bearing_on_the_ground(tmp_path, crs, turn):
