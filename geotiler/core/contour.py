@@ -58,9 +58,9 @@ def pixel_sides(outlines: Outlines) -> PixelSides:
 def side_ends(sides: PixelSides) -> tuple[Ints, Ints]:
     """(side, 2) twice: x and y of the pixel corners where each side begins and ends."""
     # As in `pixel_sides`: the pixel inside lies to the right of the way, with y down.
-    way = (sides.outside - sides.inside) * [-1, 1]
+    way = (sides.outside - sides.inside) * np.array([-1, 1])
     turned = np.stack([-way[:, 1], way[:, 0]], axis=1)
-    start = sides.inside[:, ::-1] - (way + turned - 1) // 2
+    start: Ints = sides.inside[:, ::-1] - (way + turned - 1) // 2
     return start, start + way
 
 

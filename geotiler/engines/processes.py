@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -65,4 +64,4 @@ def _begin(begin: Callable[..., None], arguments: tuple[Any, ...]) -> None:
 def _end_with(sentinel: int) -> None:
     """Ends this process when another one has ended, which could not ask for it any more."""
     wait([sentinel])
-    os._exit(1)
+    signal.raise_signal(signal.SIGTERM)

@@ -235,26 +235,31 @@ def told(one: dict[str, Any], what: str = "") -> None:
 
 def table(found: dict[str, Any]) -> Iterator[str]:
     """The lines of the report."""
+    if "service" not in found:
+        yield memory_line(found["memory"])
+        return
     yield "| callers | tiles/s | of the bare one | CPU share | p50 s | p95 s | p99 s | answers |"
     yield "|---|---|---|---|---|---|---|---|"
-    runs = [(str(one["callers"]), one) for one in found.get("service", ())]
-    if "beyond_the_limit" in found:
-        runs.append(("32, room for 6", found["beyond_the_limit"]))
+    runs = [(str(one["callers"]), one) for one in found["service"]]
+    runs.append(("32, room for 6", found["beyond_the_limit"]))
     for name, one in runs:
         shares = [f"{one[key]:.0%}" if key in one else "" for key in ("share_of_bare", "cpu_share")]
         waits = [f"{one[key]:.3f}" for key in ("p50_s", "p95_s", "p99_s")]
         cells = [name, str(one["tiles_per_s"]), *shares, *waits, answers(one["codes"])]
         yield f"| {' | '.join(cells)} |"
-    for one in found.get("bare", ()):
+    for one in found["bare"]:
         yield f"| bare network ({one['backend']}) | {one['tiles_per_s']:.2f} | | | | | | |"
     if "memory" in found:
-        one = found["memory"]
-        yield ""
-        yield (
-            f"Memory over {one['requests']} requests ({answers(one['codes'])}): "
-            f"{one['start_mb']:.0f} MB at the start, {one['middle_mb']:.0f} in the middle, "
-            f"{one['end_mb']:.0f} at the end"
-        )
+        yield from ("", memory_line(found["memory"]))
+
+
+def memory_line(one: dict[str, Any]) -> str:
+    """What `flatness` found, in a sentence."""
+    return (
+        f"Memory over {one['requests']} requests ({answers(one['codes'])}): "
+        f"{one['start_mb']:.0f} MB at the start, {one['middle_mb']:.0f} in the middle, "
+        f"{one['end_mb']:.0f} at the end"
+    )
 
 
 def answers(codes: dict[int, int]) -> str:
@@ -278,6 +283,8 @@ def main() -> None:
     if given.requests > 0:
         with tempfile.TemporaryDirectory() as name:
             found["memory"] = flatness(Path(name), given)
+    if not found:
+        sys.exit("neither --seconds nor --requests: nothing to do")
     print("\n".join(table(found)), file=sys.stderr if given.json else sys.stdout)
     if given.json:
         print(json.dumps(found, indent=2))
