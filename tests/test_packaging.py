@@ -48,8 +48,8 @@ def _requirements() -> list[Requirement]:
 
 def test_constraints_name_public_versions_only() -> None:
     for line in _constraint_lines():
-        # Plain names and digits: no local build (+cpu), no file, no address, no range, no marker.
-        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*==[0-9]+(\.[0-9a-z]+)*", line), line
+        # Names, digits, epochs: no local build (+cpu), no file, address, range or marker.
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*==([0-9]+!)?[0-9]+(\.[0-9a-z]+)*", line), line
         assert Version(line.partition("==")[2]).local is None
 
 

@@ -92,6 +92,10 @@ def vectorize(
     append: Annotated[
         bool, typer.Option("--append", help="Add to an existing .gpkg or .geojsonl.")
     ] = False,
+    workers: Annotated[
+        int,
+        typer.Option(help="Processes that draw; for many thousands of polygons. Same result."),
+    ] = 1,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -118,6 +122,7 @@ def vectorize(
         probability=probability,
         threshold=threshold,
         snap_neighbours=snap_neighbours,
+        workers=workers,
         eight_connected=eight_connected,
         layer=layer,
         append=append,

@@ -1,9 +1,10 @@
-"""Outlines between the pixels: where a probability crosses its threshold.
+"""Outlines between the pixels: where a probability crosses its threshold, or another one.
 
 Each side of a pixel that an outline runs along has a pixel of the class on one hand and another
 one on the other. The outline is moved to where, on the line between the two centres, the
-probability is at the threshold: the corners of marching squares, in the order of the outline, so
-that the polygons keep their number, their holes and what they touch.
+probability is at the threshold, or the two classes are equally likely: the corners of marching
+squares, in the order of the outline, so that the polygons keep their number, their holes and what
+they touch.
 """
 
 from __future__ import annotations
@@ -54,6 +55,15 @@ def pixel_sides(outlines: Outlines) -> PixelSides:
     return PixelSides(inside=right[:, ::-1], outside=left[:, ::-1], ring=ring[of])
 
 
+def side_ends(sides: PixelSides) -> tuple[Ints, Ints]:
+    """(side, 2) twice: x and y of the pixel corners where each side begins and ends."""
+    # As in `pixel_sides`: the pixel inside lies to the right of the way, with y down.
+    way = (sides.outside - sides.inside) * np.array([-1, 1])
+    turned = np.stack([-way[:, 1], way[:, 0]], axis=1)
+    start: Ints = sides.inside[:, ::-1] - (way + turned - 1) // 2
+    return start, start + way
+
+
 def crossings(sides: PixelSides, inside: Floats, outside: Floats) -> Floats:
     """(side, 2): x and y where the outline crosses, halfway where that is not known.
 
@@ -61,13 +71,19 @@ def crossings(sides: PixelSides, inside: Floats, outside: Floats) -> Floats:
         sides: of outlines.
         inside: (side): how far the inner pixel is above the threshold; NaN if unknown.
         outside: (side): the same of the outer pixel, below 0 where it agrees with the mask.
+
+    Law: of two outlines that share a side, both cross it at the same point, to the last bit.
     """
-    drop = inside - outside
-    known = (inside >= 0) & (outside <= 0) & (drop > 0)
-    share = np.where(known, inside / np.where(known, drop, 1.0), 0.5)
-    share = np.clip(share, NEAREST, 1 - NEAREST)
-    step = (sides.outside - sides.inside).astype(np.float64)
-    crossing: Floats = (sides.inside + share[:, None] * step)[:, ::-1] + 0.5
+    # Seen from either hand the same: two polygons cross their common side at one point, exactly.
+    backwards = (sides.outside < sides.inside).any(axis=1)
+    first, second = np.where(backwards, (outside, inside), (inside, outside))
+    drop = first - second
+    known = (inside >= 0) & (outside <= 0) & (drop != 0)
+    share = np.where(known, first / np.where(known, drop, 1.0), 0.5)
+    share = np.clip(share, NEAREST, 1 - NEAREST)[:, None]
+    start = np.minimum(sides.inside, sides.outside)
+    step = np.abs(sides.outside - sides.inside).astype(np.float64)
+    crossing: Floats = (start + share * step)[:, ::-1] + 0.5
     return crossing
 
 

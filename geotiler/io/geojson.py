@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TextIO
 
 import numpy as np
@@ -53,12 +52,7 @@ class GeoJSONWriter:
         self._stream.write(f'{{"type": "FeatureCollection", {self._mark}"features": [')
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self._stream.write("\n]}\n")
 
@@ -91,12 +85,7 @@ class GeoJSONSeqWriter(GeoJSONWriter):
     def __enter__(self) -> GeoJSONSeqWriter:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         pass
 
     def _separated(self, rest: str) -> str:

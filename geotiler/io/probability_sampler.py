@@ -12,7 +12,7 @@ from geotiler.core.polygons import Outlines
 from geotiler.errors import InputError
 from geotiler.io.probabilities import Probabilities
 from geotiler.io.raster import Scene, open_scene
-from geotiler.specs import Window
+from geotiler.specs import MASK_NODATA, Window
 
 WINDOW_PX = 4_000_000
 """Probabilities are read by windows of about this size."""
@@ -48,6 +48,9 @@ class ProbabilitySampler:
             raise
         self.count = self._probabilities.count
         """Number of classes that have a band."""
+        ids = set(mask.class_names) - {MASK_NODATA}
+        self.tells_classes = is_told or (bool(ids) and all(self._band[list(ids)] >= 0))
+        """Whether the likeliest of its bands is the mask's class, background included."""
 
     def close(self) -> None:
         """Close the file."""
@@ -59,6 +62,9 @@ class ProbabilitySampler:
         """Sides (side) of the outlines, how far (side, 2) the pixels inside and outside each are
         above the threshold, and the mean (feature) of the probability of each feature's class;
         NaN where the class has no band.
+
+        Of several bands, what is told is by how much the likeliest class of the pixel inside is
+        likelier than that of the pixel outside.
         """
         sides = pixel_sides(outlines)
         above = np.full((len(sides.ring), 2), np.nan)
@@ -94,22 +100,47 @@ class ProbabilitySampler:
         bands = self._band[class_id]
         step = max(1, WINDOW_PX // max(1, int(high[1] - low[1])))
         for row in range(int(low[0]), int(high[0]), step):
-            height = min(step, int(high[0]) - row)
-            window = Window(row=row, col=int(low[1]), height=height, width=int(high[1] - low[1]))
+            stop = min(row + step, int(high[0]))
+            mine = (both[:, 0, 0] >= row) & (both[:, 0, 0] < stop)
+            # One row more above and below: the pixels outside may lie there.
+            top, bottom = max(row - 1, int(low[0])), min(stop + 1, int(high[0]))
+            window = Window(
+                row=top, col=int(low[1]), height=bottom - top, width=int(high[1] - low[1])
+            )
             values, valid = self._probabilities.read(window)
-            level = np.float32(self._probabilities.threshold)
-            known = np.where(valid, values - level, np.float32(np.nan))
+            place = both[mine] - [window.row, window.col]
+            above[index[mine]] = self._above(values, valid, place, bands[mine])
             whole = np.rint(np.where(valid, values, 0).astype(np.float64) * ONE).astype(np.int64)
             left_of = np.zeros((*whole.shape[:2], window.width + 1), np.int64)
             np.cumsum(whole, axis=2, out=left_of[:, :, 1:])
-            for hand in (0, 1):
-                place = both[:, hand] - [window.row, window.col]
-                here = ((place >= 0) & (place < window.shape)).all(axis=1)
-                above[index[here], hand] = known[bands[here], place[here, 0], place[here, 1]]
-            inner = both[:, 0, 0] - window.row
-            here = (inner >= 0) & (inner < height)
-            col = both[:, :, 1].max(axis=1) - window.col
-            summed[index[here]] = left_of[bands[here], inner[here], col[here]]
+            col = place[:, :, 1].max(axis=1)
+            summed[index[mine]] = left_of[bands[mine], place[:, 0, 0], col]
+
+    def _above(
+        self,
+        values: npt.NDArray[np.float32],
+        valid: npt.NDArray[np.bool_],
+        place: npt.NDArray[np.int64],
+        bands: npt.NDArray[np.int64],
+    ) -> npt.NDArray[np.float32]:
+        """(side, 2): what `sample` tells of the pixels inside and outside; NaN if not known.
+
+        Args:
+            values: (band, row, col).
+            valid: (row, col).
+            place: (side, 2, 2): row and column of the pixel inside, then of that outside.
+            bands: (side): of the outline's class.
+        """
+        there = ((place >= 0) & (place < valid.shape)).all(axis=2)
+        row, col = np.where(there[..., None], place, 0).transpose(2, 0, 1)
+        there &= valid[row, col]
+        if self.count == 1:
+            found = values[bands[:, None], row, col] - np.float32(self._probabilities.threshold)
+        else:
+            leader = values[:, row, col].argmax(axis=0)
+            inside, outside = leader[:, :1], leader[:, 1:]
+            found = values[inside, row, col] - values[outside, row, col]
+        return np.where(there, found, np.float32(np.nan))
 
 
 def _positions(probabilities: Probabilities, mask: Scene) -> npt.NDArray[np.int64]:

@@ -34,6 +34,9 @@ STATUS_OF_EXIT_CODE = {
 
 _FLAG = re.compile(r"--([a-z][a-z-]*)(?: ([\dA-Z][^\s;,)]*(?:,[^\s;)]+)*))?")
 
+_SHORT_FLAG = re.compile(r"(?:^|\s)-[a-z]\b")
+"""`-o` and the like say where to write: no request does."""
+
 
 class Problem(Exception):  # noqa: N818 - the word of RFC 9457
     """An answer other than the one asked for, with the words for whoever asked."""
@@ -57,7 +60,9 @@ def problem_of(error: GeotilerError, hidden: Mapping[str, str] | None = None) ->
         hidden: texts that callers should not see, such as a temporary folder → what stands in.
     """
     text = in_words_of_http(error.message, hidden)
-    hint = None if error.hint is None else in_words_of_http(error.hint, hidden)
+    hint = None
+    if error.hint is not None and not _SHORT_FLAG.search(error.hint):
+        hint = in_words_of_http(error.hint, hidden)
     status = STATUS_OF_EXIT_CODE.get(error.exit_code, 500)
     headers = {"Retry-After": "30"} if status == 503 else {}
     more = {"kind": type(error).__name__} | ({} if hint is None else {"hint": hint})

@@ -16,6 +16,7 @@ from geotiler.progress import Notice, Reporter
 from geotiler.reports import Report
 from geotiler.specs import Scale
 from geotiler.training import loggers
+from geotiler.training.beginning import refuse, take_over
 from geotiler.training.class_splits import write_split
 from geotiler.training.classification import Classification, Scores, head_arguments, score
 from geotiler.training.classification_config import ClassifierRunConfig
@@ -183,7 +184,7 @@ def _training_data(config: ClassifierRunConfig) -> str:
 def _check(config: ClassifierRunConfig) -> None:
     """Raises: SpecError: a setting that would stop the run later, with worse words."""
     train, model, looks = config.train, config.model, config.transforms
-    for holds, what, got in (
+    refuse((
         (train.batch >= 2, "train.batch must be at least 2", train.batch),
         (0 <= train.label_smoothing < 1, "train.label_smoothing must lie in 0 to 1",
          train.label_smoothing),
@@ -195,19 +196,11 @@ def _check(config: ClassifierRunConfig) -> None:
          "model.image_size must be at least model.tile_px", model.image_size),
         (config.data.limit is None or config.data.limit >= 1,
          "data.limit must be at least 1", config.data.limit),
-    ):  # fmt: skip
-        if not holds:
-            raise SpecError(
-                f"{what}, got {got}", hint="overrides look like train.optimizer.lr=1e-3"
-            )
+    ), example_lr="1e-3")  # fmt: skip
 
 
 def _take_from_card(config: ClassifierRunConfig, card: ModelCard) -> None:
-    """What the weights were made with goes on: another normalisation would undo them.
-
-    Raises:
-        SpecError: the model does something else, or tells other classes apart.
-    """
+    """Raises: SpecError: the model does something else, or tells other classes apart."""
     names = [info.name for info in card.classes]
     if card.task != "classification" or names != sorted(config.model.classes):
         raise SpecError(
@@ -215,11 +208,6 @@ def _take_from_card(config: ClassifierRunConfig, card: ModelCard) -> None:
             "of this task",
             hint="geotiler models list shows what each does",
         )
-    model = config.model
-    model.library, model.architecture = card.library, card.architecture
-    model.arguments = {k: v for k, v in card.arguments.items() if k != "num_classes"}
-    model.mean, model.std = list(card.mean), list(card.std)
-    model.image_size, model.tile_px = card.input_px or card.tile_px, card.tile_px
-    own = model.training_data or [_training_data(config)]
-    model.training_data = [*card.training_data, *own]
-    model.credits = list(dict.fromkeys([*card.credits, *model.credits]))
+    take_over(config.model, card, head="num_classes", own=[_training_data(config)])
+    config.model.image_size = card.input_px or card.tile_px
+    config.model.tile_px = card.tile_px

@@ -17,6 +17,7 @@ from geotiler.models.registry import find_model
 from geotiler.progress import Notice, Reporter
 from geotiler.reports import Report
 from geotiler.specs import Scale
+from geotiler.training.beginning import refuse, take_over
 from geotiler.training.chips import open_folder, read_split
 from geotiler.training.config import Config, model_name
 
@@ -119,7 +120,7 @@ def check(config: Config) -> None:
     """
     train, share, zoom = config.train, config.data.rendered.share, config.transforms.scale
     objects, stride = config.transforms.objects, config.model.stride_of_network
-    for holds, what, got in (
+    refuse((
         (0 < config.model.gsd_m <= 100, "model.gsd_m must be positive metres", config.model.gsd_m),
         (train.batch >= 1, "train.batch must be at least 1", train.batch),
         (train.batch >= 2 or not config.model.architecture.startswith("DeepLab"),
@@ -136,11 +137,7 @@ def check(config: Config) -> None:
         (objects.most >= 1, "transforms.objects.most must be at least 1", objects.most),
         (len(objects.scale) == 2 and 0 < objects.scale[0] <= objects.scale[1],
          "transforms.objects.scale must be two sizes, the smaller one first", objects.scale),
-    ):  # fmt: skip
-        if not holds:
-            raise SpecError(
-                f"{what}, got {got}", hint="overrides look like train.optimizer.lr=5e-4"
-            )
+    ), example_lr="5e-4")  # fmt: skip
     for split in ("train", "val"):
         read_split(Path(config.data.root), split)
 
@@ -155,24 +152,14 @@ def _start(config: Config) -> Any:
 
 
 def _take_from_card(config: Config, card: ModelCard) -> None:
-    """What the weights were made with goes on: another normalisation would undo them.
-
-    Raises:
-        SpecError: the model does something else.
-    """
+    """Raises: SpecError: the model does something else."""
     if card.task != "segmentation":
         raise SpecError(
             f"init={config.init} is no segmentation model",
             hint="geotiler models list shows what each does",
         )
-    model = config.model
-    model.library, model.architecture = card.library, card.architecture
-    model.arguments = {key: value for key, value in card.arguments.items() if key != "classes"}
-    model.stride_of_network = card.stride_of_network
-    model.mean, model.std = list(card.mean), list(card.std)
-    own = model.training_data or _training_data(config)
-    model.training_data = [*card.training_data, *own]
-    model.credits = list(dict.fromkeys([*card.credits, *model.credits]))
+    take_over(config.model, card, head="classes", own=_training_data(config))
+    config.model.stride_of_network = card.stride_of_network
 
 
 def _fitted(network: Any, config: Config, classes: int) -> Any:

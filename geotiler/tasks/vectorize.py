@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from geotiler.core.coverage import TOLERANCE_PX, noded, simplified_coverage
+from geotiler.core.coverage import CONTOUR_PX, TOLERANCE_PX, simplified_coverage
 from geotiler.core.measure import Ground
 from geotiler.core.neighbours import Drawn, Neighbourhood, concatenated, drawn_features
 from geotiler.core.polygons import Outlines, PolygonStream, joined_outlines
@@ -32,8 +33,16 @@ from geotiler.progress import (
 )
 from geotiler.reports import Report
 from geotiler.specs import MASK_NODATA, VectorizeSpec
-from geotiler.tasks.vectorize_draw import Sized, directions, draw, is_coverage, reach_px, sized
+from geotiler.tasks.vectorize_draw import (
+    Sized,
+    directions,
+    is_coverage,
+    reach_px,
+    rough_coverage,
+    sized,
+)
 from geotiler.tasks.vectorize_input import VectorizeInput
+from geotiler.tasks.vectorize_workers import drawn_tables
 
 STAGE = "vectorize"
 
@@ -205,14 +214,15 @@ class _Run:
 
     def _drawn(self) -> Iterator[tuple[Drawn, npt.NDArray[np.float64], int]]:
         """Drawn features with the bounds of open ones, and the row up to which all is known."""
-        # One after the other: half of the time goes into tracing and measuring, and drawing is
-        # made of short calls that hold the interpreter's lock, so that threads gain nothing.
-        contour, grain_px = self._source.contours, self._source.scene.grain_px
-        for table, open_bounds, row in self._gathered():
-            drawn = draw(
-                table, self._spec, self._source.probabilities, contour=contour, grain_px=grain_px
-            )
-            yield drawn, open_bounds, row
+        known: deque[tuple[npt.NDArray[np.float64], int]] = deque()
+
+        def tables() -> Iterator[Sized]:
+            for table, open_bounds, row in self._gathered():
+                known.append((open_bounds, row))
+                yield table
+
+        for drawn in drawn_tables(tables(), self._spec, self._source):
+            yield drawn, *known.popleft()
 
     def _gathered(self) -> Iterator[tuple[Sized, npt.NDArray[np.float64], int]]:
         """Outlines in batches that are worth the while."""
@@ -248,11 +258,11 @@ class _Run:
         scene = self._source.scene
         polygons = PolygonStream(scene.width, eight_connected=self._spec.eight_connected)
         self._report(StageStarted(stage=STAGE, total=scene.height * scene.width, unit="px"))
-        for window, classes in self._source.strips():
+        for classes in self._source.strips():
             for outlines in polygons.add_strip(classes):
                 if len(outlines):
                     yield outlines, polygons
-            self._report(StageAdvanced(stage=STAGE, amount=window.height * window.width))
+            self._report(StageAdvanced(stage=STAGE, amount=classes.size))
         for outlines in polygons.finish():
             yield outlines, polygons
         self._report(StageFinished(stage=STAGE))
@@ -272,10 +282,13 @@ class _Run:
         outlines = [table.outlines for table in tables]
         size = np.concatenate([table.pixel_size for table in tables])
         scale = np.median(size, axis=0) if len(size) else np.ones(2)
-        tolerance = TOLERANCE_PX * float(np.sqrt(scale.prod()))
+        rough, means = rough_coverage(
+            outlines, self._source.probabilities, contour=self._source.contours
+        )
+        step = CONTOUR_PX if self._source.contours else TOLERANCE_PX
+        tolerance = step * float(np.sqrt(scale.prod()))
         if spec.simplify_m is not None:
             tolerance = spec.simplify_m
-        rough = noded(outlines)
         drawn = simplified_coverage(rough, scale, tolerance)
         columns: dict[str, npt.NDArray[Any]] = {
             "class_id": np.concatenate([each.class_id for each in outlines]),
@@ -283,9 +296,8 @@ class _Run:
             "pixel_size": size,
             "angle": np.full(len(rough), np.nan),
         }
-        if self._source.probabilities is not None:
-            means = [self._source.probabilities.sample(each)[2] for each in outlines]
-            columns["mean_probability"] = np.concatenate(means)
+        if means is not None:
+            columns["mean_probability"] = means
         status = np.zeros(len(rough), np.uint8)
         whole = drawn_features(rough, drawn, status, columns)
         for start in range(0, len(whole), BATCH_FEATURES):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import shapely
 
 from geotiler.core.contour import crossings
+from geotiler.core.coverage import contoured, noded
 from geotiler.core.measure import Ground
 from geotiler.core.neighbours import Drawn, drawn_features
 from geotiler.core.polygons import Outlines
@@ -132,6 +134,30 @@ def draw(
         tolerance = np.full(len(plain), spec.simplify_m)
     drawn[plain] = simplify(rough[plain], table.pixel_size[plain], tolerance)
     return drawn_features(rough, drawn, found.status, columns)
+
+
+def rough_coverage(
+    outlines: Sequence[Outlines], sampler: ProbabilitySampler | None, *, contour: bool
+) -> tuple[npt.NDArray[np.object_], Floats | None]:
+    """Polygons (feature) of a whole map whose borders are common ones, and the mean (feature)
+    probability of each, if there are probabilities.
+
+    Args:
+        outlines: all of the map.
+        sampler: of probabilities, if there are any.
+        contour: borders run where two classes are equally likely.
+    """
+    if sampler is None:
+        return noded(outlines), None
+    sides, points, means = [], [], []
+    for table in outlines:
+        here, above, mean = sampler.sample(table)
+        means.append(mean)
+        if contour:
+            sides.append(here)
+            points.append(crossings(here, above[:, 0], above[:, 1]))
+    rough = contoured(outlines, sides, points) if contour else noded(outlines)
+    return rough, np.concatenate(means)
 
 
 def reach_px(spec: VectorizeSpec, ground: Ground, shape: tuple[int, int], grain_px: float) -> float:

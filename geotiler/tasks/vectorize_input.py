@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import numpy as np
 import numpy.typing as npt
 
-from geotiler.core.sieve import HALO, sieved
+from geotiler.core.sieve import Sieve
 from geotiler.errors import SpecError
 from geotiler.io.labels import Labels, chosen_classes, label_rule
 from geotiler.io.probabilities import Probabilities, is_probability
@@ -35,6 +35,8 @@ class VectorizeInput:
         is_own = is_probability(self.scene) and spec.outlines_from is not OutlinesFrom.MASK
         if spec.outlines_from is OutlinesFrom.PROBABILITY and spec.probability is None:
             is_own = True
+        self.is_own = is_own
+        """Whether the raster itself holds probabilities."""
         if is_own:
             self._own = Probabilities(self.scene, spec.threshold, is_told=True)
         else:
@@ -47,7 +49,9 @@ class VectorizeInput:
                     hint="leave it out",
                 )
         self.kept = self._kept_classes()
-        self.probabilities = self._sampler(stack)
+        self.probabilities = probability_sampler(spec, self.scene, is_own=is_own)
+        if self.probabilities is not None:
+            stack.callback(self.probabilities.close)
 
     @property
     def is_several(self) -> bool:
@@ -72,7 +76,8 @@ class VectorizeInput:
         """Whether outlines run between the pixels."""
         if self._spec.outlines_from is OutlinesFrom.MASK or self.probabilities is None:
             return False
-        return self.probabilities.count == 1 and not self._spec.eight_connected
+        tells = self.probabilities.count == 1 or self.probabilities.tells_classes
+        return tells and not self._spec.eight_connected
 
     def classes(self, window: Window) -> npt.NDArray[np.uint8]:
         """Class ids (row, col) of a window; 0 background, 255 unknown."""
@@ -81,18 +86,17 @@ class VectorizeInput:
         assert self._labels is not None
         return self._labels.read(window)
 
-    def strips(self) -> Iterator[tuple[Window, npt.NDArray[np.uint8]]]:
-        """The classes to be polygonized, from top to bottom; all others are 0."""
-        size = self._spec.sieve_px
-        for window in self.scene.strips():
-            if size < 2:
-                yield window, self.kept[self.classes(window)]
-                continue
-            top = max(0, window.row - HALO * size)
-            stop = min(self.scene.height, window.row_stop + HALO * size)
-            wide = Window(row=top, col=0, height=stop - top, width=window.width)
-            clean = sieved(self.classes(wide), size, eight_connected=self._spec.eight_connected)
-            yield window, self.kept[clean[window.row - top : window.row_stop - top]]
+    def strips(self) -> Iterator[npt.NDArray[np.uint8]]:
+        """The classes (row, col) to be polygonized, from top to bottom; all others are 0."""
+        scene, sieve = self.scene, None
+        if self._spec.sieve_px > 1:
+            eight = self._spec.eight_connected
+            sieve = Sieve(scene.width, self._spec.sieve_px, eight_connected=eight)
+        for window in scene.strips():
+            rows = self.classes(window)
+            yield self.kept[rows if sieve is None else sieve.add_rows(rows)]
+        if sieve is not None:
+            yield self.kept[sieve.finish()]
 
     def _kept_classes(self) -> npt.NDArray[np.uint8]:
         """(256): class id → the same id if it is to be polygonized, else 0."""
@@ -111,14 +115,21 @@ class VectorizeInput:
             table[~np.isin(table, list(chosen))] = 0
         return table
 
-    def _sampler(self, stack: ExitStack) -> ProbabilitySampler | None:
-        path = self._spec.probability
-        if path is None:
-            if self._own is None:
-                return None
-            path = self._spec.mask
-        sampler = ProbabilitySampler(
-            path, self._spec.threshold, self.scene, is_told=self._own is not None
-        )
-        stack.callback(sampler.close)
-        return sampler
+
+def probability_sampler(
+    spec: VectorizeSpec, scene: Scene, *, is_own: bool
+) -> ProbabilitySampler | None:
+    """The probabilities that belong to a raster, to be closed by the caller, if there are any.
+
+    Args:
+        spec: what to do.
+        scene: the raster.
+        is_own: it holds probabilities itself.
+
+    Raises:
+        InputError: not the probabilities that were asked for.
+    """
+    path = spec.probability or (spec.mask if is_own else None)
+    if path is None:
+        return None
+    return ProbabilitySampler(path, spec.threshold, scene, is_told=is_own)

@@ -1,11 +1,13 @@
 """How much of the bare network's throughput a service keeps, and how long its callers wait.
 
-    python tests/benchmarks/serve_load.py --seconds 60 --side 512
-    python tests/benchmarks/serve_load.py --requests 10000 --side 128      # memory
+    python tests/benchmarks/serve_load.py --seconds 60 --requests 10000     # make bench-serve
 
 A service is started on this machine, asked for the masks of rendered tiles by 1, 8 and 32 callers
-at once, and then by more than it admits. Wall time depends on whoever else uses the machine; CPU
-seconds per tile, of the service and of the bare network, do not.
+at once, and then by more than it admits; the bare network answers the same tiles before and after.
+Last, many requests for small tiles tell whether its memory grows. Wall time depends on whoever
+else uses the machine; CPU seconds per tile, of the service and of the bare network, do not.
+
+A table is printed; `--json` prints every number, and leaves the table to standard error.
 """
 
 from __future__ import annotations
@@ -30,6 +32,10 @@ import numpy as np
 import psutil
 
 TILES = 16
+
+MEMORY_SIDE = 128
+"""Pixels of the tiles of the run that watches memory: what is kept per request shows, the network's
+own work does not."""
 
 
 def rendered(folder: Path, side: int) -> list[Path]:
@@ -173,40 +179,114 @@ def measured(load: Load, process: psutil.Process, callers: int, **limits: Any) -
     }
 
 
+def throughput(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """What callers in rising numbers get, and more of them than are admitted."""
+    bodies = [path.read_bytes() for path in rendered(folder, given.side)]
+    before = bare(given.side, given.batch, given.seconds / 2)
+    with service(folder, batch=given.batch) as (port, process):
+        load = Load(port, bodies)
+        measured(load, process, 2, seconds=60, requests=8)  # everything is loaded now
+        steps = []
+        for callers in (1, 8, 32):
+            steps.append(measured(load, process, callers, seconds=given.seconds))
+            told(steps[-1])
+    with service(folder, batch=given.batch, running=2, queue=4) as (port, process):
+        beyond = measured(Load(port, bodies), process, 32, seconds=given.seconds / 4)
+        told(beyond, "beyond the limit")
+    after = bare(given.side, given.batch, given.seconds / 2)
+    # A machine that was slower for a while makes both figures of the network differ.
+    rate = (before["tiles_per_s"] + after["tiles_per_s"]) / 2
+    cpu = (before["cpu_s_per_tile"] + after["cpu_s_per_tile"]) / 2
+    for one in steps:
+        one["share_of_bare"] = round(one["tiles_per_s"] / rate, 3)
+        one["cpu_share"] = round(cpu / one["cpu_s_per_tile"], 3)
+    return {
+        "side_px": given.side, "batch": given.batch, "service": steps, "beyond_the_limit": beyond,
+        "bare": [before, after],
+    }  # fmt: skip
+
+
+def flatness(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """Memory along many requests for small tiles by 8 callers, each tenth of them."""
+    bodies = [path.read_bytes() for path in rendered(folder, MEMORY_SIDE)]
+    with service(folder, batch=given.batch) as (port, process):
+        load = Load(port, bodies)
+        measured(load, process, 8, seconds=1e9, requests=max(32, given.requests // 100))
+        memory = [process.memory_info().rss / 1e6]
+        codes: Counter[int] = Counter()
+        for tenth in range(10):
+            stop, start = given.requests * (tenth + 1) // 10, given.requests * tenth // 10
+            found = measured(load, process, 8, seconds=1e9, requests=stop - start)
+            codes.update(found["codes"])
+            memory.append(found["memory_mb"])
+            told(found, f"memory, {stop} requests")
+    return {
+        "side_px": MEMORY_SIDE, "requests": given.requests, "codes": dict(codes),
+        "start_mb": round(memory[0], 1), "middle_mb": memory[5], "end_mb": memory[-1],
+        "all_mb": memory,
+    }  # fmt: skip
+
+
+def told(one: dict[str, Any], what: str = "") -> None:
+    """One line on standard error, so that somebody who waits sees something."""
+    what = what or f"{one['callers']} callers"
+    print(f"{what}: {one['tiles_per_s']} tiles/s, {one['memory_mb']} MB", file=sys.stderr)
+
+
+def table(found: dict[str, Any]) -> Iterator[str]:
+    """The lines of the report."""
+    if "service" not in found:
+        yield memory_line(found["memory"])
+        return
+    yield "| callers | tiles/s | of the bare one | CPU share | p50 s | p95 s | p99 s | answers |"
+    yield "|---|---|---|---|---|---|---|---|"
+    runs = [(str(one["callers"]), one) for one in found["service"]]
+    runs.append(("32, room for 6", found["beyond_the_limit"]))
+    for name, one in runs:
+        shares = [f"{one[key]:.0%}" if key in one else "" for key in ("share_of_bare", "cpu_share")]
+        waits = [f"{one[key]:.3f}" for key in ("p50_s", "p95_s", "p99_s")]
+        cells = [name, str(one["tiles_per_s"]), *shares, *waits, answers(one["codes"])]
+        yield f"| {' | '.join(cells)} |"
+    for one in found["bare"]:
+        yield f"| bare network ({one['backend']}) | {one['tiles_per_s']:.2f} | | | | | | |"
+    if "memory" in found:
+        yield from ("", memory_line(found["memory"]))
+
+
+def memory_line(one: dict[str, Any]) -> str:
+    """What `flatness` found, in a sentence."""
+    return (
+        f"Memory over {one['requests']} requests ({answers(one['codes'])}): "
+        f"{one['start_mb']:.0f} MB at the start, {one['middle_mb']:.0f} in the middle, "
+        f"{one['end_mb']:.0f} at the end"
+    )
+
+
+def answers(codes: dict[int, int]) -> str:
+    """How many of each status."""
+    return ", ".join(f"{count}× {code}" for code, count in sorted(codes.items()))
+
+
 def main() -> None:
-    """Run and print JSON."""
+    """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0, help="of each step")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each step; 0: none")
     parser.add_argument("--side", type=int, default=512, help="of a tile in pixels")
     parser.add_argument("--batch", type=int, default=1, help="tiles of one forward pass")
-    parser.add_argument("--requests", type=int, help="ask so often with 8 callers, for memory")
+    parser.add_argument("--requests", type=int, default=10_000, help="for memory; 0: none")
+    parser.add_argument("--json", action="store_true", help="print every number")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        bodies = [path.read_bytes() for path in rendered(folder, given.side)]
-        found: dict[str, Any] = {"side_px": given.side, "batch": given.batch}
-        with service(folder, batch=given.batch) as (port, process):
-            load = Load(port, bodies)
-            measured(load, process, 2, seconds=60, requests=8)  # everything is loaded now
-            if given.requests:
-                found["memory"] = [
-                    measured(load, process, 8, seconds=1e9, requests=given.requests // 10)
-                    for _ in range(10)
-                ]
-            else:
-                found["service"] = [
-                    measured(load, process, callers, seconds=given.seconds)
-                    for callers in (1, 8, 32)
-                ]
-        if not given.requests:
-            with service(folder, batch=given.batch, running=2, queue=4) as (port, process):
-                load = Load(port, bodies)
-                found["beyond_the_limit"] = measured(load, process, 32, seconds=given.seconds / 4)
-            alone = bare(given.side, given.batch, given.seconds)
-            found["bare"] = alone
-            for one in found["service"]:
-                one["share_of_bare"] = round(one["tiles_per_s"] / alone["tiles_per_s"], 3)
-                one["cpu_share"] = round(alone["cpu_s_per_tile"] / one["cpu_s_per_tile"], 3)
+    found: dict[str, Any] = {}
+    if given.seconds > 0:
+        with tempfile.TemporaryDirectory() as name:
+            found |= throughput(Path(name), given)
+    if given.requests > 0:
+        with tempfile.TemporaryDirectory() as name:
+            found["memory"] = flatness(Path(name), given)
+    if not found:
+        sys.exit("neither --seconds nor --requests: nothing to do")
+    print("\n".join(table(found)), file=sys.stderr if given.json else sys.stdout)
+    if given.json:
         print(json.dumps(found, indent=2))
 
 

@@ -97,3 +97,19 @@ def test_no_name_of_a_file_makes_another_one_be_read(
         assert refused.status_code == 422, refused.text
     taken = both.post("/classify", files={"file": (name, images[0].read_bytes())})
     assert taken.status_code == 200
+
+
+def test_an_image_that_is_too_large_is_refused_without_flags(
+    both: TestClient, tmp_path: Path
+) -> None:
+    path = tmp_path / "bomb.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", count=3, height=200_000, width=200_000, dtype="uint8",
+        sparse_ok=True, tiled=True, blockxsize=16384, blockysize=16384,
+    ):  # fmt: skip
+        pass
+    answer = both.post("/classify", files={"file": path.read_bytes()})
+    assert answer.status_code == 422
+    assert "at most" in answer.json()["detail"]
+    assert " -" not in answer.text
+    assert "-o" not in answer.text

@@ -405,6 +405,23 @@ def test_every_way_of_drawing_says_which(tmp_path, mode):
         assert report.per_status == {"simplified": len(houses)}
 
 
+def test_the_number_of_workers_changes_no_byte(tmp_path, monkeypatch):
+    """From a mask, and between the pixels of probabilities; many small batches."""
+    monkeypatch.setattr("geotiler.tasks.vectorize.BATCH_FEATURES", 3)
+    monkeypatch.setattr(Scene, "strip_rows", lambda self, width: 20)
+    _, values = towns()
+    p = probability_file(tmp_path / "p.tif", values)
+    mask = write(tmp_path / "m.tif", (values >= 0.5).astype(np.uint8))
+    for source in (mask, p):
+        found = []
+        for workers in (1, 2):
+            target = tmp_path / f"{workers}.geojson"
+            spec = VectorizeSpec(mask=source, output=str(target), overwrite=True, workers=workers)
+            assert vectorize(spec).polygons > 9
+            found.append(target.read_bytes())
+        assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("crs", ["EPSG:3857", "EPSG:2263", "EPSG:4326", None])
 @pytest.mark.parametrize("turn", [0, 25])
 def test_orientation_is_a_bearing_on_the_ground(tmp_path, crs, turn):
@@ -462,6 +479,37 @@ def test_a_mask_of_several_classes_has_no_gaps(tmp_path):
         zip(drawn, attributes["class"].astype(int), strict=True), out_shape=fields.shape
     )
     assert (burned == fields).mean() > 0.97
+
+
+def test_probabilities_of_several_classes_have_borders_between_the_pixels(tmp_path, monkeypatch):
+    """Three sectors and a disc of another class: smooth borders, no gaps, in strips as well."""
+    rows, cols = np.indices((90, 90)) + 0.5
+    towards = np.radians([20, 140, 260])
+    sectors = [(cols - 45) * np.cos(t) + (rows - 45) * np.sin(t) for t in towards]
+    disc = 24.3 - np.hypot(cols - 45, rows - 45) + np.max(sectors, axis=0)
+    fields = np.exp(np.stack([disc, *sectors]) / 4)
+    fields = (fields / fields.sum(axis=0)).astype(np.float32)
+    names = {"0": "disc", "1": "a", "2": "b", "3": "c"}
+    tags = {
+        "GEOTILER_CONTENT": "probability", "GEOTILER_CLASSES": json.dumps(names),
+    }  # fmt: skip
+    path = write(tmp_path / "p.tif", fields, nodata=None, tags=tags)
+    with rasterio.open(path, "r+") as target:
+        target.descriptions = tuple(names.values())
+    options = {"mask": path, "min_area_m2": 0, "min_hole_m2": 0}
+    vectorize(VectorizeSpec(output=str(tmp_path / "b.gpkg"), **options))
+    drawn, attributes = in_pixels(tmp_path / "b.gpkg")
+    assert sorted(attributes["class"]) == ["a", "b", "c"]
+    assert shapely.coverage_is_valid(drawn)
+    # The disc is background: a hole that three classes share, and as round as it is.
+    (ring,) = shapely.union_all(drawn).interiors
+    radius = np.hypot(*(shapely.get_coordinates(ring)[1:] - 45).T)
+    assert np.sort(np.abs(radius - 24.3))[-4] < 0.05  # but where three classes meet, three times
+    assert radius == pytest.approx(24.3, abs=0.5)
+    assert (attributes["mean_probability"] > 0.8).all()
+    monkeypatch.setattr(Scene, "strip_rows", lambda self, width: 7)
+    vectorize(VectorizeSpec(output=str(tmp_path / "s.gpkg"), **options))
+    assert shapely.equals_exact(in_pixels(tmp_path / "s.gpkg")[0], drawn).all()
 
 
 def test_metres_by_the_ground_sample_distance_in_the_tags(tmp_path):

@@ -1,0 +1,70 @@
+"""Outlines drawn in several processes, in the order in which they came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+import shapely
+
+from geotiler.core.neighbours import Drawn
+from geotiler.engines.ordered import ordered_map
+from geotiler.engines.processes import processes
+from geotiler.io.probability_sampler import ProbabilitySampler
+from geotiler.io.raster import open_scene
+from geotiler.specs import VectorizeSpec
+from geotiler.tasks.vectorize_draw import Sized, draw
+from geotiler.tasks.vectorize_input import VectorizeInput, probability_sampler
+
+_AHEAD = 2
+"""Tables in work or done and not yet taken, for each process."""
+
+
+def drawn_tables(
+    tables: Iterable[Sized], spec: VectorizeSpec, source: VectorizeInput
+) -> Iterator[Drawn]:
+    """The features of each table, drawn; the same for any number of processes.
+
+    Args:
+        tables: what to draw.
+        spec: how, and in how many processes.
+        source: what the outlines come from.
+    """
+    contour, grain_px = source.contours, source.scene.grain_px
+    if spec.workers == 1:
+        # Threads would gain nothing: drawing is made of short calls that hold the interpreter.
+        for table in tables:
+            yield draw(table, spec, source.probabilities, contour=contour, grain_px=grain_px)
+        return
+    with processes(spec.workers, _begin, spec, source.is_own) as call:
+        function = _in_process(call, contour, grain_px)
+        ahead = _AHEAD * spec.workers
+        yield from ordered_map(function, tables, threads=spec.workers, ahead=ahead)
+
+
+def _in_process(
+    call: Callable[..., Drawn], contour: bool, grain_px: float
+) -> Callable[[Sized], Drawn]:
+    def function(table: Sized) -> Drawn:
+        found = call(_drawn, table, contour, grain_px)
+        return replace(
+            found, rough=shapely.from_wkb(found.rough), drawn=shapely.from_wkb(found.drawn)
+        )
+
+    return function
+
+
+_here: dict[str, tuple[VectorizeSpec, ProbabilitySampler | None]] = {}
+"""What a process of its own has opened, for as long as it lives."""
+
+
+def _begin(spec: VectorizeSpec, is_own: bool) -> None:
+    scene = open_scene(spec.mask)
+    _here["opened"] = spec, probability_sampler(spec, scene, is_own=is_own)
+
+
+def _drawn(table: Sized, contour: bool, grain_px: float) -> Drawn:
+    spec, sampler = _here["opened"]
+    found = draw(table, spec, sampler, contour=contour, grain_px=grain_px)
+    # A table of geometries travels one by one; as bytes they go together.
+    return replace(found, rough=shapely.to_wkb(found.rough), drawn=shapely.to_wkb(found.drawn))
