@@ -417,6 +417,10 @@ class VectorizeSpec:
     append: bool = False
     """Add to an existing file (GeoPackage, GeoJSONSeq)."""
     overwrite: bool = False
+    restart: bool = False
+    """Drop what an earlier run has left unfinished instead of going on from there."""
+    hash_content: bool = False
+    """Tell the rasters by their bytes instead of by path and time of change."""
 
     def __post_init__(self) -> None:
         """Raises: SpecError: a value is out of range, or two contradict each other."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from geotiler.cli.options import AsJson, Overwrite, Quiet
+from geotiler.cli.options import AsJson, HashContent, Overwrite, Quiet, Restart
 from geotiler.errors import SpecError
 from geotiler.specs import SMALLEST_HOLE_M2, SMALLEST_M2, OutlinesFrom, Regularize, VectorizeSpec
 
@@ -97,6 +97,8 @@ def vectorize(
     append: Annotated[
         bool, typer.Option("--append", help="Add to an existing .gpkg or .geojsonl.")
     ] = False,
+    restart: Restart = False,
+    hash_content: HashContent = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -127,6 +129,8 @@ def vectorize(
         layer=layer,
         append=append,
         overwrite=overwrite,
+        restart=restart,
+        hash_content=hash_content,
     )
     from geotiler.cli.console import emit, reporter
     from geotiler.progress import Notice

@@ -43,7 +43,7 @@ class VectorizeInput:
             self._labels = Labels(self.scene, rule)
             if spec.threshold is not None:
                 raise SpecError(
-                    f"--threshold is for probabilities, {spec.mask} holds class ids",
+                    f"--threshold is for probabilities, {self.scene.path} holds class ids",
                     hint="leave it out",
                 )
         self.kept = self._kept_classes()
@@ -81,10 +81,16 @@ class VectorizeInput:
         assert self._labels is not None
         return self._labels.read(window)
 
-    def strips(self) -> Iterator[tuple[Window, npt.NDArray[np.uint8]]]:
-        """The classes to be polygonized, from top to bottom; all others are 0."""
+    def strips(self, row: int = 0) -> Iterator[tuple[Window, npt.NDArray[np.uint8]]]:
+        """The classes to be polygonized, from top to bottom; all others are 0.
+
+        Args:
+            row: that the first strip holds.
+        """
         size = self._spec.sieve_px
         for window in self.scene.strips():
+            if window.row_stop <= row:
+                continue
             if size < 2:
                 yield window, self.kept[self.classes(window)]
                 continue
@@ -107,7 +113,7 @@ class VectorizeInput:
                 present = set(self._own.own_bands())
             elif not names and self._labels is not None:
                 present = self._labels.present()
-            chosen = chosen_classes(spec.classes, names, present, spec.mask)
+            chosen = chosen_classes(spec.classes, names, present, scene.path)
             table[~np.isin(table, list(chosen))] = 0
         return table
 
