@@ -145,12 +145,18 @@ class Parts:
         except InputError:
             return False
 
-    def assemble(self, placed: Sequence[Part], overwrite: bool) -> None:
+    def assemble(
+        self,
+        placed: Sequence[Part],
+        overwrite: bool,
+        ready: Callable[[Path], None] | None = None,
+    ) -> None:
         """Turn the parts into the target.
 
         Args:
             placed: the parts, which cover the raster and share no pixel.
             overwrite: an existing target may be replaced.
+            ready: is given the finished file, under another name, before the target appears.
 
         Raises:
             OutputError: the disk refuses, or the target appeared meanwhile.
@@ -185,6 +191,8 @@ class Parts:
                 with _opened(mosaic) as wanted:
                     _check_stored(temporary, lambda rows: wanted.read(window=_across(wanted, rows)))
                 save_style(style_text(self._layout), "raster", self.output, temporary)
+                if ready is not None:
+                    ready(temporary)
         except (CPLE_BaseError, RasterioError, OSError) as error:
             if isinstance(error, OutputError):
                 raise
