@@ -675,6 +675,8 @@ class TileSpec:
     skip_bad: bool = False
     """Leave out, and count, what would be an error: scenes, features, unreadable rows."""
     overwrite: bool = False
+    restart: bool = False
+    """Drop what an earlier run has left unfinished instead of going on from there."""
 
     def __post_init__(self) -> None:
         """Raises: SpecError: a value is out of range, or two contradict each other."""
