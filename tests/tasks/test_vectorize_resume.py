@@ -17,13 +17,16 @@ import shapely.affinity
 from affine import Affine
 from rasterio import features
 
-from geotiler.errors import OutputError
+from geotiler.core.measure import Ground
+from geotiler.core.polygons import PolygonStream
+from geotiler.errors import InputError, OutputError
 from geotiler.io.parts import hold_parts, parts_folder
 from geotiler.io.raster import Scene
 from geotiler.progress import Notice, StageAdvanced
 from geotiler.specs import Regularize, VectorizeSpec
 from geotiler.tasks import vectorize as task
 from geotiler.tasks.vectorize import vectorize
+from geotiler.tasks.vectorize_draw import sized
 
 HEIGHT, WIDTH = 420, 90
 STRIP = 6
@@ -295,3 +298,13 @@ def test_two_runs_do_not_write_the_same_file(mask: str, tmp_path: Path) -> None:
     folder.leave()
     vectorize(spec)
     assert list(_files(spec)) == ["b.geojson"]
+
+
+def test_a_mask_at_an_address_is_named_without_its_secrets(values: np.ndarray) -> None:
+    stream = PolygonStream(WIDTH)
+    (outlines,) = list(stream.add_strip(values[:40]))
+    nowhere = Ground((1e7, 0, 0, 0, -1e7, 9e9), "EPSG:32633")
+    spec = VectorizeSpec(mask="https://me:Tops3cret@host/m.tif?sig=Tops3cret", output="b.fgb")
+    with pytest.raises(InputError, match=r"host/m\.tif reaches beyond") as raised:
+        sized(outlines, nowhere, spec, fill=True)
+    assert "Tops3cret" not in str(raised.value)
