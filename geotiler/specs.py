@@ -438,6 +438,10 @@ class VectorizeSpec:
     workers: int = 1
     """Processes that draw; the result is the same for any number."""
     overwrite: bool = False
+    restart: bool = False
+    """Drop what an earlier run has left unfinished instead of going on from there."""
+    hash_content: bool = False
+    """Tell the rasters by their bytes instead of by path and time of change."""
 
     def __post_init__(self) -> None:
         """Raises: SpecError: a value is out of range, or two contradict each other."""
@@ -693,6 +697,8 @@ class TileSpec:
     skip_bad: bool = False
     """Leave out, and count, what would be an error: scenes, features, unreadable rows."""
     overwrite: bool = False
+    restart: bool = False
+    """Drop what an earlier run has left unfinished instead of going on from there."""
 
     def __post_init__(self) -> None:
         """Raises: SpecError: a value is out of range, or two contradict each other."""

@@ -13,6 +13,7 @@ from geotiler.cli.options import (
     DryRun,
     Overwrite,
     Quiet,
+    Restart,
     Verbose,
     bands_option,
     chosen_bands,
@@ -116,6 +117,7 @@ def tile(
             "--skip-bad", help="Leave out and count bad scenes and features instead of stopping."
         ),
     ] = False,
+    restart: Restart = False,
     overwrite: Overwrite = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -148,6 +150,7 @@ def tile(
         black_border=inputs.images != tuple(scenes),
         skip_bad=skip_bad,
         overwrite=overwrite,
+        restart=restart,
     )
     from geotiler.cli.console import emit, reporter
     from geotiler.tasks.tile import estimate

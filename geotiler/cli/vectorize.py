@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from geotiler.cli.options import AsJson, ClassNames, Overwrite, Quiet
+from geotiler.cli.options import AsJson, ClassNames, HashContent, Overwrite, Quiet, Restart
 from geotiler.errors import SpecError
 from geotiler.specs import SMALLEST_HOLE_M2, SMALLEST_M2, OutlinesFrom, Regularize, VectorizeSpec
 
@@ -96,6 +96,8 @@ def vectorize(
         int,
         typer.Option(help="Processes that draw; for many thousands of polygons. Same result."),
     ] = 1,
+    restart: Restart = False,
+    hash_content: HashContent = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -127,6 +129,8 @@ def vectorize(
         layer=layer,
         append=append,
         overwrite=overwrite,
+        restart=restart,
+        hash_content=hash_content,
     )
     from geotiler.cli.console import emit, reporter
     from geotiler.progress import Notice

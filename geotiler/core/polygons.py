@@ -80,6 +80,18 @@ class Outlines:
         high = np.maximum.reduceat(self.xy, self.ring_starts[:-1][first], axis=0)
         return np.hstack([low, high]).astype(np.int64)
 
+    def places(self) -> Ints:
+        """(feature): a number that ascends in the order of a `PolygonStream`, one of its own for
+        each feature of a raster: its last row, then where its bottom side begins in it.
+        """
+        if not len(self):
+            return np.empty(0, np.int64)
+        first = self.ring_starts[np.searchsorted(self.ring_feature, np.arange(len(self)))]
+        x, y = self.xy.astype(np.int64).T
+        low = np.maximum.reduceat(y, first)
+        is_bottom = y == np.repeat(low, np.diff([*first, len(y)]))
+        return (low << 32) | np.minimum.reduceat(np.where(is_bottom, x, 1 << 31), first)
+
     def without_rings(self, drop: Bools) -> Outlines:
         """The same features less the holes marked in `drop` (ring); shells must stay."""
         return self._rings(~drop)
@@ -192,17 +204,18 @@ class PolygonStream:
     the same for strips of any height.
     """
 
-    def __init__(self, width: int, *, eight_connected: bool = False) -> None:
+    def __init__(self, width: int, *, eight_connected: bool = False, row: int = 0) -> None:
         """Begin above the first row.
 
         Args:
             width: of the raster.
+            row: number of the first row, whose pixels come out as if nothing were above them.
             eight_connected: pixels that touch at a corner only belong to one feature, whose
                 parts touch there (a MultiPolygon: one ring through the corner would be invalid).
         """
         self._width = width
         self._eight = eight_connected
-        self._row = 0
+        self._row = row
         self._segment_count = 0
         self._part_count = 0
         self._last_row = np.zeros(width, np.uint8)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -19,18 +20,61 @@ _AHEAD = 2
 _RETRIES = 3
 _PATIENCE_S = 30
 
+_NO_WORKERS_S = 120
+"""How long a cluster may be without any worker before a run gives up."""
+
+_LOOK_EVERY_S = 5.0
+_TICK_S = 0.02
+_HERE = "this machine"
+
 
 class Cluster:
     """Workers that take items; made by `opened_cluster`."""
 
-    def __init__(self, client: Any) -> None:
-        """Args: client: of dask.distributed, connected."""
+    def __init__(self, client: Any, address: str = _HERE) -> None:
+        """Args: client: of dask.distributed, connected. address: of its scheduler, for messages."""
         self._client = client
+        self._address = address
 
     @property
     def threads(self) -> int:
-        """Threads of all workers that are there now; at least 1."""
-        return max(1, sum(self._client.nthreads().values()))
+        """Threads of all workers that are there now; at least 1.
+
+        Raises:
+            DeviceError: the scheduler does not answer.
+        """
+        return max(1, self._threads())
+
+    def _threads(self) -> int:
+        try:
+            return sum(self._client.nthreads().values())
+        except (OSError, TimeoutError, ValueError, RuntimeError) as error:
+            raise self._lost() from error
+
+    def _lost(self) -> DeviceError:
+        return DeviceError(
+            f"the scheduler at {self._address} was lost during the run",
+            hint="when there is one again, the same command goes on; or --restart begins anew",
+        )
+
+    def _wait(self, waiting: Any) -> None:
+        """Returns when a future is done. Raises: DeviceError: none will be, as it seems."""
+        alone_since: float | None = None
+        look = time.monotonic() + _LOOK_EVERY_S
+        while not waiting.has_ready():
+            if self._client.status != "running":
+                raise self._lost()
+            time.sleep(_TICK_S)
+            now = time.monotonic()
+            if now < look:
+                continue
+            look = now + _LOOK_EVERY_S
+            alone_since = None if self._threads() else alone_since or now
+            if alone_since is not None and now - alone_since >= _NO_WORKERS_S:
+                raise DeviceError(
+                    f"the cluster at {self._address} has had no worker for {_NO_WORKERS_S:g} s",
+                    hint=f"dask worker {self._address}, and the same command goes on",
+                )
 
     def spread(
         self, function: Callable[[Work], Result], items: Sequence[Work]
@@ -41,10 +85,11 @@ class Cluster:
         died is done again elsewhere.
 
         Raises:
-            DeviceError: workers die of an item again and again, or none is left.
+            DeviceError: workers die of an item again and again, none is left, or the scheduler is
+                lost.
             Exception: what the function raises.
         """
-        from distributed import as_completed
+        from distributed import CancelledError, as_completed
         from distributed.scheduler import KilledWorker, NoValidWorkerError
 
         source = iter(items)
@@ -59,10 +104,14 @@ class Cluster:
 
         try:
             submit(_AHEAD * self.threads)
-            for future in waiting:
+            while held:
+                self._wait(waiting)
+                future = next(waiting)
                 item = held.pop(future)
                 try:
                     result = future.result()
+                except CancelledError as error:  # by nobody here
+                    raise self._lost() from error
                 except (KilledWorker, NoValidWorkerError) as error:
                     raise DeviceError(
                         f"workers of the cluster died of the same piece of work: {error}",
@@ -72,7 +121,23 @@ class Cluster:
                 submit(max(1, _AHEAD * self.threads - len(held)))
                 yield item, result
         finally:
-            self._client.cancel(list(held), force=True)
+            if self._client.status == "running":
+                with suppress(OSError, TimeoutError, RuntimeError):
+                    self._client.cancel(list(held), force=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What dask logs of a scheduler that is lost, tracebacks too, is left to errors of our own."""
+    loggers = [logging.getLogger(f"distributed.{name}") for name in ("client", "core", "comm")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 @contextmanager
@@ -102,8 +167,14 @@ def opened_cluster(scheduler: str | None, workers: int) -> Iterator[Cluster]:
         ):  # fmt: skip
             yield Cluster(client)
         return
+    with _quiet():
+        yield from _joined(Client, scheduler)
+
+
+def _joined(client_type: Any, scheduler: str) -> Iterator[Cluster]:
+    """The cluster of a running scheduler. Raises: DeviceError: as `opened_cluster`."""
     try:
-        client = Client(scheduler, timeout=_PATIENCE_S, set_as_default=False)
+        client = client_type(scheduler, timeout=_PATIENCE_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise DeviceError(
             f"no scheduler answers at {scheduler}: {error}",
@@ -116,4 +187,4 @@ def opened_cluster(scheduler: str | None, workers: int) -> Iterator[Cluster]:
             raise DeviceError(
                 f"the scheduler at {scheduler} has no workers", hint=f"dask worker {scheduler}"
             ) from error
-        yield Cluster(client)
+        yield Cluster(client, scheduler)

@@ -16,6 +16,8 @@ from typing import Any
 
 from geotiler.errors import OutputError
 from geotiler.io.chips import SUFFIX, write_bytes
+from geotiler.io.journal import OtherRunError, first_difference
+from geotiler.io.outputs import check_is_local
 
 DESCRIPTION = "dataset.json"
 INDEX = "index.parquet"
@@ -89,13 +91,19 @@ class ChipFolder:
         """Path of a chip's mask."""
         return self.root / MASKS / f"{name}{SUFFIX}"
 
-    def check(self, made_from: Mapping[str, Any], overwrite: bool) -> Opened:
+    def check(self, made_from: Mapping[str, Any], overwrite: bool, restart: bool = False) -> Opened:
         """What an earlier run has left, before anything is written.
+
+        Args:
+            made_from: what decides the chips, as JSON values.
+            overwrite: a data set that is there may be replaced.
+            restart: what is there of an unfinished one is dropped.
 
         Raises:
             OutputError: the folder is something else, or was made from other things.
         """
         root = self.root
+        check_is_local(root)
         if not root.exists():
             parent = root.absolute().parent
             if not parent.is_dir():
@@ -117,9 +125,13 @@ class ChipFolder:
                 )
             return Opened(rows=[], finished=None)
         # Through JSON, as what was read went: tuples become lists.
-        other = _first_difference(before, json.loads(json.dumps(made_from)))
+        other = first_difference(before, json.loads(json.dumps(made_from)))
+        if restart and not finished:
+            return Opened(rows=[], finished=None)
         if overwrite and (other or finished):  # otherwise an interrupted run, which goes on
             return Opened(rows=[], finished=None)
+        if other and not finished:
+            raise OtherRunError.of(root, other)
         if other:
             raise OutputError(
                 f"output {root} is a data set made from other things: {other}",
@@ -249,25 +261,3 @@ def _row(values: dict[str, Any]) -> RowRecord:
         for chip in values["chips"]
     ]
     return RowRecord(**{**values, "chips": chips})
-
-
-def _first_difference(before: Any, now: Any, name: str = "") -> str | None:
-    """What differs first between two JSON values, in words."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in [*before, *(key for key in now if key not in before)]:
-            found = _first_difference(before.get(key), now.get(key), f"{name} {key}".strip())
-            if found:
-                return found
-        return None
-    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        for one, other in zip(before, now, strict=True):
-            found = _first_difference(one, other, name)
-            if found:
-                return found
-        return None
-    return None if before == now else f"{name} was {_shown(before)}, now {_shown(now)}"
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -21,6 +21,14 @@ _VERSION = 1
 class OtherRunError(OutputError):
     """What is there of an unfinished run was made from something else."""
 
+    @classmethod
+    def of(cls, folder: Path, difference: str) -> OtherRunError:
+        """The error that says where, and what differs."""
+        return cls(
+            f"{folder} holds an unfinished run with other settings: {difference}",
+            hint="--restart drops it and begins anew; or give its settings to go on with it",
+        )
+
 
 class Journal:
     """The journal of one piece of work."""
@@ -61,10 +69,7 @@ class Journal:
             return []
         other = first_difference(before, made_from)
         if other:
-            raise OtherRunError(
-                f"{self.path.parent} holds an unfinished run with other settings: {other}",
-                hint="--restart drops it and begins anew; or give its settings to go on with it",
-            )
+            raise OtherRunError.of(self.path.parent, other)
         return lines
 
     def begin(self, made_from: Mapping[str, Any], lines: list[dict[str, Any]]) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from geotiler.errors import OutputError, SpecError
+from geotiler.io.remote import shown
 from geotiler.io.work_folder import WorkFolder
+
+_ADDRESS = re.compile(r"(s3|s3a|gs|gcs|az|abfss?|hdfs|https?|ftp)://|/vsi\w+/", re.IGNORECASE)
 
 _SIDECARS = (".aux.xml", ".ovr", ".msk")
 """What GDAL keeps beside a raster of the name."""
@@ -27,6 +31,7 @@ def check_output(path: Path, overwrite: bool, needed_bytes: int = 0) -> None:
         OutputError: it exists, is a folder, its folder is missing or not writable, or the disk
             is too small.
     """
+    check_is_local(path)
     parent = path.parent
     try:
         if path.is_dir():
@@ -47,6 +52,21 @@ def check_output(path: Path, overwrite: bool, needed_bytes: int = 0) -> None:
             f"output {path} needs about {needed_bytes / 1e6:,.0f} MB of disk, "
             f"{parent} has {free_bytes / 1e6:,.0f} MB free",
             hint="choose another -o",
+        )
+
+
+def check_is_local(path: Path) -> None:
+    """Refuse an address: a file there cannot be locked, nor appear all at once under its name.
+
+    Raises:
+        OutputError: it is one.
+    """
+    text = path.as_posix().replace(":/", "://", 1)  # as it was before it became a path
+    if _ADDRESS.match(text):
+        raise OutputError(
+            f"output {shown(text)} is an address: outputs go to a folder of this machine, or one "
+            "that machines share",
+            hint="write to a folder, and copy the file when it is there",
         )
 
 

@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -35,7 +35,9 @@ from geotiler.io.styles import save_style
 from geotiler.io.work_folder import WorkFolder
 
 _MOSAIC = "mosaic.vrt"
-_OWN_NAMES = re.compile(rf"r\d+-c\d+\.tif(\..*)?|{re.escape(JOURNAL)}(\.new)?|{re.escape(_MOSAIC)}")
+_OWN_NAMES = re.compile(
+    rf"(r\d+-c\d+\.tif|a\d+\.npz)(\..*)?|{re.escape(JOURNAL)}(\.new)?|{re.escape(_MOSAIC)}"
+)
 _DIGEST_BYTES = 2**20
 _CHECK_PX = 4_000_000
 _SOMEWHERE = Affine(1, 0, 1, 0, -1, 1)
@@ -98,7 +100,7 @@ class Parts:
             ) as part:  # fmt: skip
                 part.write(values)
             _check_stored(temporary, lambda rows: values[:, slice(*rows)])
-            size, digest = _on_the_disk(temporary)
+            size, digest = on_the_disk(temporary)
             temporary.replace(self.folder / name)
         except (CPLE_BaseError, RasterioError, OSError) as error:
             temporary.unlink(missing_ok=True)
@@ -111,14 +113,7 @@ class Parts:
 
     def holds(self, part: Part) -> bool:
         """Whether a part's file is there as it was written."""
-        path = self.folder / part.name
-        try:
-            if path.stat().st_size != part.bytes:
-                return False
-            with path.open("rb") as file:
-                return _sha256(file) == part.sha256
-        except OSError:
-            return False
+        return is_stored(self.folder / part.name, part.bytes, part.sha256)
 
     def read(self, part: Part) -> NDArray[Any]:
         """The values (band, row, col) of a stored part.
@@ -150,12 +145,18 @@ class Parts:
         except InputError:
             return False
 
-    def assemble(self, placed: Sequence[Part], overwrite: bool) -> None:
+    def assemble(
+        self,
+        placed: Sequence[Part],
+        overwrite: bool,
+        ready: Callable[[Path], None] | None = None,
+    ) -> None:
         """Turn the parts into the target.
 
         Args:
             placed: the parts, which cover the raster and share no pixel.
             overwrite: an existing target may be replaced.
+            ready: is given the finished file, under another name, before the target appears.
 
         Raises:
             OutputError: the disk refuses, or the target appeared meanwhile.
@@ -190,6 +191,8 @@ class Parts:
                 with _opened(mosaic) as wanted:
                     _check_stored(temporary, lambda rows: wanted.read(window=_across(wanted, rows)))
                 save_style(style_text(self._layout), "raster", self.output, temporary)
+                if ready is not None:
+                    ready(temporary)
         except (CPLE_BaseError, RasterioError, OSError) as error:
             if isinstance(error, OutputError):
                 raise
@@ -231,7 +234,41 @@ def _across(raster: Any, rows: tuple[int, int]) -> tuple[tuple[int, int], tuple[
     return rows, (0, raster.width)
 
 
-def _on_the_disk(path: Path) -> tuple[int, str]:
+def is_stored(path: Path, size_bytes: int, digest: str) -> bool:
+    """Whether a file is there and has that size and SHA-256."""
+    try:
+        if path.stat().st_size != size_bytes:
+            return False
+        with path.open("rb") as file:
+            return _sha256(file) == digest
+    except OSError:
+        return False
+
+
+def told_files(files: Mapping[str, Path]) -> dict[str, list[Any]]:
+    """Size and SHA-256 of some files, once they are on the disk, as JSON values."""
+    return {name: list(on_the_disk(path)) for name, path in files.items()}
+
+
+def are_stored(told: Any, files: Callable[[str], Path | None]) -> bool:
+    """Whether all files of `told_files` are there unchanged, under what may be other names.
+
+    Args:
+        told: anything, as a journal gives it back.
+        files: name → where that file is now; None: it has no place.
+    """
+    if not isinstance(told, dict) or not told:
+        return False
+    for name, each in told.items():
+        path = files(name)
+        if path is None or not isinstance(each, list) or len(each) != 2:
+            return False
+        if not is_stored(path, each[0], each[1]):
+            return False
+    return True
+
+
+def on_the_disk(path: Path) -> tuple[int, str]:
     """Size and SHA-256 of a file, once it is no longer only in memory."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())

@@ -38,13 +38,13 @@ class ProbabilitySampler:
         Raises:
             InputError: no probabilities, or not on the mask's pixels.
         """
-        self._scene = open_scene(path)
+        self.scene = open_scene(path)
         try:
-            self._probabilities = Probabilities(self._scene, threshold, is_told=is_told)
+            self._probabilities = Probabilities(self.scene, threshold, is_told=is_told)
             self._probabilities.check_grid(mask)
             self._band = _positions(self._probabilities, mask)
         except InputError:
-            self._scene.close()
+            self.scene.close()
             raise
         self.count = self._probabilities.count
         """Number of classes that have a band."""
@@ -54,7 +54,7 @@ class ProbabilitySampler:
 
     def close(self) -> None:
         """Close the file."""
-        self._scene.close()
+        self.scene.close()
 
     def sample(
         self, outlines: Outlines
@@ -96,7 +96,7 @@ class ProbabilitySampler:
         if not len(index):
             return
         low = np.maximum(both.min(axis=(0, 1)), 0)
-        high = np.minimum(both.max(axis=(0, 1)) + 1, self._scene.shape)
+        high = np.minimum(both.max(axis=(0, 1)) + 1, self.scene.shape)
         bands = self._band[class_id]
         step = max(1, WINDOW_PX // max(1, int(high[1] - low[1])))
         for row in range(int(low[0]), int(high[0]), step):

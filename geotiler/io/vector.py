@@ -6,7 +6,7 @@ import json
 import shutil
 import sqlite3
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +40,7 @@ from geotiler.io.vector_formats import (
     layer_option,
     short_names,
 )
+from geotiler.io.work_folder import LOCK
 
 Geometries = npt.NDArray[np.object_]
 
@@ -96,6 +97,7 @@ def write_features(
     overwrite: bool = False,
     append: bool = False,
     stream: TextIO | None = None,
+    ready: Callable[[list[Path]], None] | None = None,
 ) -> None:
     """Writes features as they come; the target appears, or grows, when all of them are written.
 
@@ -109,6 +111,7 @@ def write_features(
         overwrite: an existing file may be replaced.
         append: an existing file is added to.
         stream: where "-" goes.
+        ready: is given the files that are about to appear, under temporary names beside their own.
 
     Raises:
         OutputError: the target cannot be written.
@@ -148,6 +151,9 @@ def write_features(
                 raise
             reason = " ".join(str(error).split())[:160]
             raise OutputError(f"output {target} cannot be written: {reason}") from error
+        if ready is not None:
+            beside = (each for each in path.parent.iterdir() if each.name != LOCK)
+            ready(sorted(each for each in beside if each.stem == path.stem))
 
 
 def _check_new(target: str, path: Path, driver: str, layer: str | None, before: int) -> None:

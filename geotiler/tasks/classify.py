@@ -8,9 +8,10 @@ here grows with the scene's height.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -31,7 +32,7 @@ from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, St
 from geotiler.reports import Report, Setting
 from geotiler.specs import ClassifySpec
 from geotiler.tasks.classify_input import open_classifier
-from geotiler.tasks.classify_plan import ClassifyPlan, plan_classify
+from geotiler.tasks.classify_plan import CONFIDENCE, MAP, ClassifyPlan, plan_classify
 from geotiler.tasks.classify_polygons import CellPolygons
 from geotiler.tasks.classify_work import CellStore, opened_cells
 
@@ -190,7 +191,7 @@ class _Run:
             ]
             self._finish(confidence)
             # The map last: when it is there, everything is.
-            parts.assemble(placed, plan.spec.overwrite)
+            parts.assemble(placed, self._may_replace(output), self._told(MAP))
 
     def to_polygons(self, stream: TextIO | None) -> None:
         """Write the cells, or what becomes of them when they are merged, as polygons."""
@@ -202,8 +203,9 @@ class _Run:
                 plan.spec.output,
                 cells.batches(self._stored(confidence)),
                 cells.layer,
-                overwrite=plan.spec.overwrite,
+                overwrite=self._may_replace(Path(plan.spec.output)),
                 stream=stream,
+                ready=self._told_features(),
             )
             self._finish(confidence)
         self._polygons = cells.count
@@ -251,7 +253,23 @@ class _Run:
 
     def _finish(self, confidence: Parts | None) -> None:
         if confidence is not None:
-            confidence.assemble(self._confidence_placed, self._plan.spec.overwrite)
+            may_replace = self._may_replace(confidence.output)
+            confidence.assemble(self._confidence_placed, may_replace, self._told(CONFIDENCE))
+
+    def _may_replace(self, path: Path) -> bool:
+        """Whether an output that is there may go: it may, or it is of a run that goes on here."""
+        return self._plan.spec.overwrite or (self._store is not None and path in self._store.own)
+
+    def _told(self, name: str) -> Callable[[Path], None] | None:
+        """What hears of an output just before it appears."""
+        return None if self._store is None else partial(self._store.written, name)
+
+    def _told_features(self) -> Callable[[list[Path]], None] | None:
+        tell = self._told(MAP)
+        name = Path(self._plan.spec.output).name
+        if tell is None:
+            return None
+        return lambda files: tell(next(path for path in files if path.name == name))
 
     def _stored(self, confidence: Parts | None) -> Iterator[FinishedCells]:
         """Labelled rows of cells, their confidence stored and everything counted on the way."""

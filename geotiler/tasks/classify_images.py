@@ -131,14 +131,15 @@ def _opened(
     with source.open() as scene:
         if max(scene.shape) > LARGEST_PX:
             raise InputError(
-                f"{path} has {scene.height}×{scene.width} px, an image has at most {LARGEST_PX}",
+                f"{source.name} has {scene.height}×{scene.width} px, "
+                f"an image has at most {LARGEST_PX}",
                 hint="-o landuse.geojson or -o landuse.tif classifies it tile by tile",
             )
         tiles = _tiles_covered(scene, card)
         if tiles is not None and max(tiles) > _MANY_TILES:
             decisions.notices.append(
-                f"{path} covers {tiles[0]:.0f}×{tiles[1]:.0f} tiles of the model and gets one "
-                "label; -o landuse.tif maps it tile by tile"
+                f"{source.name} covers {tiles[0]:.0f}×{tiles[1]:.0f} tiles of the model and gets "
+                "one label; -o landuse.tif maps it tile by tile"
             )
         return source, radiometry(spec.radiometry, card, source, scene, decisions)
 

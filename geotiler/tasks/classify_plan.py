@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from geotiler.core.resample import Axis
 from geotiler.errors import SpecError
 from geotiler.io.class_raster import class_layout, coarser
 from geotiler.io.fingerprint import scene_fingerprint
+from geotiler.io.journal import JOURNAL, Journal
 from geotiler.io.outputs import check_not_read, check_output
 from geotiler.io.part_layout import RasterLayout, raster_driver
+from geotiler.io.parts import are_stored, parts_folder
 from geotiler.io.raster import Scene
 from geotiler.io.scene_source import SceneSource, scene_source
 from geotiler.io.styles import style_notices
@@ -24,6 +26,9 @@ from geotiler.models.bundle import Bundle
 from geotiler.reports import Setting
 from geotiler.specs import MASK_NODATA, PROBABILITY_STEPS, ClassifySpec, Window
 from geotiler.tasks.classify_input import Decisions, Radiometry, find_classifier, radiometry
+
+WRITTEN, MAP, CONFIDENCE = "written", "map", "confidence"
+"""Words of the journal: an output is about to appear."""
 
 GSD_TOLERANCE = 1.25
 """A scene's GSD may differ from the model's by this factor before it is resampled."""
@@ -125,10 +130,11 @@ def plan_classify(spec: ClassifySpec) -> ClassifyPlan:
         InputError: the scene cannot be read or does not fit the model.
         SpecError: a setting does not fit scene or model.
     """
-    targets = _targets(spec)
+    own = own_outputs(spec)
+    targets = _targets(spec, own)
     for target in targets:
         check_not_read(target, spec.scene)
-        check_output(target, spec.overwrite)
+        check_output(target, spec.overwrite or target in own)
     if len({target.resolve() for target in targets}) < len(targets):
         raise SpecError("map and confidence need different files", hint="--confidence c.tif")
     source = scene_source(spec.scene)
@@ -140,10 +146,29 @@ def plan_classify(spec: ClassifySpec) -> ClassifyPlan:
     return replace(plan, notices=(*plan.notices, *style_notices(targets)))
 
 
-def _targets(spec: ClassifySpec) -> list[Path]:
+def cells_output(spec: ClassifySpec) -> Path:
+    """What the folder of labelled cells is named after, as a raster's parts are after it."""
+    return Path(f"{spec.output}.cells")
+
+
+def own_outputs(spec: ClassifySpec) -> list[Path]:
+    """Outputs that an unfinished run has written, unchanged: the same command replaces them."""
+    if spec.output == STDOUT:
+        return []
+    _, lines = Journal(parts_folder(cells_output(spec)) / JOURNAL).read()
+    places = {MAP: Path(spec.output), CONFIDENCE: spec.confidence}
+    told = [line[WRITTEN] for line in lines if isinstance(line.get(WRITTEN), dict)]
+    return [
+        path
+        for name, path in places.items()
+        if path is not None and any(set(t) == {name} and are_stored(t, places.get) for t in told)
+    ]
+
+
+def _targets(spec: ClassifySpec, own: Sequence[Path]) -> list[Path]:
     """Files that will be written. Raises: OutputError: an unknown suffix."""
     if spec.is_vector:
-        check_target(spec.output, spec.overwrite)
+        check_target(spec.output, spec.overwrite or Path(spec.output) in own)
         targets = [] if spec.output == STDOUT else [Path(spec.output)]
     else:
         raster_driver(Path(spec.output))

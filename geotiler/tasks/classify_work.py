@@ -19,11 +19,11 @@ from geotiler import __version__
 from geotiler.core.cells import FinishedCells
 from geotiler.io.journal import JOURNAL, Journal
 from geotiler.io.part_layout import Part, RasterLayout
-from geotiler.io.parts import Parts, hold_parts
+from geotiler.io.parts import Parts, hold_parts, told_files
 from geotiler.io.vector import STDOUT
 from geotiler.models.predictor import Predictor
 from geotiler.progress import Notice, Reporter
-from geotiler.tasks.classify_plan import ClassifyPlan
+from geotiler.tasks.classify_plan import WRITTEN, ClassifyPlan, cells_output, own_outputs
 
 
 class CellStore:
@@ -31,6 +31,8 @@ class CellStore:
 
     def __init__(self, parts: Parts, journal: Journal, stored: list[Part]) -> None:
         """Args: stored: parts on the disk, each below the one before."""
+        self.own: tuple[Path, ...] = ()
+        """Outputs of an earlier run that was killed on the way, which may be replaced."""
         self._parts = parts
         self._journal = journal
         self._stored = stored
@@ -47,6 +49,10 @@ class CellStore:
             known = np.isfinite(values[0])
             np.copyto(values, np.float32(0), where=~known)
             yield FinishedCells(row=part.row, probabilities=values, known=known)
+
+    def written(self, name: str, path: Path) -> None:
+        """Note an output that is about to appear, with its file so far."""
+        self._journal.append({WRITTEN: told_files({name: path})})
 
     def keep(self, rows: FinishedCells) -> None:
         """Store the rows that follow. Raises: OutputError: the disk refuses."""
@@ -71,7 +77,7 @@ def opened_cells(
     if plan.spec.output == STDOUT:
         yield None
         return
-    parts = Parts(Path(f"{plan.spec.output}.cells"), _layout(plan))
+    parts = Parts(cells_output(plan.spec), _layout(plan))
     folder = hold_parts(parts.output)
     try:
         store = _begun(plan, parts, _made_from(plan, predictor))
@@ -98,7 +104,12 @@ def _begun(plan: ClassifyPlan, parts: Parts, now: dict[str, Any]) -> CellStore:
     journal = Journal(parts.folder / JOURNAL)
     stored: list[Part] = []
     row = 0
-    for values in [] if plan.spec.restart else journal.lines_from(now):
+    # Before anything else: whose settings are refused, whose outputs are nobody's.
+    lines = [] if plan.spec.restart else journal.lines_from(now)
+    own = own_outputs(plan.spec)
+    for values in lines:
+        if WRITTEN in values:
+            continue
         try:
             part = Part.from_json(values)
         except ValueError:  # the disk lost it: from here on it is done again
@@ -107,8 +118,11 @@ def _begun(plan: ClassifyPlan, parts: Parts, now: dict[str, Any]) -> CellStore:
             break
         stored.append(part)
         row += part.height
-    journal.begin(now, [asdict(part) for part in stored])
-    return CellStore(parts, journal, stored)
+    told = [values for values in lines if WRITTEN in values] if own else []
+    journal.begin(now, [*(asdict(part) for part in stored), *told])
+    store = CellStore(parts, journal, stored)
+    store.own = tuple(own)
+    return store
 
 
 def _made_from(plan: ClassifyPlan, predictor: Predictor) -> dict[str, Any]:

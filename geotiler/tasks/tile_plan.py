@@ -103,7 +103,7 @@ def plan_tile(spec: TileSpec, folder: ChipFolder) -> TilePlan:
     scenes = _opened_scenes(spec, notices)
     _check_alike(scenes)
     made_from = _made_from(spec)
-    opened = folder.check(made_from, spec.overwrite)
+    opened = folder.check(made_from, spec.overwrite, spec.restart)
     labels = None
     if spec.labels and not opened.finished:
         labels = open_labels(spec)
@@ -209,7 +209,7 @@ def _check_alike(scenes: Sequence[PlannedScene]) -> None:
 
 def _made_from(spec: TileSpec) -> dict[str, Any]:
     values = asdict(spec)
-    for name in ("scenes", "labels", "label_extent", "output", "overwrite"):
+    for name in ("scenes", "labels", "label_extent", "output", "overwrite", "restart"):
         del values[name]
     values["split_by"] = str(spec.split_by)
     extent = None if spec.label_extent is None else identity(spec.label_extent)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
+from geotiler.errors import OutputError
+from geotiler.io.work_folder import held
 from geotiler.progress import Notice, Reporter, silent
 from geotiler.reports import Report
 from geotiler.training.classification_config import ClassifierRunConfig
@@ -45,9 +49,36 @@ def train(
         report(LOADING)
         from geotiler.tasks.train_classifier import train_classifier
 
-        return train_classifier(config, keys, report)
+        with _alone(Path(config.output)):
+            return train_classifier(config, keys, report)
     from geotiler.tasks.train_segmentation import check, train_segmentation
 
     check(config)  # needs no library that takes seconds to load
     report(LOADING)
-    return train_segmentation(config, keys, report)
+    with _alone(Path(config.output)):
+        return train_segmentation(config, keys, report)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No other run writes the folder while the block lasts.
+
+    Raises:
+        OutputError: another run does, or it cannot be made.
+    """
+    folder = folder.absolute()
+    made = [path for path in folder.parents if not path.exists()]
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{folder} cannot be written: {error.strerror or error}",
+            hint="output=FOLDER names another place",
+        ) from error
+    try:
+        with held(folder):
+            yield
+    finally:
+        for path in made:
+            with suppress(OSError):  # the run, or a logger's store, is in it
+                path.rmdir()

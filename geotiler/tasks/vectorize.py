@@ -42,12 +42,28 @@ from geotiler.tasks.vectorize_draw import (
     sized,
 )
 from geotiler.tasks.vectorize_input import VectorizeInput
+from geotiler.tasks.vectorize_work import (
+    FeatureStore,
+    Mark,
+    arrays_of,
+    arrays_of_sized,
+    drawn_of,
+    is_written,
+    opened_features,
+    sized_of,
+)
 from geotiler.tasks.vectorize_workers import drawn_tables
+
+Bounds = npt.NDArray[np.float64]
 
 STAGE = "vectorize"
 
 BATCH_FEATURES, BATCH_VERTICES = 1024, 500_000
 """Features drawn at once, or vertices, whichever comes first."""
+
+STORED_FEATURES, STORED_PX = 4096, 2**27
+"""Features after which what was drawn is stored, or pixels, whichever comes first: a few seconds of
+work, and some milliseconds of storing."""
 
 MOST_FEATURES = 16_384
 """More are never drawn at once: a few rows of noise may hold a million."""
@@ -98,7 +114,8 @@ def vectorize(
         SpecError: settings that do not go together.
     """
     started = time.perf_counter()
-    driver = check_target(spec.output, spec.overwrite, append=spec.append, layer=spec.layer)
+    may_replace = spec.overwrite or is_written(spec)
+    driver = check_target(spec.output, may_replace, append=spec.append, layer=spec.layer)
     with ExitStack() as stack:
         source = VectorizeInput(spec, stack)
         if source.note:
@@ -108,8 +125,13 @@ def vectorize(
         for note in style_notices([spec.output]):
             report(Notice(message=note, warning=True))
         check_texts(driver, source.scene.class_names.values())
+        store = stack.enter_context(opened_features(spec, source, report))
         first_id = highest_id(spec.output, driver, spec.layer) + 1 if spec.append else 1
-        run = _Run(spec, source, report, first_id)
+        run = _Run(spec, source, report, first_id, store)
+        if store is not None and store.is_written:
+            for _ in run.batches():  # for the report
+                pass
+            return run.result(time.perf_counter() - started)
         write_features(
             spec.output,
             run.batches(),
@@ -117,6 +139,7 @@ def vectorize(
             overwrite=spec.overwrite,
             append=spec.append,
             stream=stream,
+            ready=None if store is None else store.written,
         )
         return run.result(time.perf_counter() - started)
 
@@ -125,9 +148,16 @@ class _Run:
     """One pass over a mask, and what it counted."""
 
     def __init__(
-        self, spec: VectorizeSpec, source: VectorizeInput, report: Reporter, first_id: int
+        self,
+        spec: VectorizeSpec,
+        source: VectorizeInput,
+        report: Reporter,
+        first_id: int,
+        store: FeatureStore | None,
     ) -> None:
         self._spec = spec
+        self._store = store
+        self._begin = Mark() if store is None else store.mark
         self._source = source
         self._report = report
         self._first_id = first_id
@@ -142,6 +172,9 @@ class _Run:
         self._counts = np.zeros(MASK_NODATA + 1, np.int64)
         self._status = np.zeros(len(Status), np.int64)
         self._dropped = 0
+        """Once drawn; those that are not even drawn are in `_small`."""
+        self._small = np.empty(0, np.int64)
+        """Places of the features that were too small, beyond those that the mark counts."""
         self._filled = 0
         self._area = 0.0
         self._say_what_is_odd()
@@ -194,17 +227,8 @@ class _Run:
         if is_coverage(self._spec, self._several):
             yield from self._as_a_whole()
             return
-        hood = Neighbourhood(
-            reach_px(self._spec, self.ground, self._source.scene.shape, self._source.scene.grain_px)
-        )
         held: list[Drawn] = []
-        for features, open_bounds, row in self._drawn():
-            for decided in hood.add(features, open_bounds, row):
-                if self._spec.snap_neighbours:
-                    held.append(decided)
-                else:
-                    yield from self._batch(decided)
-        for decided in hood.finish():
+        for decided in self._decided():
             if self._spec.snap_neighbours:
                 held.append(decided)
             else:
@@ -212,19 +236,74 @@ class _Run:
         if held:
             yield from self._batch(snapped(concatenated(held)))
 
-    def _drawn(self) -> Iterator[tuple[Drawn, npt.NDArray[np.float64], int]]:
-        """Drawn features with the bounds of open ones, and the row up to which all is known."""
-        known: deque[tuple[npt.NDArray[np.float64], int]] = deque()
+    def _decided(self) -> Iterator[Drawn]:
+        """Features that keep off their neighbours."""
+        hood = Neighbourhood(
+            reach_px(self._spec, self.ground, self._source.scene.shape, self._source.scene.grain_px)
+        )
+        for features, open_bounds, row in self._drawn():
+            yield from hood.add(features, open_bounds, row)
+        yield from hood.finish()
+
+    def _drawn(self) -> Iterator[tuple[Drawn, Bounds, int]]:
+        """Drawn features with the bounds of open ones, and the row up to which all is known; those
+        of an earlier run first.
+        """
+        if self._store is not None:
+            yield from map(drawn_of, self._store.read())
+        known: deque[tuple[Bounds, int, int]] = deque()
+        """Of the tables that are being drawn: bounds of open ones, row, place of the last."""
 
         def tables() -> Iterator[Sized]:
             for table, open_bounds, row in self._gathered():
-                known.append((open_bounds, row))
+                places = table.outlines.places()
+                known.append((open_bounds, row, int(places[-1]) if len(places) else -1))
                 yield table
 
+        new: list[Drawn] = []
+        done = self._begin.done
         for drawn in drawn_tables(tables(), self._spec, self._source):
-            yield drawn, *known.popleft()
+            open_bounds, row, last = known.popleft()
+            yield drawn, open_bounds, row
+            if len(drawn):
+                new.append(drawn)
+                done = last
+            if self._is_due(sum(map(len, new)), row):
+                arrays = arrays_of(new, open_bounds, row) if new else None
+                self._keep(arrays, done, open_bounds, row)
+                new = []
 
-    def _gathered(self) -> Iterator[tuple[Sized, npt.NDArray[np.float64], int]]:
+    def _is_due(self, features: int, row: int) -> bool:
+        """Whether so much is new that it is worth a part."""
+        if self._store is None:
+            return False
+        pixels = (row - self._store.mark.reached) * self._source.scene.width
+        return features >= STORED_FEATURES or pixels >= STORED_PX
+
+    def _keep(
+        self, arrays: dict[str, npt.NDArray[Any]] | None, done: int, open_bounds: Bounds, row: int
+    ) -> None:
+        """Store features, and from where others can go on.
+
+        Args:
+            arrays: what to store; None: nothing is new.
+            done: place of the last feature of these.
+            open_bounds: of features yet to come, as far as they are known.
+            row: first row that no feature is known from.
+        """
+        assert self._store is not None
+        known = self._small <= done
+        top = min(row, int(open_bounds[:, 1].min(initial=row)))
+        mark = Mark(
+            reached=row,
+            row=max(0, top - 1),  # so that nothing that is to come touches the edge
+            done=done,
+            small=self._store.mark.small + int(known.sum()),
+        )
+        self._small = self._small[~known]
+        self._store.keep(arrays, mark)
+
+    def _gathered(self) -> Iterator[tuple[Sized, Bounds, int]]:
         """Outlines in batches that are worth the while."""
         tables: list[Outlines] = []
         features = vertices = 0
@@ -233,15 +312,16 @@ class _Run:
             bounds, row = polygons.open_bounds().astype(np.float64), polygons.row
             tables.append(outlines)
             features, vertices = features + len(outlines), vertices + len(outlines.xy)
-            if features >= BATCH_FEATURES or vertices >= BATCH_VERTICES:
+            is_large = features >= BATCH_FEATURES or vertices >= BATCH_VERTICES
+            if is_large or self._is_due(features, row):
                 yield from self._portions(joined_outlines(tables), bounds, row)
                 tables, features, vertices = [], 0, 0
         if tables:
             yield from self._portions(joined_outlines(tables), bounds, row)
 
     def _portions(
-        self, outlines: Outlines, bounds: npt.NDArray[np.float64], row: int
-    ) -> Iterator[tuple[Sized, npt.NDArray[np.float64], int]]:
+        self, outlines: Outlines, bounds: Bounds, row: int
+    ) -> Iterator[tuple[Sized, Bounds, int]]:
         """Outlines by so many at once; those that are left count as yet to come."""
         table = self._sized(outlines)
         boxes = table.outlines.bounds_px().astype(np.float64)
@@ -254,29 +334,44 @@ class _Run:
             yield table.part(start, stop), np.concatenate([bounds, ahead]), known
 
     def _traced(self) -> Iterator[tuple[Outlines, PolygonStream]]:
-        """Outlines as they become complete, and the stream they come from."""
+        """Outlines as they become complete, and the stream they come from; from the mark on."""
         scene = self._source.scene
-        polygons = PolygonStream(scene.width, eight_connected=self._spec.eight_connected)
         self._report(StageStarted(stage=STAGE, total=scene.height * scene.width, unit="px"))
-        for classes in self._source.strips():
+        polygons: PolygonStream | None = None
+        edge = 0
+        for row, classes in self._source.strips(self._begin.row):
+            if polygons is None:
+                edge, eight = row, self._spec.eight_connected
+                polygons = PolygonStream(scene.width, eight_connected=eight, row=edge)
+                self._report(StageAdvanced(stage=STAGE, amount=edge * scene.width))
             for outlines in polygons.add_strip(classes):
-                if len(outlines):
-                    yield outlines, polygons
+                yield self._wanted(outlines, edge), polygons
             self._report(StageAdvanced(stage=STAGE, amount=classes.size))
+        assert polygons is not None
         for outlines in polygons.finish():
-            yield outlines, polygons
+            yield self._wanted(outlines, edge), polygons
         self._report(StageFinished(stage=STAGE))
+
+    def _wanted(self, outlines: Outlines, edge: int) -> Outlines:
+        """The outlines that are not done with, of those from a row on."""
+        if self._begin.done < 0 or not len(outlines):
+            return outlines
+        wanted = outlines.places() > self._begin.done
+        if edge:  # what it cuts came whole in an earlier run
+            wanted &= outlines.bounds_px()[:, 1] > edge
+        return outlines.select(wanted)
 
     def _sized(self, outlines: Outlines) -> Sized:
         # What lies in a hole is another feature's, where there are several classes.
         table = sized(outlines, self.ground, self._spec, fill=not self._several)
-        self._dropped += table.dropped
+        new = table.small > self._begin.done
+        self._small = np.concatenate([self._small, table.small[new]])
         return table
 
     def _as_a_whole(self) -> Iterator[FeatureBatch]:
         """All features of a map of several classes, whose borders are simplified together."""
         spec = self._spec
-        tables = [self._sized(outlines) for outlines, _ in self._traced() if len(outlines)]
+        tables = self._all_sized()
         if not tables:
             return
         outlines = [table.outlines for table in tables]
@@ -304,6 +399,22 @@ class _Run:
             yield from self._batch(
                 whole.take(np.arange(len(whole))[start : start + BATCH_FEATURES])
             )
+
+    def _all_sized(self) -> list[Sized]:
+        """All outlines that are large enough."""
+        tables = [] if self._store is None else [sized_of(each) for each in self._store.read()]
+        new = len(tables)
+        done = self._begin.done
+        for outlines, polygons in self._traced():
+            if len(outlines):
+                done = int(outlines.places()[-1])
+                tables.append(self._sized(outlines))
+            row = polygons.row
+            if self._is_due(sum(len(table.outlines) for table in tables[new:]), row):
+                arrays = arrays_of_sized(tables[new:]) if new < len(tables) else None
+                self._keep(arrays, done, polygons.open_bounds().astype(np.float64), row)
+                new = len(tables)
+        return tables
 
     def _batch(self, features: Drawn) -> Iterator[FeatureBatch]:
         """The features that are still large enough, ready to be written; none or one batch."""
@@ -349,12 +460,13 @@ class _Run:
         per_status = {
             Status(i).label: int(self._status[i]) for i in np.flatnonzero(self._status).tolist()
         }
+        small = 0 if self._store is None else self._store.mark.small
         return VectorizeReport(
             output=self._spec.output,
             polygons=int(self._counts.sum()),
             per_class=per_class,
             per_status=per_status,
-            dropped=self._dropped,
+            dropped=self._dropped + len(self._small) + small,
             filled_holes=self._filled,
             area=round(self._area, 2),
             area_unit="m2" if self.ground.in_metres else "px",

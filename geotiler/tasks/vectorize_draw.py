@@ -19,6 +19,7 @@ from geotiler.core.regularize import Status, regularize
 from geotiler.core.simplify import STAIRS_PX, simplify
 from geotiler.errors import InputError
 from geotiler.io.probability_sampler import ProbabilitySampler
+from geotiler.io.remote import shown
 from geotiler.specs import Regularize, VectorizeSpec
 
 CONTOUR_PX = 0.3
@@ -38,8 +39,8 @@ class Sized:
     """(feature)."""
     filled: npt.NDArray[np.int64]
     """(feature): holes that were filled."""
-    dropped: int
-    """Features that were too small."""
+    small: npt.NDArray[np.int64]
+    """Places of features that were too small."""
 
     def part(self, start: int, stop: int) -> Sized:
         """The features from one position up to another."""
@@ -53,7 +54,7 @@ class Sized:
             pixel_size=self.pixel_size[start:stop],
             pixel_area=self.pixel_area[start:stop],
             filled=self.filled[start:stop],
-            dropped=self.dropped,
+            small=self.small,
         )
 
 
@@ -67,7 +68,7 @@ def sized(outlines: Outlines, ground: Ground, spec: VectorizeSpec, *, fill: bool
     size, pixel_area = ground.pixel_size_m((bounds[:, :2] + bounds[:, 2:]) / 2)
     if not np.isfinite(pixel_area).all():
         raise InputError(
-            f"{spec.mask} reaches beyond where its CRS has a place on the earth",
+            f"{shown(spec.mask)} reaches beyond where its CRS has a place on the earth",
             hint="its transform or its CRS is wrong",
         )
     ring_area = outlines.ring_area_px * pixel_area[outlines.ring_feature]
@@ -82,7 +83,7 @@ def sized(outlines: Outlines, ground: Ground, spec: VectorizeSpec, *, fill: bool
         pixel_size=size[keep],
         pixel_area=pixel_area[keep],
         filled=filled[keep],
-        dropped=int((~keep).sum()),
+        small=outlines.places()[~keep],
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from itertools import dropwhile
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +46,7 @@ class VectorizeInput:
             self._labels = Labels(self.scene, rule)
             if spec.threshold is not None:
                 raise SpecError(
-                    f"--threshold is for probabilities, {spec.mask} holds class ids",
+                    f"--threshold is for probabilities, {self.scene.path} holds class ids",
                     hint="leave it out",
                 )
         self.kept = self._kept_classes()
@@ -86,17 +87,34 @@ class VectorizeInput:
         assert self._labels is not None
         return self._labels.read(window)
 
-    def strips(self) -> Iterator[npt.NDArray[np.uint8]]:
-        """The classes (row, col) to be polygonized, from top to bottom; all others are 0."""
-        scene, sieve = self.scene, None
+    def strips(self, row: int = 0) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+        """First row and classes (row, col) to be polygonized, top to bottom; all others are 0.
+
+        Args:
+            row: that the first strip begins with.
+        """
+        # What a sieve does to a row depends on no more rows above it.
+        first = max(0, row - 2 * self._spec.sieve_px)
+        windows = dropwhile(lambda window: window.row_stop <= first, self.scene.strips())
+        at: int | None = None
+        for window, classes in self._sieved(windows):
+            at = window.row if at is None else at
+            skipped = max(0, row - at)
+            if len(classes) > skipped:
+                yield at + skipped, self.kept[classes[skipped:]]
+            at += len(classes)
+
+    def _sieved(self, windows: Iterable[Window]) -> Iterator[tuple[Window, npt.NDArray[np.uint8]]]:
+        """The windows' rows without small patches, some of which come with a later window."""
+        window, sieve = None, None
         if self._spec.sieve_px > 1:
             eight = self._spec.eight_connected
-            sieve = Sieve(scene.width, self._spec.sieve_px, eight_connected=eight)
-        for window in scene.strips():
+            sieve = Sieve(self.scene.width, self._spec.sieve_px, eight_connected=eight)
+        for window in windows:
             rows = self.classes(window)
-            yield self.kept[rows if sieve is None else sieve.add_rows(rows)]
-        if sieve is not None:
-            yield self.kept[sieve.finish()]
+            yield window, rows if sieve is None else sieve.add_rows(rows)
+        if sieve is not None and window is not None:
+            yield window, sieve.finish()
 
     def _kept_classes(self) -> npt.NDArray[np.uint8]:
         """(256): class id → the same id if it is to be polygonized, else 0."""
@@ -111,7 +129,7 @@ class VectorizeInput:
                 present = set(self._own.own_bands())
             elif not names and self._labels is not None:
                 present = self._labels.present()
-            chosen = chosen_classes(spec.classes, names, present, spec.mask)
+            chosen = chosen_classes(spec.classes, names, present, scene.path)
             table[~np.isin(table, list(chosen))] = 0
         return table
 

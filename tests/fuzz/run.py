@@ -16,12 +16,15 @@ with atheris.instrument_imports(include=["geotiler"]):
     from geotiler.cli.scenes import named_scenes
     from geotiler.errors import GeotilerError
     from geotiler.io.area import area_of_file
+    from geotiler.io.array_parts import ArrayPart
     from geotiler.io.journal import Journal
+    from geotiler.io.parts import are_stored
     from geotiler.io.raster import open_scene
     from geotiler.io.remote import check_sources, redacted, shown
     from geotiler.io.stac import scene_of_item
     from geotiler.models.card import ModelCard
     from geotiler.tasks.segment_strips import Strip
+    from geotiler.tasks.vectorize_work import Mark
 
 FOLDER = Path(tempfile.mkdtemp(prefix="geotiler-fuzz-"))
 SCENE = FOLDER / "scene.tif"
@@ -36,10 +39,12 @@ def _file(name: str, data: bytes) -> Path:
 def _journal(data: bytes) -> None:
     _, lines = Journal(_file("journal.jsonl", b'{"journal": 1, "made_from": {}}\n' + data)).read()
     for line in lines:
-        try:
-            Strip.from_json(line)
-        except ValueError:  # not a strip: it is computed again
-            continue
+        for parse in (Strip.from_json, Mark.from_json, ArrayPart.from_json):
+            try:
+                parse(line)
+            except ValueError:  # not a strip: it is computed again
+                continue
+        are_stored(line, lambda name: FOLDER / "none")
 
 
 def _area(data: bytes) -> None:

@@ -143,3 +143,14 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
     with replacing(tmp_path / "mask.tif", overwrite=False) as temporary:
         temporary.write_text("new")
     assert _entries(tmp_path) == ["mask.tif"]
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["s3://bucket/mask.tif", "https://me:Tops3cret@host/a.tif?sig=Tops3cret", "/vsis3/b/mask.tif"],
+)
+def test_an_address_is_refused_in_one_line_without_its_secrets(target: str) -> None:
+    with pytest.raises(OutputError, match="is an address") as raised:
+        check_output(Path(target), overwrite=False)
+    assert "Tops3cret" not in str(raised.value)
+    check_output(Path("s3.tif"), overwrite=False)

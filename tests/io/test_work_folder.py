@@ -102,3 +102,15 @@ def test_a_target_is_held_for_one(tmp_path: Path) -> None:
     with held(target):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_there_stays(path: Path) -> None:
+    path.mkdir()
+    folder = WorkFolder(path, Path("mask.tif"))
+    assert folder.entries() == []
+    (path / "work").write_text("half")
+    folder.leave()  # as a run that was interrupted
+    folder = WorkFolder(path, Path("mask.tif"))
+    assert [entry.name for entry in folder.entries()] == ["work"]
+    folder.remove()
+    assert list(path.iterdir()) == []

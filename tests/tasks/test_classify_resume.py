@@ -168,3 +168,41 @@ def test_two_runs_do_not_make_the_same_map(spec: ClassifySpec, model: Stopping) 
         classify(spec)
     folder.leave()
     classify(spec)
+
+
+@pytest.mark.parametrize("name", ["map.tif", "map.geojson"])
+@pytest.mark.parametrize("assembled", [1, 2])
+def test_stopped_when_an_output_has_appeared(
+    spec: ClassifySpec, model: Stopping, tmp_path: Path, name: str, assembled: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Its own outputs are not in the way of the same command, another's are."""
+    spec = replace(spec, output=str(Path(spec.output).with_name(name)), insist=True)
+    whole = _into(spec, tmp_path / "whole")
+    classify(whole)
+    calls = model.calls
+    left = [assembled]
+
+    def stopped(function: Callable[..., None]) -> Callable[..., None]:
+        def call(*words: object, **named: object) -> None:
+            function(*words, **named)
+            left[0] -= 1
+            if not left[0]:
+                raise KeyboardInterrupt
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(task.Parts, "assemble", stopped(task.Parts.assemble))
+        patch.setattr(task, "write_features", stopped(task.write_features))
+        with pytest.raises(KeyboardInterrupt):
+            classify(spec)
+    there = [path for path in (tmp_path / "out").iterdir() if path.suffix == ".tif"]
+    there += [path for path in (tmp_path / "out").iterdir() if path.suffix == ".geojson"]
+    assert len(there) >= assembled
+    model.calls = 0
+    classify(spec)
+    assert model.calls < calls
+    assert _files(spec) == _files(whole)
+    with pytest.raises(OutputError, match="exists already"):
+        classify(spec)

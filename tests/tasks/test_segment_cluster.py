@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +21,7 @@ from affine import Affine
 
 from geotiler import errors
 from geotiler.core.sweep import Span
+from geotiler.engines.cluster import opened_cluster
 from geotiler.errors import DeviceError, GeotilerError, InputError, SpecError
 from geotiler.models.bundle import Bundle
 from geotiler.progress import StageAdvanced, StageStarted
@@ -165,3 +170,56 @@ def test_a_task_is_small_whatever_the_scene(spec: SegmentSpec) -> None:
     stretch = plan.stretch(plan.panels[0], (0, 100))
     assert isinstance(stretch.rows, Span)
     assert len(pickle.dumps((plan, stretch))) < 20_000
+
+
+SLOW = """
+def slow(item):
+    import time
+    time.sleep(2)
+    return item
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("lost", "told"), [("scheduler", "was lost"), ("worker", "has had no worker for 2 s")]
+)
+def test_a_cluster_that_goes_away_is_one_line(
+    lost: str, told: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Within bounded time, and without what dask says of it."""
+    monkeypatch.setattr("geotiler.engines.cluster._NO_WORKERS_S", 2)
+    monkeypatch.setattr("geotiler.engines.cluster._LOOK_EVERY_S", 0.2)
+    namespace: dict[str, Any] = {}
+    exec(SLOW, namespace)  # a function that workers need no module for
+    port = socket.create_server(("127.0.0.1", 0)).getsockname()[1]
+    address = f"tcp://127.0.0.1:{port}"
+    words = {
+        "scheduler": ["dask_scheduler", "--port", str(port), "--no-dashboard"],
+        "worker": ["dask_worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard"],
+    }
+    started = {
+        name: subprocess.Popen(
+            [sys.executable, "-m", f"distributed.cli.{word}", *rest], stderr=subprocess.DEVNULL
+        )
+        for name, (word, *rest) in words.items()
+    }
+    killed: list[float] = []
+
+    def run() -> None:
+        with opened_cluster(address, 1) as cluster:
+            for _ in cluster.spread(namespace["slow"], list(range(6))):
+                if not killed:
+                    started[lost].kill()
+                    killed.append(time.monotonic())
+
+    try:
+        with pytest.raises(DeviceError, match=told) as raised:
+            run()
+        assert time.monotonic() - killed[0] < 60
+        assert "the same command goes on" in str(raised.value)
+    finally:
+        for process in started.values():
+            process.kill()
+            process.wait()
+    assert "Traceback" not in capfd.readouterr().err

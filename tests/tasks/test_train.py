@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from geotiler.errors import (
     OutputError,
     SpecError,
 )
+from geotiler.io.work_folder import held
 from geotiler.models.registry import find_model
 from geotiler.specs import RenderSpec, SegmentSpec
 from geotiler.tasks.render import render
@@ -162,6 +164,17 @@ def test_a_run_that_fails_at_once_leaves_nothing(
     with pytest.raises(ModelError, match="no epoch was finished"):
         train("buildings", small_run)
     assert not (tmp_path / "run").exists()
+
+
+def test_two_runs_do_not_train_into_one_folder(small_run: list[str], tmp_path: Path) -> None:
+    output = tmp_path / "not" / "yet" / "there"
+    output.parent.mkdir(parents=True)
+    with (
+        held(output),
+        pytest.raises(OutputError, match=f"another run .process {os.getpid()} on"),
+    ):
+        train("buildings", [*small_run, f"output={output}"])
+    assert list(output.parent.iterdir()) == []
 
 
 def test_early_stopping_ends_a_run_that_gains_nothing(small_run: list[str]) -> None:
