@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,8 @@ class Axis:
 
     def matrix(self, start: int, stop: int) -> tuple[int, sparse.csr_matrix]:
         """First source pixel, and the (stop - start, needed) float32 weights, rows summing to 1."""
+        from scipy import sparse  # a tenth of a second that scenes at the model's GSD do without
+
         first, last = self.needed(start, stop)
         centres = (np.arange(start, stop) + 0.5) / self.ratio - 0.5
         taps = math.ceil(2 * self.reach_px) + 1

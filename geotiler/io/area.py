@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from geotiler.errors import InputError, SpecError
 from geotiler.io.raster import Scene, crs_name
-from geotiler.io.vector import read_features
 from geotiler.specs import Window
 
 _BURN_ROWS = 256
@@ -87,6 +86,8 @@ def area_of_file(path: str, scene: Scene) -> Area:
         InputError: no file of polygons, or without place.
         OutsideError: it lies beside the scene.
     """
+    from geotiler.io.vector import read_features  # loads pandas, which takes a third of a second
+
     features = read_features(path)
     kinds = shapely.get_type_id(features.geometries)
     if not len(kinds) or not np.isin(kinds, (3, 6)).all():  # Polygon, MultiPolygon

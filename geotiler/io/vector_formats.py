@@ -1,11 +1,12 @@
-"""Vector formats that are written: how they are named, and what each cannot hold."""
+"""Vector formats that are written: how they are named, and what each cannot hold.
+
+Raster tasks know them by name only, so pyogrio, which loads pandas, is imported where it is used.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-
-import pyogrio
 
 from geotiler.errors import OutputError
 from geotiler.io.outputs import check_output
@@ -91,6 +92,8 @@ def layer_option(path: Path, driver: str, layer: str | None) -> dict[str, str]:
 
 def feature_count(path: Path, driver: str, layer: str | None) -> int:
     """Features in a layer; 0 where it is not there yet, or nothing is."""
+    import pyogrio
+
     options = layer_option(path, driver, layer)
     if not path.stat().st_size:
         return 0
@@ -105,6 +108,8 @@ def highest_id(target: str, driver: str, layer: str | None) -> int:
     Raises:
         OutputError: the file cannot be read.
     """
+    import pyogrio
+
     path = Path(target)
     if not path.exists() or not path.stat().st_size:
         return 0

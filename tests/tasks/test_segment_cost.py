@@ -42,6 +42,23 @@ def test_little_is_computed_twice(shape: tuple[int, int], share: float) -> None:
     assert grid.computed_share <= share
 
 
+def test_nothing_is_loaded_that_a_plain_run_does_without(tmp_path: Path, tiny_bundle: Any) -> None:
+    """Imports are most of the second before the first window, and tens of megabytes."""
+    scene = _noise(tmp_path / "scene.tif", 100, 100)
+    code = f"""
+import sys
+from pathlib import Path
+from geotiler.specs import SegmentSpec
+from geotiler.tasks.segment import segment
+segment(SegmentSpec(scene={str(scene)!r}, output=Path({str(tmp_path / "m.tif")!r}),
+                    model={str(tiny_bundle.folder)!r}, gsd_m=(0.5, 0.5), device="cpu"))
+print(sorted({{"torch", "onnx", "pandas", "geopandas", "pyogrio", "pyarrow", "scipy", "matplotlib",
+               "hydra", "distributed"}} & set(sys.modules)))
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
 def test_each_window_is_computed_once_and_all_of_them(
     tmp_path: Path, use_model: Callable[..., Any]
 ) -> None:
