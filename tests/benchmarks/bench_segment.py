@@ -110,17 +110,20 @@ def fastest(entries: Sequence[Entry], what: str = "wall_s") -> Entry:
     return min(entries, key=lambda entry: entry.median(what))
 
 
-def planned(scene: Path, model: str, *options: str) -> dict[str, Any]:
+def computes_bfloat16() -> bool:
+    """Whether this CPU does, so that `--precision bfloat16` is worth a row."""
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def planned(scene: Path, model: str) -> dict[str, Any]:
     """Tile, windows and share of the pixels that `geotiler segment` would compute."""
     from geotiler.specs import SegmentSpec
     from geotiler.tasks.segment_plan import plan_segment
 
-    values: dict[str, Any] = {"scene": str(scene), "output": Path("unwritten.tif"), "model": model}
-    if "--overlap" in options:
-        values["overlap"] = int(options[options.index("--overlap") + 1])
-    if "--gsd" in options:
-        values["gsd"] = float(options[options.index("--gsd") + 1])
-    plan = plan_segment(SegmentSpec(**values), will_write=False)
+    spec = SegmentSpec(scene=str(scene), output=Path("unwritten.tif"), model=model)
+    plan = plan_segment(spec, will_write=False)
     return {
         "tile": plan.grid.tile_shape,
         "windows": len(plan.grid),
@@ -149,7 +152,10 @@ def comparison(folder: Path, arguments: argparse.Namespace, console: Console) ->
         limit(f"limit, shipped model, {backend}", "buildings", default_plan["tile"], backend)
         for backend in ("torch", "onnx", "openvino")
     ]
+    half = ["--precision", "bfloat16"] if computes_bfloat16() else []
     rows += [ours, *bare]
+    if half:
+        rows.append(segment("geotiler, shipped model, bfloat16", scene, folder, *half))
     fixed: dict[str, dict[str, Entry]] = {}
     for encoder in arguments.encoders.split(","):
         model = folder / f"unet_{encoder}"
@@ -173,6 +179,11 @@ def comparison(folder: Path, arguments: argparse.Namespace, console: Console) ->
                 f"limit, {encoder}, openvino", str(model), (TILE_PX, TILE_PX), "openvino"
             ),
         }  # fmt: skip
+        if half:
+            entries["half"] = segment(
+                f"geotiler, {encoder}, bfloat16", scene, folder, "--model", str(model),
+                "--overlap", "64", *half,
+            )  # fmt: skip
         for peer in peers:
             common = ["--model", str(model), "--scene", str(scene)]
             for kind, extra in (("fixed", []), ("defaults", ["--defaults"])):
