@@ -172,7 +172,7 @@ class _Run:
         self._counts = np.zeros(MASK_NODATA + 1, np.int64)
         self._status = np.zeros(len(Status), np.int64)
         self._dropped = 0
-        """Once drawn; those that are not even drawn are in `_small`."""
+        """Once drawn; those that are not even drawn are in `_small`, where a run can go on."""
         self._small = np.empty(0, np.int64)
         """Places of the features that were too small, beyond those that the mark counts."""
         self._filled = 0
@@ -251,13 +251,12 @@ class _Run:
         """
         if self._store is not None:
             yield from map(drawn_of, self._store.read())
-        known: deque[tuple[Bounds, int, int]] = deque()
-        """Of the tables that are being drawn: bounds of open ones, row, place of the last."""
+        known: deque[tuple[Bounds, int, int | None]] = deque()
+        """Of the tables that are being drawn: what `_gathered` says of them."""
 
         def tables() -> Iterator[Sized]:
-            for table, open_bounds, row in self._gathered():
-                places = table.outlines.places()
-                known.append((open_bounds, row, int(places[-1]) if len(places) else -1))
+            for table, *rest in self._gathered():
+                known.append((rest[0], rest[1], rest[2]))
                 yield table
 
         new: list[Drawn] = []
@@ -267,7 +266,9 @@ class _Run:
             yield drawn, open_bounds, row
             if len(drawn):
                 new.append(drawn)
-                done = last
+            if last is None:
+                continue  # small ones are counted by the batch
+            done = max(done, last)
             if self._is_due(sum(map(len, new)), row):
                 arrays = arrays_of(new, open_bounds, row) if new else None
                 self._keep(arrays, done, open_bounds, row)
@@ -293,6 +294,7 @@ class _Run:
         """
         assert self._store is not None
         known = self._small <= done
+        row = min(row, self._source.scene.height)  # beyond it once all is traced
         top = min(row, int(open_bounds[:, 1].min(initial=row)))
         mark = Mark(
             reached=row,
@@ -303,8 +305,10 @@ class _Run:
         self._small = self._small[~known]
         self._store.keep(arrays, mark)
 
-    def _gathered(self) -> Iterator[tuple[Sized, Bounds, int]]:
-        """Outlines in batches that are worth the while."""
+    def _gathered(self) -> Iterator[tuple[Sized, Bounds, int, int | None]]:
+        """Outlines in batches that are worth the while: with the bounds of open ones, the row up
+        to which all is known, and the place of the last (None: more of the batch is to come).
+        """
         tables: list[Outlines] = []
         features = vertices = 0
         bounds, row = np.empty((0, 4)), 0
@@ -321,9 +325,11 @@ class _Run:
 
     def _portions(
         self, outlines: Outlines, bounds: Bounds, row: int
-    ) -> Iterator[tuple[Sized, Bounds, int]]:
+    ) -> Iterator[tuple[Sized, Bounds, int, int | None]]:
         """Outlines by so many at once; those that are left count as yet to come."""
         table = self._sized(outlines)
+        places = outlines.places()
+        end = int(places[-1]) if len(places) else -1
         boxes = table.outlines.bounds_px().astype(np.float64)
         for start in range(0, max(len(boxes), 1), MOST_FEATURES):
             stop = start + MOST_FEATURES
@@ -331,7 +337,8 @@ class _Run:
             if len(ahead):  # they come by their last row: most lie below this one altogether
                 known = min(row, int(boxes[stop - 1, 3]))
                 ahead = ahead[ahead[:, 1] < known]
-            yield table.part(start, stop), np.concatenate([bounds, ahead]), known
+            last = end if stop >= len(boxes) else None
+            yield table.part(start, stop), np.concatenate([bounds, ahead]), known, last
 
     def _traced(self) -> Iterator[tuple[Outlines, PolygonStream]]:
         """Outlines as they become complete, and the stream they come from; from the mark on."""
@@ -364,8 +371,11 @@ class _Run:
     def _sized(self, outlines: Outlines) -> Sized:
         # What lies in a hole is another feature's, where there are several classes.
         table = sized(outlines, self.ground, self._spec, fill=not self._several)
-        new = table.small > self._begin.done
-        self._small = np.concatenate([self._small, table.small[new]])
+        new = table.small[table.small > self._begin.done]
+        if self._store is None:
+            self._dropped += len(new)
+        else:
+            self._small = np.concatenate([self._small, new])
         return table
 
     def _as_a_whole(self) -> Iterator[FeatureBatch]:

@@ -37,10 +37,11 @@ from geotiler.tasks.vectorize_input import VectorizeInput
 
 _NOT_SETTINGS = (
     "mask", "probability", "output", "overwrite", "restart", "hash_content",
-    "workers", "classes",
+    "workers", "classes", "append", "layer",
 )  # fmt: skip
+"""What does not change the features, or is told otherwise."""
 _COLUMN = "of."
-_MARK, _PART, _WRITTEN = "mark", "part", "written"
+_MARK, _PART, _WRITTEN, _INTO = "mark", "part", "written", "into"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,12 +119,18 @@ class FeatureStore:
     """Features that are finished, from the first on; see `opened_features`."""
 
     def __init__(
-        self, parts: ArrayParts, journal: Journal, height: int, lines: list[dict[str, Any]]
+        self,
+        parts: ArrayParts,
+        journal: Journal,
+        height: int,
+        lines: list[dict[str, Any]],
+        into: list[Any],
     ) -> None:
-        """Args: lines: of the journal, each with its files on the disk."""
+        """Args: lines: of the journal, each with its files on the disk. into: see `_into`."""
         self._parts = parts
         self._journal = journal
         self._height = height
+        self._into = into
         marks = [line for line in lines if _MARK in line]
         self._stored = [ArrayPart.from_json(line[_PART]) for line in marks if line[_PART]]
         self.mark = Mark.from_json(marks[-1][_MARK]) if marks else Mark()
@@ -151,7 +158,8 @@ class FeatureStore:
 
     def written(self, files: list[Path]) -> None:
         """Note what the output will be, just before it appears."""
-        self._journal.append({_WRITTEN: told_files({path.name: path for path in files})})
+        told = told_files({path.name: path for path in files})
+        self._journal.append({_WRITTEN: told, _INTO: self._into})
 
 
 @contextmanager
@@ -212,7 +220,7 @@ def _begun(spec: VectorizeSpec, source: VectorizeInput) -> FeatureStore:
     # Parts go first when a run tidies up: without them too, the output may be there.
     lines += [line for line in before if _is_there(line, spec)][:1]
     journal.begin(now, lines)
-    return FeatureStore(parts, journal, source.scene.height, lines)
+    return FeatureStore(parts, journal, source.scene.height, lines, _into(spec))
 
 
 def _is_held(line: Mapping[str, Any], parts: ArrayParts) -> bool:
@@ -233,7 +241,14 @@ def _is_there(line: Mapping[str, Any], spec: VectorizeSpec) -> bool:
         return path if path.name == name and path.stem == target.stem else None
 
     told = line.get(_WRITTEN)
-    return isinstance(told, dict) and target.name in told and are_stored(told, place)
+    if not isinstance(told, dict) or line.get(_INTO) != _into(spec):
+        return False
+    return target.name in told and are_stored(told, place)
+
+
+def _into(spec: VectorizeSpec) -> list[Any]:
+    """How features enter the output, for the journal."""
+    return [spec.append, spec.layer]
 
 
 def _made_from(spec: VectorizeSpec, source: VectorizeInput) -> dict[str, Any]:

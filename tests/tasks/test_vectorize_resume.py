@@ -27,6 +27,7 @@ from geotiler.specs import Regularize, VectorizeSpec
 from geotiler.tasks import vectorize as task
 from geotiler.tasks.vectorize import vectorize
 from geotiler.tasks.vectorize_draw import sized
+from geotiler.tasks.vectorize_work import FeatureStore
 
 HEIGHT, WIDTH = 420, 90
 STRIP = 6
@@ -110,6 +111,7 @@ class _Stop:
         self._stop_px = row * WIDTH
         self.read_px: list[int] = []
         self.said: list[str] = []
+        self.report: Any = None
 
     def __call__(self, event: Any) -> None:
         if isinstance(event, Notice):
@@ -121,15 +123,25 @@ class _Stop:
 
 
 def _stopped_often(spec: VectorizeSpec, rows: int) -> Iterator[_Stop]:
-    """Runs that get so many rows further each time, and one that ends."""
+    """Runs that get so many rows further each time, one that fails to write, and one that ends."""
     for row in range(rows, HEIGHT + 1, rows):
         stop = _Stop(row)
         with pytest.raises(KeyboardInterrupt):
             vectorize(spec, report=stop)
         assert not Path(spec.output).exists()
         yield stop
+    with pytest.MonkeyPatch.context() as patch:
+
+        def full(store: FeatureStore, files: list[Path]) -> None:
+            raise OutputError("the disk is full")
+
+        patch.setattr(FeatureStore, "written", full)
+        stop = _Stop(10**9)
+        with pytest.raises(OutputError, match="full"):
+            vectorize(spec, report=stop)
+        yield stop
     last = _Stop(10**9)
-    vectorize(spec, report=last)
+    last.report = vectorize(spec, report=last)
     yield last
 
 
@@ -159,7 +171,7 @@ def test_stopped_again_and_again_it_is_as_if_it_never_was(
     runs = list(_stopped_often(often, 70))
     assert _files(often) == _files(whole)
     assert any("was finished by an earlier run" in text for text in runs[-1].said)
-    report = vectorize(replace(often, overwrite=True))
+    report = runs[-1].report
     for name in ("polygons", "dropped", "filled_holes", "per_status", "per_class", "area"):
         assert getattr(report, name) == getattr(uninterrupted, name)
 
@@ -182,20 +194,41 @@ def test_every_format(mask: str, tmp_path: Path, suffix: str) -> None:
     spec = VectorizeSpec(mask=mask, output=str(tmp_path / f"b{suffix}"), min_area_m2=2)
     whole, often = _into(spec, "whole"), _into(spec, "often")
     vectorize(whole)
-    assert len(list(_stopped_often(often, 160))) == 3
+    assert len(list(_stopped_often(often, 160))) == 4
     assert _files(often) == _files(whole)
 
 
-def test_counts_of_a_resumed_run_are_those_of_all(mask: str, tmp_path: Path) -> None:
-    spec = VectorizeSpec(mask=mask, output=str(tmp_path / "b.geojson"), min_area_m2=12)
+@pytest.mark.parametrize("rows", [13, 60, 300])
+def test_counts_of_a_resumed_run_are_those_of_all(
+    tmp_path: Path, values: np.ndarray, rows: int
+) -> None:
+    short = values.copy()
+    short[:, 40:44] = 0  # no road, which would be open, and all below it counted again
+    path = _write(tmp_path / "short.tif", short, nodata=255)
+    spec = VectorizeSpec(mask=path, output=str(tmp_path / "b.geojson"), min_area_m2=12)
     uninterrupted = vectorize(_into(spec, "whole"))
-    often = _into(spec, "often")
-    with pytest.raises(KeyboardInterrupt):
-        vectorize(often, report=_Stop(300))
-    report = vectorize(often)
+    *_, last = _stopped_often(_into(spec, "often"), rows)
+    report = last.report
     assert uninterrupted.dropped > 5
     for name in ("polygons", "dropped", "filled_holes", "per_status", "per_class", "area"):
         assert getattr(report, name) == getattr(uninterrupted, name)
+
+
+def test_refused_additions_go_on_as_their_hint_says(mask: str, tmp_path: Path) -> None:
+    """How features enter a file is no setting of theirs."""
+    spec = VectorizeSpec(mask=mask, output=str(tmp_path / "b.gpkg"), min_area_m2=2, append=True)
+    first = vectorize(spec)
+    with pytest.raises(OutputError, match="already"):
+        vectorize(spec)
+    heard = _Stop(10**9)
+    other = vectorize(replace(spec, layer="other"), report=heard)
+    assert any("earlier run" in text for text in heard.said)
+    assert other.polygons == first.polygons
+    with pytest.raises(OutputError, match="already"):
+        vectorize(spec)
+    again = vectorize(replace(spec, append=False, overwrite=True))
+    assert again.polygons == first.polygons
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.gpkg", "mask.tif"]
 
 
 def test_other_settings_are_refused_by_name_unless_it_begins_anew(
