@@ -22,6 +22,7 @@ from geotiler.models.bundle import Bundle, open_bundle, replace_card
 from geotiler.service.metrics import Metrics
 from geotiler.service.settings import Settings
 from geotiler.service.shelf import OWN_NETWORK_PX, Lease, Shelf
+from geotiler.specs import Backend, Precision
 
 
 @pytest.fixture
@@ -44,8 +45,8 @@ def shelf(weights: Path) -> Iterator[Shelf]:
 
 def _predictor(lease: Lease, name: str, side: int) -> Any:
     return lease.predictor(
-        lease.bundle(name), backend=None, device="", batch=None,  # type: ignore[arg-type]
-        tile_shape=(side, side), threads=None,
+        lease.bundle(name), backend=Backend.AUTO, device="", precision=Precision.AUTO,
+        batch=None, tile_shape=(side, side), threads=None,
     )  # fmt: skip
 
 
