@@ -576,20 +576,21 @@ class ExportSpec:
     def __post_init__(self) -> None:
         """Raises: SpecError: a target of another format, or a tolerance that is none."""
         suffix = self.output.suffix.lower()
+        # The output is not named: it may be an address, and hold a password.
         if self.target is ExportTarget.ONNX and suffix != ".onnx":
             raise SpecError(
-                f"output {self.output} is no .onnx file",
+                "the output is no .onnx file",
                 hint="try -o model.onnx; --to mlflow writes a folder, --to stac a .json",
             )
         if self.target is ExportTarget.STAC and suffix != ".json":
-            raise SpecError(f"a STAC item is a .json, got {self.output}", "try -o item.json")
+            raise SpecError("the output is no .json file, as a STAC item is", "try -o item.json")
         if self.target is ExportTarget.STAC and self.check:
             raise SpecError(
                 "a STAC item describes files that are there already, nothing is checked on images",
                 hint="leave out --check",
             )
         if self.target is ExportTarget.MLFLOW and suffix in (".onnx", ".json"):
-            raise SpecError(f"an MLflow model is a folder, got {self.output}", "try -o mlflow/")
+            raise SpecError(f"an MLflow model is a folder, got a {suffix}", "try -o mlflow/")
         if not 0 < self.tolerance < 1:
             raise SpecError(
                 f"tolerance must lie between 0 and 1, got {self.tolerance:g}",
@@ -619,8 +620,9 @@ class PreviewSpec:
     def __post_init__(self) -> None:
         """Raises: SpecError: a picture too small to show anything, or an unknown format."""
         if self.output.suffix.lower() not in (".png", ".html"):
+            # Not named: it may be an address, and hold a password.
             raise SpecError(
-                f"a preview is a .png or a .html, got {self.output}", hint="-o preview.png"
+                "the output is neither a .png nor a .html, as a preview is", hint="-o preview.png"
             )
         _at_least("width_px", self.width_px, 64, "try --width 1600")
         _at_least("detail_px", self.detail_px, 0, "try --detail 512")

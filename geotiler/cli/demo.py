@@ -48,7 +48,10 @@ def demo(
 
 
 def _check_ours(folder: Path) -> None:
-    """Raises: OutputError: the folder holds files of somebody else under the demo's names."""
+    """Raises: OutputError: an address, or files of somebody else under the demo's names."""
+    from geotiler.io.outputs import check_is_local  # loads GDAL
+
+    check_is_local(folder)
     if (folder / _MARK).is_file():
         return
     for name in _FILES:

@@ -196,12 +196,13 @@ def _usage(error: Any, arguments: list[str]) -> str:
 
 
 def _given(option: Any, arguments: list[str]) -> str | None:
-    """The value that an option was given on the command line; None where it was not."""
+    """The last value that an option was given, which counts; None where it was given none."""
+    found = None
     for word, following in zip(arguments, [*arguments[1:], None], strict=True):
         flag, separator, value = word.partition("=")
         if flag.startswith("-") and flag in getattr(option, "opts", ()):
-            return value if separator else following
-    return None
+            found = value if separator else following
+    return found
 
 
 def _interrupted() -> int:

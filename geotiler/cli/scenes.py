@@ -66,6 +66,9 @@ def made_folder(folder: Path | None) -> None:
     """Make a folder for outputs if it is not there. Raises: OutputError: it cannot be."""
     if folder is None:
         return
+    from geotiler.io.outputs import check_is_local  # after the flags are checked: it loads GDAL
+
+    check_is_local(folder)
     try:
         folder.mkdir(exist_ok=True)
     except FileExistsError as error:

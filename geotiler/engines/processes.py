@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +17,9 @@ from geotiler.errors import DeviceError
 
 Result = TypeVar("Result")
 
+_MOST_ON_WINDOWS = 61
+"""Windows waits for 63 things at once, and two of them are the pool's own."""
+
 
 @contextmanager
 def processes(
@@ -26,13 +30,16 @@ def processes(
     It may be called by several threads. Processes start with the first call, fresh on every
     platform, leave Ctrl-C to this one, and end with it, however it ends.
 
+    A Python script that comes here needs its work below `if __name__ == "__main__":`, since each
+    process begins by importing it.
+
     Args:
-        count: of processes.
-        begin: called first in each.
+        count: of processes; Windows gets 61 at most.
+        begin: called first in each. It must not fail: what it raises is lost.
         arguments: of `begin`.
     """
     pool = ProcessPoolExecutor(
-        count,
+        min(count, _MOST_ON_WINDOWS) if sys.platform == "win32" else count,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_begin,
         initargs=(begin, arguments),
@@ -44,7 +51,8 @@ def processes(
         except BrokenProcessPool:
             raise DeviceError(
                 "a worker process ended unexpectedly, for want of memory perhaps",
-                hint="try --workers 1",
+                hint="try --workers 1; a Python script needs its work below "
+                'if __name__ == "__main__":',
             ) from None
 
     try:

@@ -114,7 +114,8 @@ def area_of_bounds(
         crs: of the bounds; None: the scene's.
 
     Raises:
-        SpecError: no such CRS. InputError: the scene has none.
+        SpecError: no such CRS.
+        InputError: the scene has none, or one of no known place.
         OutsideError: it lies beside the scene.
     """
     left, bottom, right, top = bounds
@@ -149,7 +150,10 @@ def extent_lonlat(scene: Scene) -> tuple[float, float, float, float] | None:
     """
     if scene.crs is None:
         return None
-    way = pyproj.Transformer.from_crs(_crs_of(scene), 4326, always_xy=True)
+    try:
+        way = pyproj.Transformer.from_crs(_crs_of(scene), 4326, always_xy=True)
+    except pyproj.exceptions.ProjError:  # coordinates of a building site, of no known place
+        return None
     west, south, east, north = way.transform_bounds(*extent(scene))
     found = float(west), float(south), float(east), float(north)
     return found if np.isfinite(found).all() else None
@@ -160,12 +164,22 @@ def _crs_of(scene: Scene) -> pyproj.CRS:
 
 
 def _moved(area: shapely.Geometry, source: pyproj.CRS, target: pyproj.CRS) -> shapely.Geometry:
-    """An area in another CRS; long edges are curves there."""
+    """An area in another CRS; long edges are curves there.
+
+    Raises:
+        InputError: no way leads from one to the other.
+    """
     if source == target:
         return area
     left, bottom, right, top = area.bounds
     area = shapely.segmentize(area, max(right - left, top - bottom, 1e-12) / _EDGE_PARTS)
-    way = pyproj.Transformer.from_crs(source, target, always_xy=True)
+    try:
+        way = pyproj.Transformer.from_crs(source, target, always_xy=True)
+    except pyproj.exceptions.ProjError as error:
+        raise InputError(
+            f"coordinates in {source.name} have no known place in {target.name}",
+            hint="--bounds without --bounds-crs takes coordinates of the scene",
+        ) from error
     return shapely.transform(area, lambda xy: np.stack(way.transform(*xy.T), axis=1))
 
 

@@ -16,6 +16,7 @@ from rasterio.crs import CRS
 
 from geotiler.core.qgis_style import StyledClass, ramp_qml, raster_qml
 from geotiler.errors import OutputError
+from geotiler.io.outputs import check_is_local
 from geotiler.io.raster import CLASSES_TAG
 
 _GDAL_TYPES = {"uint8": "Byte", "float32": "Float32"}
@@ -50,8 +51,9 @@ def raster_driver(path: Path) -> str:
     """GDAL driver of a target by its suffix.
 
     Raises:
-        OutputError: no such format.
+        OutputError: no such format, or an address.
     """
+    check_is_local(path)
     driver = _DRIVERS.get(path.suffix.lower())
     if driver is None:
         raise OutputError(

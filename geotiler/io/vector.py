@@ -159,27 +159,44 @@ def write_features(
 def _check_new(target: str, path: Path, driver: str, layer: str | None, before: int) -> None:
     """Raises: OutputError: what was added to a file was in it already, polygon for polygon.
 
-    Judged by the first BATCH_FEATURES that were added.
+    Judged by the first BATCH_FEATURES that were added. The file is read once, however many are
+    there: formats without an index skip features by reading them.
     """
     options = layer_option(path, driver, layer)
     _, _, added, _ = pyogrio.raw.read(
         path, columns=[], skip_features=before, max_features=BATCH_FEATURES, **options
     )
-    missing = {bytes(each) for each in added}
+    missing = {bytes(each) for each in added if each is not None}
     if not missing:
         return
-    for start in range(0, before, BATCH_FEATURES):
-        count = min(BATCH_FEATURES, before - start)
-        _, _, there, _ = pyogrio.raw.read(
-            path, columns=[], skip_features=start, max_features=count, **options
-        )
-        missing -= {bytes(each) for each in there}
+    for there in _geometries(path, before, options):
+        missing.difference_update(there)
         if not missing:
             raise OutputError(
                 f"{target} holds these polygons already: all of the first {len(added):,} are "
                 f"among the {before:,} that are there, and would be there twice",
                 hint="--overwrite instead of --append writes the file anew, --layer another layer",
             )
+
+
+def _geometries(path: Path, count: int, options: dict[str, str]) -> Iterator[list[bytes | None]]:
+    """Geometries of the first features of a layer as WKB, some at a time; None where one has none.
+
+    Args:
+        path: vector file.
+        count: of features.
+        options: which layer.
+    """
+    with pyogrio.raw.open_arrow(
+        path, columns=[], batch_size=BATCH_FEATURES, use_pyarrow=True, **options
+    ) as (meta, reader):
+        for record in reader:
+            name = meta["geometry_name"] or "wkb_geometry"
+            found = record.column(name)[:count].to_pylist()
+            yield found
+            count -= len(found)
+            if not count:
+                return
 
 
 class _Relay:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from geotiler.errors import OutputError
-from geotiler.io.outputs import check_output
+from geotiler.io.outputs import check_is_local, check_output
 
 STDOUT = "-"
 DRIVERS = {
@@ -56,12 +56,13 @@ def check_target(
         layer: name of a layer, if one was asked for.
 
     Raises:
-        OutputError: unknown suffix, no such thing in this format, or not writable.
+        OutputError: an address, unknown suffix, no such thing in this format, or not writable.
     """
     if target == STDOUT:
         driver = "GeoJSON"
     else:
         path = Path(target)
+        check_is_local(path)  # before anything says the target, secrets and all
         driver = DRIVERS.get(path.suffix.lower(), "")
         if not driver:
             raise OutputError(

@@ -61,7 +61,7 @@ def preview(spec: PreviewSpec, *, report: Reporter = silent) -> PreviewReport:
         whole = Window(row=0, col=0, height=scene.height, width=scene.width)
         if spec.width_px is not None and spec.width_px > scene.width:
             message = (
-                f"--width {spec.width_px} is more than the {scene.width} columns of {spec.scene}: "
+                f"--width {spec.width_px} is more than the {scene.width} columns of {scene.path}: "
                 f"it is drawn {scene.width} px wide"
             )
             report(Notice(message=message, warning=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
@@ -29,6 +30,10 @@ def drawn_tables(
         tables: what to draw.
         spec: how, and in how many processes.
         source: what the outlines come from.
+
+    Raises:
+        InputError: a file is not there any more when a process opens it.
+        DeviceError: a process was lost.
     """
     contour, grain_px = source.contours, source.scene.grain_px
     if spec.workers == 1:
@@ -54,17 +59,26 @@ def _in_process(
     return function
 
 
-_here: dict[str, tuple[VectorizeSpec, ProbabilitySampler | None]] = {}
-"""What a process of its own has opened, for as long as it lives."""
+_told: list[tuple[VectorizeSpec, bool]] = []
+"""What a process of its own was started with."""
 
 
 def _begin(spec: VectorizeSpec, is_own: bool) -> None:
-    scene = open_scene(spec.mask)
-    _here["opened"] = spec, probability_sampler(spec, scene, is_own=is_own)
+    _told.append((spec, is_own))
+
+
+@functools.cache
+def _opened() -> tuple[VectorizeSpec, ProbabilitySampler | None]:
+    """What a process of its own has open for as long as it lives.
+
+    Opened by the first call, whose errors are told; those of a process that begins are lost.
+    """
+    ((spec, is_own),) = _told
+    return spec, probability_sampler(spec, open_scene(spec.mask), is_own=is_own)
 
 
 def _drawn(table: Sized, contour: bool, grain_px: float) -> Drawn:
-    spec, sampler = _here["opened"]
+    spec, sampler = _opened()
     found = draw(table, spec, sampler, contour=contour, grain_px=grain_px)
     # A table of geometries travels one by one; as bytes they go together.
     return replace(found, rough=shapely.to_wkb(found.rough), drawn=shapely.to_wkb(found.drawn))

@@ -11,6 +11,7 @@ import pyproj
 import pytest
 import rasterio
 from affine import Affine
+from rasterio.crs import CRS
 from rasterio.enums import Resampling
 
 from geotiler.cli.console import _rows
@@ -124,6 +125,22 @@ def test_flags_of_the_plan_are_those_of_segment(
     settings = _info(path, tiny_bundle, capsys, "--bands", "3,2,1")["plan"]["settings"]
     assert settings["bands"] == {"value": [3, 2, 1], "origin": "flag"}
     assert settings["scale"]["origin"] == "scene"
+
+
+def test_a_scene_in_coordinates_of_its_own_has_no_place_in_degrees(
+    tmp_path: Path, tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _scene(tmp_path / "scene.tif")
+    with rasterio.open(path, "r+") as out:
+        out.crs = CRS.from_wkt(
+            'LOCAL_CS["site",UNIT["metre",1],AXIS["Easting",EAST],AXIS["Northing",NORTH]]'
+        )
+    assert _info(path, tiny_bundle, capsys)["scene"]["bounds_lonlat"] is None
+    bundle = ["--model", str(tiny_bundle.folder), "-o", str(tmp_path / "mask.tif")]
+    for words in (["--bounds", "1,2,3,4"], ["--bounds", "1,2,3,4", "--bounds-crs", "EPSG:4326"]):
+        assert main(["segment", str(path), *bundle, *words]) == 3
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "does not touch" in line or "no known place" in line
 
 
 @pytest.mark.parametrize(("scene", "model", "code"), [("no.tif", None, 3), (None, "castle", 5)])

@@ -145,6 +145,7 @@ def test_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
     [
         (["--threshold", "half"], ["--threshold", "'half'"]),
         (["--threshold=half"], ["--threshold", "'half'"]),
+        (["--overlap", "5", "--overlap", "x"], ["--overlap", "'x'"]),
         (["--backend", "tensorrt"], ["'openvino'", "'tensorrt'"]),
         (["--bands", "red"], ["'red'", "--bands 3,2,1"]),
         (["--bounds", "1,2"], ["'1,2'", "LEFT,BOTTOM,RIGHT,TOP"]),
@@ -158,3 +159,4 @@ def test_a_wrong_value_is_told_with_what_was_expected(
     (line,) = capsys.readouterr().err.splitlines()
     assert all(each in line for each in told), line
     assert "error," not in line
+    assert "'5'" not in line or words == ["--scale", "5"], line

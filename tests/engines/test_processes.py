@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
@@ -46,6 +48,16 @@ def test_each_is_prepared_once_and_errors_travel_whole() -> None:
         if os.name != "nt":
             assert call(interrupt) == "still here"
     assert _told == []
+
+
+def test_more_processes_than_windows_waits_for_are_fewer_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")  # the library looks there, and refuses 62
+    with pytest.raises(ValueError, match="61"):
+        ProcessPoolExecutor(62)
+    with processes(100, begin, "ready"):
+        pass
 
 
 def test_a_process_that_is_lost_is_told() -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
+from affine import Affine
 
+from geotiler.cli.main import main
 from geotiler.errors import OutputError
 from geotiler.io.outputs import check_output, replacing
 
@@ -154,3 +158,39 @@ def test_an_address_is_refused_in_one_line_without_its_secrets(target: str) -> N
         check_output(Path(target), overwrite=False)
     assert "Tops3cret" not in str(raised.value)
     check_output(Path("s3.tif"), overwrite=False)
+
+
+_PLACE = "https://me:Tops3cret@host/x{}?sig=Tops3cret"
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["vectorize", "a.tif", "-o", _PLACE.format(".gpkg")], 4),
+        (["segment", "a.tif", "-o", _PLACE.format(".tif")], 4),
+        (["segment", "a.tif", "b.tif", "-o", _PLACE.format("")], 4),
+        (["segment", "a.tif", "b.tif", "-o", "s3://me/bucket"], 4),
+        (["classify", "a.tif", "-o", _PLACE.format(".tif")], 4),
+        (["classify", "a.tif", "-o", _PLACE.format(".gpkg")], 4),
+        (["render", _PLACE.format(".tif")], 4),
+        (["demo", _PLACE.format("")], 4),
+        (["preview", "a.tif", "-o", _PLACE.format(".png")], 2),
+        (["export", "buildings", "-o", _PLACE.format(".onnx")], 2),
+    ],
+)
+def test_no_command_says_the_secrets_of_an_output(
+    command: list[str], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.tif", "b.tif"):
+        with rasterio.open(
+            name, "w", driver="GTiff", count=3, height=64, width=64, dtype="uint8",
+            crs="EPSG:32633", transform=Affine(0.5, 0, 5e5, 0, -0.5, 5e6),
+        ) as out:  # fmt: skip
+            out.write(np.ones((3, 64, 64), np.uint8))
+    assert main(command) == code
+    said = capsys.readouterr().err
+    assert "Tops3cret" not in said
+    assert ("is an address" in said) == (code == 4), said
+    assert _entries(tmp_path) == ["a.tif", "b.tif"]

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.shutil import copy as copy_raster
 
+from geotiler.cli.main import main
 from geotiler.errors import GeotilerError, InputError, SpecError
 from geotiler.io.fingerprint import scene_fingerprint
 from geotiler.io.raster import open_scene
@@ -122,6 +123,17 @@ def test_an_address_is_read_by_ranges(server: Server) -> None:
         assert server.sent_bytes < image.size / 2
         np.testing.assert_array_equal(scene.read(WHOLE), image)
         assert scene.path == f"{server.address}/scene.tif"
+
+
+def test_a_notice_names_a_scene_without_its_secrets(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _write(server.folder / "scene.tif")
+    place = f"http://me:{SECRET}@127.0.0.1:{server.port}/scene.tif?sig={SECRET}"
+    assert main(["preview", place, "-o", str(tmp_path / "p.png"), "--width", "1500"]) == 0
+    said = capsys.readouterr()
+    assert f"1100 columns of {server.address}/scene.tif" in said.err
+    assert SECRET not in said.out + said.err
 
 
 def test_a_busy_server_is_asked_again(server: Server) -> None:

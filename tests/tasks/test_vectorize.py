@@ -6,7 +6,7 @@ import io
 import json
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,8 @@ from geotiler.io.vector import read_features
 from geotiler.progress import Notice, StageAdvanced, StageStarted
 from geotiler.specs import OutlinesFrom, Regularize, VectorizeSpec
 from geotiler.tasks.vectorize import vectorize
+from geotiler.tasks.vectorize_input import VectorizeInput
+from geotiler.tasks.vectorize_workers import drawn_tables
 
 MERCATOR = Affine(0.6, 0, 1_000_000, 0, -0.6, 8_399_737)  # 60° N: half a metre is 0.3 on the ground
 TAGS = {"GEOTILER_CLASSES": '{"1": "building", "2": "Straße"}'}
@@ -405,6 +407,17 @@ def test_every_way_of_drawing_says_which(tmp_path, mode):
         assert report.per_status == {"simplified": len(houses)}
 
 
+def test_what_a_worker_cannot_open_is_told_as_such(mask, capfd):
+    spec = VectorizeSpec(mask=mask, output="-", workers=2)
+    with ExitStack() as stack:
+        source = VectorizeInput(spec, stack)
+        tables = iter([None])  # never drawn: the file is gone before
+        os.rename(mask, f"{mask}.away")
+        with pytest.raises(InputError, match=r"no such file|cannot be"):
+            list(drawn_tables(tables, spec, source))
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def test_the_number_of_workers_changes_no_byte(tmp_path, monkeypatch):
     """From a mask, and between the pixels of probabilities; many small batches."""
     monkeypatch.setattr("geotiler.tasks.vectorize.BATCH_FEATURES", 3)
@@ -566,6 +579,43 @@ def test_what_is_there_already_is_not_appended_again(tmp_path, mask, values, suf
         assert target.read_bytes() == before
     if suffix == ".gpkg":  # in another layer they are no repetition
         vectorize(VectorizeSpec(mask=mask, output=str(target), append=True, layer="again"))
+
+
+def test_a_feature_without_geometry_is_no_obstacle_to_appending(tmp_path, mask, values):
+    target = tmp_path / "b.geojsonl"
+    first = vectorize(VectorizeSpec(mask=mask, output=str(target))).polygons
+    with target.open("a") as file:
+        feature = {"type": "Feature", "properties": {"id": first + 1}, "geometry": None}
+        file.write(json.dumps(feature) + "\n")
+    other = write(tmp_path / "other.tif", values[::-1, ::-1])
+    second = vectorize(VectorizeSpec(mask=other, output=str(target), append=True)).polygons
+    assert len(target.read_text().splitlines()) == first + 1 + second
+    with pytest.raises(OutputError, match="already"):
+        vectorize(VectorizeSpec(mask=other, output=str(target), append=True))
+
+
+def test_looking_for_repetitions_reads_a_file_once(tmp_path, mask, values, monkeypatch):
+    """Whatever looks into the lines that are there, it does not begin anew for each batch."""
+    import pyogrio.raw
+
+    reads = []
+    for name in ("read", "open_arrow"):
+        there = getattr(pyogrio.raw, name)
+
+        def told(*arguments, _there=there, **options):
+            reads.append(options)
+            return _there(*arguments, **options)
+
+        monkeypatch.setattr(pyogrio.raw, name, told)
+    monkeypatch.setattr("geotiler.io.vector.BATCH_FEATURES", 1)
+    target = tmp_path / "b.geojsonl"
+    counts = []
+    for pixels in (values, values[::-1, ::-1], values[::-1], values[:, ::-1]):
+        reads.clear()
+        path = write(tmp_path / f"m{len(counts)}.tif", pixels)
+        vectorize(VectorizeSpec(mask=path, output=str(target), append=True))
+        counts.append(len(reads))
+    assert counts[1] == counts[2] == counts[3], counts
 
 
 def test_layers_of_a_geopackage(tmp_path, mask):
