@@ -192,6 +192,11 @@ def _several(
 
     if dry_run:
         raise SpecError("--dry-run plans one scene at a time", hint="name one scene")
+    if spec.output.suffix.lower() in (".tif", ".tiff", ".png") and not spec.output.is_dir():
+        raise SpecError(
+            f"several scenes need a folder, got -o {spec.output}",
+            hint="-o masks/; or --mosaic takes them for one scene",
+        )
     specs = named_outputs(spec, paths)
     for folder in {spec.output, spec.probability} - {None}:
         made_folder(folder)

@@ -48,15 +48,23 @@ def captioned(
     entries: Sequence[tuple[Colour, str]] = (),
     bar: ScaleBar | None = None,
     attribution: str | None = None,
+    bar_end_px: int | None = None,
 ) -> Image:
     """The picture with a strip below it: legend and scale bar, then the attribution.
 
     The strip has as many lines as it needs; a picture with nothing to say stays as it is.
+
+    Args:
+        image: (row, col, 3).
+        entries: colour and name of each class.
+        bar: how long is what.
+        attribution: whose picture it is.
+        bar_end_px: columns that the bar is true of, from the left; None: all.
     """
     lines: list[Image] = []
     line = _Line(image.shape[1])
     if bar is not None:
-        line.add_bar(bar)
+        line.add_bar(bar, bar_end_px or image.shape[1])
     for colour, label in entries:
         if not line.add_entry(colour, label):
             lines.append(line.pixels)
@@ -91,9 +99,9 @@ class _Line:
         self._is_empty = False
         return True
 
-    def add_bar(self, bar: ScaleBar) -> None:
-        """A bar at the right end, its label before it."""
-        left = self.pixels.shape[1] - 10 - bar.length_px
+    def add_bar(self, bar: ScaleBar, end: int) -> None:
+        """A bar that stops short of a column, its label before it."""
+        left = end - 10 - bar.length_px
         text = drawable(bar.label)
         start = left - 8 - _width(text)
         if start < 10:  # no room

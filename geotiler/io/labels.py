@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from geotiler.errors import InputError
 from geotiler.io.probabilities import is_probability
-from geotiler.io.raster import Scene
+from geotiler.io.raster import CONFIDENCE_CONTENT, CONTENT_TAG, Scene
 from geotiler.specs import MASK_NODATA, Window
 from geotiler.spelling import did_you_mean
 
@@ -80,6 +80,11 @@ def label_rule(scene: Scene, *, whole_floats: bool = False) -> LabelRule:
         raise InputError(
             f"{scene.path} holds probabilities, expected a mask",
             hint="geotiler segment writes the mask to -o/--output; vectorize reads both",
+        )
+    if scene.tags.get(CONTENT_TAG) == CONFIDENCE_CONTENT:
+        raise InputError(
+            f"{scene.path} holds how sure a map is of its classes, expected the classes",
+            hint="take the map itself: geotiler classify writes it to -o/--output",
         )
     if scene.count != 1:
         raise InputError(

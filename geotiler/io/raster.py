@@ -41,6 +41,8 @@ TALLEST_BLOCK_PX = 2048
 CLASSES_TAG = "GEOTILER_CLASSES"
 SETTINGS_TAG = "GEOTILER_SETTINGS"
 CONTENT_TAG = "GEOTILER_CONTENT"
+CONFIDENCE_CONTENT = "confidence"
+"""What that tag says of rasters that go with a map of classes."""
 
 _COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
@@ -439,6 +441,11 @@ def open_scene(
             raise InputError(
                 f"{name} is a vector file, expected a raster",
                 hint="polygons go to preview, evaluate, --truth, --aoi or --labels",
+            ) from error
+        if Path(path).is_dir():
+            raise InputError(
+                f"{name} is a folder, expected a raster",
+                hint=f"name its files, as '{Path(name) / '*.tif'}'",
             ) from error
         reason = redacted(" ".join(str(error).split()), path).replace(f"'{name}' ", "")[:160]
         known = "GTiff, JP2OpenJPEG, VRT, PNG, JPEG, ..." if drivers is None else ", ".join(drivers)

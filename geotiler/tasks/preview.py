@@ -98,7 +98,8 @@ def _picture(spec: PreviewSpec, scene: Scene, view: View) -> Image:
         image = beside(image, _drawn(read_view(spec, scene, detail, detail.shape)))
     if scene.width < 32 or columns < 32:  # nothing could be read below it
         return image
-    return captioned(image, _legend(view), _bar(scene, columns), attribution_of(spec, scene))
+    bar = _bar(scene, columns)  # of the overview, which a detail does not share
+    return captioned(image, _legend(view), bar, attribution_of(spec, scene), bar_end_px=columns)
 
 
 def _drawn(view: View) -> Image:

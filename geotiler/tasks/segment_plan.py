@@ -33,6 +33,7 @@ from geotiler.tasks.segment_settings import (
     axes_setting,
     bands_setting,
     grid_setting,
+    precision_setting,
     scale_setting,
     threshold_setting,
 )
@@ -297,6 +298,7 @@ def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene, networks: Networks
     axes = axes_setting(spec, bundle, scene, settings, notices)
     grid = grid_setting(spec, bundle, (axes[0].target_px, axes[1].target_px), settings, networks)
     threshold = threshold_setting(spec, bundle, settings)
+    precision_setting(spec, settings)
     area, window = _area(spec, scene, settings)
     return SegmentPlan(
         spec=spec,

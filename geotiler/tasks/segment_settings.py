@@ -12,7 +12,7 @@ from geotiler.io.scene_values import bands_for, measured_scale
 from geotiler.models.bundle import Bundle
 from geotiler.models.networks import Networks
 from geotiler.reports import Setting
-from geotiler.specs import Scale, SegmentSpec
+from geotiler.specs import Precision, Scale, SegmentSpec
 
 GSD_TOLERANCE = 1.25
 """A scene's GSD may differ from the model's by this factor before it is resampled: networks are
@@ -122,6 +122,12 @@ def grid_setting(
         value=overlap_px, origin="model card" if spec.overlap_px is None else "flag"
     )
     return Grid(shape=shape, tile_shape=tile, overlap_px=overlap_px, multiple_px=multiple_px)
+
+
+def precision_setting(spec: SegmentSpec, settings: dict[str, Setting]) -> None:
+    """Notes a precision that was asked for: masks in different ones differ along their borders."""
+    if spec.precision is not Precision.AUTO:
+        settings["precision"] = Setting(value=spec.precision.value, origin="flag")
 
 
 def threshold_setting(

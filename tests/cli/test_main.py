@@ -103,6 +103,25 @@ def test_every_error_is_one_line_and_its_exit_code(
     assert "Traceback" not in captured.err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["segment", "a.tif", "b.tif", "-o", "m.tif"], "-o masks/"),
+        (["info", "."], "*.tif"),
+    ],
+)
+def test_what_people_take_for_the_right_thing_is_answered_with_it(
+    arguments: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").touch()
+    assert main(arguments) in (2, 3)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
 def test_a_traceback_is_there_for_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(**_: Any) -> None:
         raise ZeroDivisionError

@@ -27,6 +27,14 @@ def test_a_caption_adds_lines_and_never_widens_the_picture(width: int) -> None:
     np.testing.assert_array_equal(image[:20], _grey(20, width))
 
 
+def test_the_bar_stands_below_what_it_is_true_of() -> None:
+    bar = scale_bar(0.5, 200)
+    below = captioned(_grey(20, 600), bar=bar, bar_end_px=200)[20:]
+    drawn = np.flatnonzero((below != below[0, 0]).any(axis=(0, 2)))
+    assert drawn.max() < 200
+    assert drawn.size > bar.length_px
+
+
 def test_nothing_to_say_changes_nothing() -> None:
     np.testing.assert_array_equal(captioned(_grey()), _grey())
 

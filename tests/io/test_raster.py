@@ -249,7 +249,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no raster": (lambda path: path.write_text("words"), "cannot be opened as a raster"),
     "empty file": (lambda path: path.write_bytes(b""), "cannot be opened as a raster"),
     "empty folder": (lambda path: path.mkdir(), "empty folder"),
-    "folder": (lambda path: (path / "inner").mkdir(parents=True), "cannot be opened"),
+    "folder": (lambda path: (path / "inner").mkdir(parents=True), "is a folder"),
     "complex": (lambda path: _write(path, np.ones((1, 4, 4), np.complex64)), "complex"),
 }
 

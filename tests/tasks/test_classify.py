@@ -21,6 +21,8 @@ from rio_cogeo.cogeo import cog_validate
 from scipy import ndimage
 
 from geotiler.errors import InputError, OutputError, SpecError
+from geotiler.io.labels import label_rule
+from geotiler.io.raster import open_scene
 from geotiler.models.bundle import Bundle
 from geotiler.models.card import ModelCard
 from geotiler.progress import Notice
@@ -134,6 +136,11 @@ def test_a_raster_has_a_pixel_for_each_tile(scene: Path, model: Model) -> None:
     assert entries == {item.id: item.name for item in card.classes}
     with rasterio.open(scene.parent / "confidence.tif") as found:
         confidence = found.read(1) * found.scales[0]
+    with (
+        pytest.raises(InputError, match="how sure a map is"),
+        open_scene(str(scene.parent / "confidence.tif")) as opened,
+    ):
+        label_rule(opened)
     assert confidence.min() > 0.9
     assert report.mean_confidence == pytest.approx(confidence.mean(), abs=0.005)
     assert sorted(p.name for p in scene.parent.iterdir()) == [

@@ -16,7 +16,7 @@ from affine import Affine
 from geotiler.cli.scenes import named_scenes
 from geotiler.errors import DeviceError, GeotilerError, InputError, SpecError
 from geotiler.progress import StageAdvanced
-from geotiler.specs import SegmentSpec
+from geotiler.specs import Precision, SegmentSpec
 from geotiler.tasks.segment import segment
 from geotiler.tasks.segment_many import named_outputs, segment_many
 
@@ -81,6 +81,17 @@ def test_a_bad_one_is_told_at_the_end_and_what_is_done_stays(
     assert (again.done_before, again.failed) == (2, 1)
     assert model.calls == calls
     assert _files(tmp_path / "out") == done
+
+
+def test_another_precision_is_another_setting(
+    use_model: Callable[..., Any], scenes: list[str], spec: SegmentSpec
+) -> None:
+    use_model()
+    segment_many(named_outputs(spec, scenes[:1]))
+    other = replace(spec, precision=Precision.FLOAT32)
+    report = segment_many(named_outputs(other, scenes[:1]))
+    assert (report.done_before, report.failed) == (0, 1)
+    assert "exists already" in (report.scenes[0].error or "")
 
 
 def test_an_output_of_other_settings_is_no_finished_one(
