@@ -26,6 +26,7 @@ from geotiler.io.label_source import frame_of
 from geotiler.io.opening import opened_by, quiet_about_georeferencing
 from geotiler.io.outputs import replacing
 from geotiler.io.raster import open_scene
+from geotiler.io.remote import gdal_name, is_remote, patient, redacted, shown
 from geotiler.io.vector import read_features
 from geotiler.specs import Window
 
@@ -69,7 +70,11 @@ def read_reduced(
     """
     resampling = Resampling.nearest if categories else Resampling.average
     try:
-        with rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES), _opened(path, drivers) as dataset:
+        with (
+            rasterio.Env(GDAL_CACHEMAX=CACHE_BYTES),
+            patient(is_remote(path)),
+            _opened(path, drivers) as dataset,
+        ):
             part = window or Window(row=0, col=0, height=dataset.height, width=dataset.width)
             area = RasterWindow(part.col, part.row, part.width, part.height)
             indexes = list(range(1, min(dataset.count, 3) + 1))
@@ -84,7 +89,8 @@ def read_reduced(
             crs = dataset.crs
             scene_shape = dataset.height, dataset.width
     except RasterioIOError as error:
-        raise InputError(f"cannot read {path}: {error}") from error
+        reason = redacted(" ".join(str(error).split()), path)
+        raise InputError(f"cannot read {shown(path)}: {reason}") from error
     valid = (masks > 0).all(axis=0)
     if np.issubdtype(bands.dtype, np.floating):
         valid &= np.isfinite(bands).all(axis=0)
@@ -101,7 +107,7 @@ def read_reduced(
 def _opened(path: str, drivers: Sequence[str] | None) -> rasterio.DatasetReader:
     """A raster that is not warned about where it has no place: the picture says so itself."""
     with quiet_about_georeferencing():
-        return opened_by(path, drivers)
+        return opened_by(gdal_name(path), drivers)
 
 
 def burned(path: str, scene_path: str, window: Window, shape: tuple[int, int]) -> NDArray[np.bool_]:
