@@ -265,7 +265,7 @@ def test_the_reader_sees_every_way_to_import() -> None:
         ("core/grid.py", "from geotiler.io.raster import open_scene"),
         ("io/raster.py", "from geotiler.models import card"),
         ("models/card.py", "from ..io import raster"),
-        ("specs.py", "from geotiler.core import grid"),
+        ("specs/tile.py", "from geotiler.core import grid"),
         ("tasks/segment.py", "from geotiler.cli import console"),
     ],
 )

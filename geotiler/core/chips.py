@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from geotiler.core.radiometry import finite_float32
 from geotiler.core.resample import Axis, resampled
-from geotiler.core.sweep import Chunk, RowBuffer
+from geotiler.core.row_buffer import RowBuffer
+from geotiler.core.sweep import Chunk
 from geotiler.specs import MASK_NODATA, Window
 
 Reader = Callable[[Window], Chunk]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from geotiler.core.polygons import Outlines
+from geotiler.core.outlines import Outlines
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

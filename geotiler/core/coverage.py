@@ -9,7 +9,7 @@ import numpy.typing as npt
 import shapely
 
 from geotiler.core.contour import PixelSides, side_ends
-from geotiler.core.polygons import Outlines
+from geotiler.core.outlines import Outlines
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from geotiler.core.cells import CellAxis, CellBlender, CellsSeen, FinishedCells
 from geotiler.core.radiometry import normalise
 from geotiler.core.resample import Axis
-from geotiler.core.sweep import Chunk, RowBuffer, Span, at_network_gsd, mirrored
+from geotiler.core.row_buffer import RowBuffer
+from geotiler.core.sweep import Chunk, Span, at_network_gsd, mirrored
 from geotiler.specs import Scale
 
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]

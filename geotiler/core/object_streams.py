@@ -10,7 +10,8 @@ import shapely
 
 from geotiler.core.measure import Ground
 from geotiler.core.object_match import Objects, Unfinished
-from geotiler.core.polygons import Outlines, PolygonStream
+from geotiler.core.outlines import Outlines
+from geotiler.core.polygons import PolygonStream
 from geotiler.core.simplify import STAIRS_PX, simplify
 from geotiler.specs import SMALLEST_HOLE_M2, Window
 

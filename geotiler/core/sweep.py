@@ -6,7 +6,6 @@ a network that is a formula. Holds one row of tiles at a time, whatever the scen
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -19,6 +18,7 @@ from geotiler.core.blend import StripBlender
 from geotiler.core.grid import Grid
 from geotiler.core.radiometry import finite_float32, normalise
 from geotiler.core.resample import Axis, resampled
+from geotiler.core.row_buffer import RowBuffer
 from geotiler.core.seams import SeamMeter, seam_index, tile_lines
 from geotiler.specs import Scale
 
@@ -30,42 +30,6 @@ Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 Mapped = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 """As the built-in `map`: results in the order of the items, but perhaps worked out ahead."""
-
-
-class RowBuffer:
-    """Consecutive rows of several arrays, appended below and dropped above."""
-
-    def __init__(self, start: int = 0) -> None:
-        """Args: start: the number of the first row that will be appended."""
-        self._pieces: deque[tuple[NDArray[Any], ...]] = deque()
-        self.start = start
-        """First row held."""
-        self.stop = start
-        """One past the last row held."""
-
-    def append(self, *arrays: NDArray[Any]) -> None:
-        """Add rows below; rows are the last axis but one."""
-        self._pieces.append(arrays)
-        self.stop += arrays[0].shape[-2]
-
-    def rows(self, start: int, stop: int, columns: slice = slice(None)) -> tuple[NDArray[Any], ...]:
-        """Rows [start, stop) of each array; to be read, not written."""
-        taken: list[tuple[NDArray[Any], ...]] = []
-        first = self.start
-        for arrays in self._pieces:
-            count = arrays[0].shape[-2]
-            low, high = max(start, first), min(stop, first + count)
-            if low < high:
-                taken.append(tuple(a[..., low - first : high - first, columns] for a in arrays))
-            first += count
-        if len(taken) == 1:
-            return taken[0]
-        return tuple(np.concatenate(group, axis=-2) for group in zip(*taken, strict=True))
-
-    def drop(self, before: int) -> None:
-        """Forget pieces that end at or above a row."""
-        while self._pieces and self.start + self._pieces[0][0].shape[-2] <= before:
-            self.start += self._pieces.popleft()[0].shape[-2]
 
 
 @dataclass(frozen=True, kw_only=True)

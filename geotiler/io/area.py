@@ -86,7 +86,8 @@ def area_of_file(path: str, scene: Scene) -> Area:
         InputError: no file of polygons, or without place.
         OutsideError: it lies beside the scene.
     """
-    from geotiler.io.vector import read_features  # loads pandas, which takes a third of a second
+    # loads pandas, which takes a third of a second
+    from geotiler.io.vector_reading import read_features
 
     features = read_features(path)
     kinds = shapely.get_type_id(features.geometries)

@@ -24,7 +24,7 @@ from rasterio.io import MemoryFile
 
 from geotiler.errors import OutputError
 from geotiler.io.opening import quiet_about_georeferencing
-from geotiler.io.raster import CLASSES_TAG
+from geotiler.io.scene_tags import CLASSES_TAG
 from geotiler.specs import MASK_NODATA
 
 SUFFIX = ".tif"

@@ -11,7 +11,7 @@ from rasterio.crs import CRS
 
 from geotiler import __version__
 from geotiler.io.part_layout import RasterLayout
-from geotiler.io.raster import CLASSES_TAG
+from geotiler.io.scene_tags import CLASSES_TAG
 from geotiler.specs import MASK_NODATA
 
 BACKGROUND = "#f2f2ee"

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from geotiler.errors import InputError
 from geotiler.io.label_source import Classes, Frame, described_boxes, placed_points, way_to
-from geotiler.io.vector import attribute_names, read_features
+from geotiler.io.vector_reading import attribute_names, read_features
 from geotiler.specs import LARGEST_CLASS, MASK_NODATA, ClassRule, Window
 from geotiler.spelling import did_you_mean
 

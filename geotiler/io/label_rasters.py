@@ -29,8 +29,8 @@ from geotiler.io.label_source import (
 )
 from geotiler.io.labels import LabelRule, Labels, label_rule
 from geotiler.io.raster import Scene, open_scene
-from geotiler.io.vector import is_vector
 from geotiler.io.vector_formats import DRIVERS
+from geotiler.io.vector_reading import is_vector
 from geotiler.specs import MASK_NODATA, Window
 
 SAME_GRID_PX = 0.01

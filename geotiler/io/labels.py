@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from geotiler.errors import InputError
 from geotiler.io.probabilities import is_probability
-from geotiler.io.raster import CONFIDENCE_CONTENT, CONTENT_TAG, Scene
+from geotiler.io.raster import Scene
+from geotiler.io.scene_tags import CONFIDENCE_CONTENT, CONTENT_TAG
 from geotiler.specs import MASK_NODATA, Window
 from geotiler.spelling import did_you_mean
 

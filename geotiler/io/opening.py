@@ -14,6 +14,8 @@ from rasterio._err import CPLE_BaseError  # which reading lets through as it is
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 
 from geotiler.errors import InputError
+from geotiler.io.remote import redacted
+from geotiler.io.vector_formats import DRIVERS
 
 REFUSALS = (CPLE_BaseError, RasterioError, OSError, ValueError, OverflowError)
 """What opening and reading raise for files that are damaged, or that lie."""
@@ -87,3 +89,30 @@ def check_kind(name: str, dataset: rasterio.DatasetReader) -> None:
         raise InputError(f"{name} has pixels without extent: its geotransform is degenerate")
     if any(dtype.startswith("complex") for dtype in dataset.dtypes):
         raise InputError(f"{name} holds complex numbers ({dataset.dtypes[0]}), expected real ones")
+
+
+def refused(name: str, path: str, error: Exception, drivers: Sequence[str] | None) -> InputError:
+    """Why a file is no raster, in words.
+
+    Args:
+        name: what messages call it.
+        path: what GDAL was given.
+        error: what it answered.
+        drivers: that may have opened it; None: all.
+    """
+    if Path(name).suffix.lower() in DRIVERS:
+        return InputError(
+            f"{name} is a vector file, expected a raster",
+            hint="polygons go to preview, evaluate, --truth, --aoi or --labels",
+        )
+    if Path(path).is_dir():
+        return InputError(
+            f"{name} is a folder, expected a raster",
+            hint=f"name its files, as '{Path(name) / '*.tif'}'",
+        )
+    reason = redacted(" ".join(str(error).split()), path).replace(f"'{name}' ", "")[:160]
+    known = "GTiff, JP2OpenJPEG, VRT, PNG, JPEG, ..." if drivers is None else ", ".join(drivers)
+    return InputError(
+        f"{name} cannot be opened as a raster: {reason}",
+        hint=f"expected a file that GDAL reads with one of its drivers: {known}",
+    )

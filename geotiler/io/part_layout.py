@@ -17,7 +17,7 @@ from rasterio.crs import CRS
 from geotiler.core.qgis_style import StyledClass, ramp_qml, raster_qml
 from geotiler.errors import OutputError
 from geotiler.io.outputs import check_is_local
-from geotiler.io.raster import CLASSES_TAG
+from geotiler.io.scene_tags import CLASSES_TAG
 
 _GDAL_TYPES = {"uint8": "Byte", "float32": "Float32"}
 _DRIVERS = {".tif": "COG", ".tiff": "COG", ".png": "PNG"}

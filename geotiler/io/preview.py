@@ -27,7 +27,7 @@ from geotiler.io.opening import opened_by, quiet_about_georeferencing
 from geotiler.io.outputs import replacing
 from geotiler.io.raster import open_scene
 from geotiler.io.remote import gdal_name, is_remote, patient, redacted, shown
-from geotiler.io.vector import read_features
+from geotiler.io.vector_reading import read_features
 from geotiler.specs import Window
 
 

@@ -26,7 +26,7 @@ from geotiler.io.labels import label_rule
 from geotiler.io.opening import quiet_about_georeferencing
 from geotiler.io.preview import Reduced
 from geotiler.io.raster import Scene, open_scene
-from geotiler.io.vector import read_features
+from geotiler.io.vector_reading import read_features
 from geotiler.specs import MASK_NODATA
 
 _ELSEWHERE = "the layers of a preview lie on its scene's ground"

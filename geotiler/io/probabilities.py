@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from geotiler.core.masks import class_ids
 from geotiler.errors import InputError
-from geotiler.io.raster import CONTENT_TAG, Scene
+from geotiler.io.raster import Scene
+from geotiler.io.scene_tags import CONTENT_TAG
 from geotiler.specs import MASK_NODATA, PROBABILITY_STEPS, Window
 
 DEFAULT_THRESHOLD = 0.5

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from geotiler.core.contour import PixelSides, pixel_sides, row_sums
-from geotiler.core.polygons import Outlines
+from geotiler.core.outlines import Outlines
 from geotiler.errors import InputError
 from geotiler.io.probabilities import Probabilities
 from geotiler.io.raster import Scene, open_scene

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,9 +25,10 @@ from geotiler.io.opening import (
     check_there,
     opened_by,
     quiet_about_georeferencing,
+    refused,
 )
 from geotiler.io.remote import check_sources, gdal_name, is_remote, patient, redacted, shown
-from geotiler.io.vector_formats import DRIVERS
+from geotiler.io.scene_tags import grain_px, stated_gsd_m, told_classes, told_settings
 from geotiler.specs import Window
 
 STRIP_PX = 4_000_000
@@ -37,12 +36,6 @@ STRIP_PX = 4_000_000
 
 TALLEST_BLOCK_PX = 2048
 """Taller blocks are not read whole: memory must not grow with a scene that is one block."""
-
-CLASSES_TAG = "GEOTILER_CLASSES"
-SETTINGS_TAG = "GEOTILER_SETTINGS"
-CONTENT_TAG = "GEOTILER_CONTENT"
-CONFIDENCE_CONTENT = "confidence"
-"""What that tag says of rasters that go with a map of classes."""
 
 _COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
@@ -175,11 +168,7 @@ class Scene:
     @property
     def class_names(self) -> dict[int, str]:
         """Names of class ids, from geotiler's tag; empty if there is none."""
-        try:
-            names = json.loads(self.tags.get(CLASSES_TAG, "{}"))
-            return {int(key): str(value) for key, value in names.items()}
-        except (ValueError, AttributeError):
-            return {}
+        return told_classes(self.tags)
 
     @property
     def class_colours(self) -> dict[int, tuple[int, int, int]]:
@@ -193,11 +182,7 @@ class Scene:
     @property
     def settings(self) -> dict[str, Any]:
         """Settings that geotiler made the raster with; empty if it did not."""
-        try:
-            settings = json.loads(self.tags.get(SETTINGS_TAG, "{}"))
-        except ValueError:
-            return {}
-        return settings if isinstance(settings, dict) else {}
+        return told_settings(self.tags)
 
     @property
     def stated_gsd_m(self) -> tuple[float, float] | None:
@@ -205,12 +190,7 @@ class Scene:
 
         A single number in the tag is the model's own, taken for want of a better one.
         """
-        value = self.settings.get("gsd_m")
-        if not isinstance(value, list) or len(value) != 2:
-            return None
-        x, y = value
-        good = all(isinstance(each, int | float) and 0 < each < math.inf for each in value)
-        return (float(x), float(y)) if good else None
+        return stated_gsd_m(self.settings)
 
     @property
     def grain_px(self) -> float:
@@ -218,12 +198,7 @@ class Scene:
 
         Where that was trained at coarser pixels than the scene's, nothing finer is in the raster.
         """
-        # Of a part of a scene both are told of the whole.
-        scene = _side_lengths(self.settings.get("scene_px", list(self.shape)))
-        network = _side_lengths(self.settings.get("network_px"))
-        if scene is None or network is None:
-            return 1.0
-        return max(1.0, math.sqrt(math.prod(scene) / math.prod(network)))
+        return grain_px(self.settings, self.shape)
 
     def check_bands(self, bands: Sequence[int]) -> None:
         """Raises: SpecError: a band is not in the file."""
@@ -385,14 +360,6 @@ class Scene:
         return block * max(1, about_px // block)
 
 
-def _side_lengths(value: Any) -> tuple[int, int] | None:
-    """(height, width) of a tag that anybody may have written; None: it is none."""
-    if not isinstance(value, list) or len(value) != 2:
-        return None
-    good = all(isinstance(each, int) and each > 0 for each in value)
-    return (value[0], value[1]) if good else None
-
-
 def _rasterio_window(window: Window) -> rasterio.windows.Window:
     return rasterio.windows.Window(window.col, window.row, window.width, window.height)
 
@@ -437,19 +404,4 @@ def open_scene(
             dataset.close()
         if isinstance(error, InputError):
             raise
-        if Path(name).suffix.lower() in DRIVERS:
-            raise InputError(
-                f"{name} is a vector file, expected a raster",
-                hint="polygons go to preview, evaluate, --truth, --aoi or --labels",
-            ) from error
-        if Path(path).is_dir():
-            raise InputError(
-                f"{name} is a folder, expected a raster",
-                hint=f"name its files, as '{Path(name) / '*.tif'}'",
-            ) from error
-        reason = redacted(" ".join(str(error).split()), path).replace(f"'{name}' ", "")[:160]
-        known = "GTiff, JP2OpenJPEG, VRT, PNG, JPEG, ..." if drivers is None else ", ".join(drivers)
-        raise InputError(
-            f"{name} cannot be opened as a raster: {reason}",
-            hint=f"expected a file that GDAL reads with one of its drivers: {known}",
-        ) from error
+        raise refused(name, path, error, drivers) from error

@@ -24,7 +24,7 @@ from geotiler.io.label_rasters import (
 from geotiler.io.label_source import Classes, Frame, LabelSource, frame_of
 from geotiler.io.labels import Labels, label_rule
 from geotiler.io.raster import Scene, open_scene
-from geotiler.io.vector import attribute_names, read_features
+from geotiler.io.vector_reading import attribute_names, read_features
 from geotiler.specs import LARGEST_CLASS, MASK_NODATA, Window
 
 TRUTH = "--truth"

@@ -18,8 +18,9 @@ from geotiler.io.journal import JOURNAL, Journal
 from geotiler.io.outputs import check_not_read, check_output
 from geotiler.io.part_layout import RasterLayout, raster_driver
 from geotiler.io.parts import are_stored, parts_folder
-from geotiler.io.raster import CONFIDENCE_CONTENT, CONTENT_TAG, Scene
+from geotiler.io.raster import Scene
 from geotiler.io.scene_source import SceneSource, scene_source
+from geotiler.io.scene_tags import CONFIDENCE_CONTENT, CONTENT_TAG
 from geotiler.io.styles import style_notices
 from geotiler.io.vector_formats import STDOUT, check_target
 from geotiler.models.bundle import Bundle

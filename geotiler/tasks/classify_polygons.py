@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from geotiler.core.cells import FinishedCells
 from geotiler.core.components import ComponentSums
-from geotiler.core.polygons import Outlines, PolygonStream
+from geotiler.core.outlines import Outlines
+from geotiler.core.polygons import PolygonStream
 from geotiler.io.vector import FeatureBatch, Layer
 from geotiler.tasks.classify_plan import ClassifyPlan
 

@@ -15,8 +15,8 @@ from geotiler.io.label_rasters import overlaps_raster
 from geotiler.io.outputs import check_output
 from geotiler.io.raster import open_scene
 from geotiler.io.sides import PREDICTION, TRUTH, holds_raster, whole_frame
-from geotiler.io.vector import read_features
 from geotiler.io.vector_formats import DRIVERS
+from geotiler.io.vector_reading import read_features
 from geotiler.specs import EvaluateSpec
 
 _SUFFIXES = {".tif", ".tiff", ".vrt", ".png", ".jpg", ".jpeg", ".jp2", *DRIVERS}

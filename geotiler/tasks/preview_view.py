@@ -11,7 +11,7 @@ from geotiler.core.palette import Colour
 from geotiler.io.preview import Reduced, burned, drawn_areas, read_reduced
 from geotiler.io.preview_layers import MaskLayer, VectorLayer, read_mask, read_vectors
 from geotiler.io.raster import Scene
-from geotiler.io.vector import is_vector
+from geotiler.io.vector_reading import is_vector
 from geotiler.specs import MASK_NODATA, PreviewSpec, Window
 
 _CREDIT_TAGS = ("TIFFTAG_COPYRIGHT", "ATTRIBUTION", "attribution", "COPYRIGHT", "copyright")

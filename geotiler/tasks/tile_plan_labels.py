@@ -18,7 +18,7 @@ from geotiler.io.label_rasters import (
     raster_place_beside,
 )
 from geotiler.io.label_source import Frame, LabelSource, Nothing, Stacked, Within
-from geotiler.io.vector import attribute_names
+from geotiler.io.vector_reading import attribute_names
 from geotiler.specs import MASK_NODATA, ClassRule, TileSpec
 
 

@@ -16,7 +16,8 @@ import shapely
 from geotiler.core.coverage import CONTOUR_PX, TOLERANCE_PX, simplified_coverage
 from geotiler.core.measure import Ground
 from geotiler.core.neighbours import Drawn, Neighbourhood, concatenated, drawn_features
-from geotiler.core.polygons import Outlines, PolygonStream, joined_outlines
+from geotiler.core.outlines import Outlines, joined_outlines
+from geotiler.core.polygons import PolygonStream
 from geotiler.core.regularize import Status
 from geotiler.core.snapping import snapped
 from geotiler.io.labels import class_name

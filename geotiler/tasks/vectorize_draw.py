@@ -14,7 +14,7 @@ from geotiler.core.contour import crossings
 from geotiler.core.coverage import contoured, noded
 from geotiler.core.measure import Ground
 from geotiler.core.neighbours import Drawn, drawn_features
-from geotiler.core.polygons import Outlines
+from geotiler.core.outlines import Outlines
 from geotiler.core.regularize import Status, regularize
 from geotiler.core.simplify import STAIRS_PX, simplify
 from geotiler.errors import InputError

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from geotiler import __version__
 from geotiler.core.neighbours import Drawn, concatenated, drawn_features
-from geotiler.core.polygons import Outlines, joined_outlines
+from geotiler.core.outlines import Outlines, joined_outlines
 from geotiler.io.array_parts import ArrayPart, ArrayParts
 from geotiler.io.fingerprint import scene_fingerprint
 from geotiler.io.journal import JOURNAL, Journal

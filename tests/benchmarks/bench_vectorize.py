@@ -30,7 +30,7 @@ from geotiler.core.neighbours import apart, drawn_features
 from geotiler.core.polygons import PolygonStream
 from geotiler.core.regularize import Regularized, Status, regularize
 from geotiler.core.synthetic import SyntheticScene
-from geotiler.io.vector import read_features
+from geotiler.io.vector_reading import read_features
 from geotiler.machine import peak_memory_bytes
 from geotiler.specs import Regularize, VectorizeSpec, Window
 from geotiler.tasks.vectorize import vectorize

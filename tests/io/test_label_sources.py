@@ -20,7 +20,8 @@ from geotiler.io.geojson import says_no_crs
 from geotiler.io.label_polygons import PolygonFile, PolygonLabels, found_classes, in_pixels
 from geotiler.io.label_rasters import has_place, overlaps_raster, raster_labels, raster_place_beside
 from geotiler.io.label_source import Frame, Nothing, Stacked, Within
-from geotiler.io.vector import FeatureBatch, Layer, read_features, write_features
+from geotiler.io.vector import FeatureBatch, Layer, write_features
+from geotiler.io.vector_reading import read_features
 from geotiler.specs import ClassRule, Window
 
 UTM = "EPSG:32633"

@@ -14,7 +14,8 @@ import shapely
 from geotiler.errors import InputError, OutputError
 from geotiler.io import vector
 from geotiler.io.geojson import GeoJSONWriter, to_lonlat
-from geotiler.io.vector import FeatureBatch, Layer, read_features, write_features
+from geotiler.io.vector import FeatureBatch, Layer, write_features
+from geotiler.io.vector_reading import read_features
 
 SUFFIXES = [".geojson", ".json", ".gpkg", ".fgb", ".parquet"]
 FIELDS = {"id": "int", "class": "text", "area_m2": "float"}

@@ -22,7 +22,7 @@ from affine import Affine
 
 from geotiler.io.part_layout import RasterLayout
 from geotiler.io.parts import Parts, hold_parts
-from geotiler.io.raster import CLASSES_TAG
+from geotiler.io.scene_tags import CLASSES_TAG
 from geotiler.models.bundle import Bundle
 from geotiler.specs import RenderSpec, VectorizeSpec
 from geotiler.tasks.render import render

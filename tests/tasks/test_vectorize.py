@@ -19,7 +19,7 @@ from rasterio import features
 
 from geotiler.errors import InputError, OutputError
 from geotiler.io.raster import Scene
-from geotiler.io.vector import read_features
+from geotiler.io.vector_reading import read_features
 from geotiler.progress import Notice, StageAdvanced, StageStarted
 from geotiler.specs import OutlinesFrom, Regularize, VectorizeSpec
 from geotiler.tasks.vectorize import vectorize

@@ -1,0 +1,126 @@
+"""What `segment` is asked to do."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from geotiler.errors import SpecError
+from geotiler.specs.checks import at_least, check_bands, check_gsd
+from geotiler.specs.values import Backend, Engine, Precision, Scale
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegmentSpec:
+    """One scene to one mask."""
+
+    scene: str
+    """Path or GDAL name of the raster."""
+    output: Path
+    """Mask to write: .tif (Cloud-Optimized GeoTIFF) or .png."""
+    drivers: tuple[str, ...] | None = None
+    """GDAL drivers that may open the scene; None: all."""
+    model: str = "buildings"
+    """Name of a shipped model, a model folder, or an ONNX file beside its card.json."""
+    tile_px: tuple[int, int] | None = None
+    """(height, width) of a tile in model pixels; None fits one to the scene."""
+    overlap_px: int | None = None
+    """Pixels shared by neighbouring tiles; None takes the card's."""
+    batch: int | None = None
+    """Tiles per forward pass; None lets the backend decide."""
+    threshold: float | None = None
+    """Probability from which a pixel belongs to the class (one-class models); None: the card's."""
+    bands: tuple[int, ...] | None = None
+    """Bands of the scene, counted from 1, in the order the model wants them."""
+    gsd_m: tuple[float, float] | None = None
+    """Ground sample distance (x, y) of the scene; None computes it from transform and CRS."""
+    scale: Scale | None = None
+    """Raw range of the scene; None: as the card says."""
+    auto_scale: bool = False
+    """Measure the scene-wide 2-98 % range instead."""
+    backend: Backend = Backend.AUTO
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    precision: Precision = Precision.AUTO
+    probability: Path | None = None
+    """Also write the probability of each class here."""
+    probability_dtype: str = "uint8"
+    """uint8 (round(254 p), nodata 255) or float32 (nodata NaN)."""
+    aoi: str | None = None
+    """Vector file of the polygons that are asked for; elsewhere is nodata."""
+    bounds: tuple[float, float, float, float] | None = None
+    """(left, bottom, right, top) of what is asked for."""
+    bounds_crs: str | None = None
+    """CRS of `bounds`, as EPSG:4326; None: the scene's."""
+    overwrite: bool = False
+    restart: bool = False
+    """Drop what an earlier run has left unfinished instead of going on from there."""
+    mosaic: tuple[str, ...] = ()
+    """Neighbouring rasters to take for one scene, in the place of `scene`."""
+    engine: Engine = Engine.LOCAL
+    scheduler: str | None = None
+    """Address of a dask scheduler; None starts workers on this machine."""
+    workers: int | None = None
+    """Processes that --engine dask starts on this machine; None: one for each core."""
+    asset: str | None = None
+    """Which asset, where the scene is a STAC item; None: its only raster."""
+    allow_remote: bool = False
+    """A local virtual raster may be read from other machines."""
+    hash_content: bool = False
+    """Tell the scene by its bytes instead of by path and time of change."""
+    threads: int | None = None
+    """Threads of the network; None: all cores. Does not change the result on CPU backends
+    whose answer is independent of it."""
+
+    def __post_init__(self) -> None:
+        """Raises: SpecError: a value is out of range."""
+        if self.tile_px is not None:
+            for side in self.tile_px:
+                if side < 32 or side % 32:
+                    raise SpecError(
+                        f"tile_px must be a multiple of 32 and at least 32, got {side}",
+                        hint="try --tile 512",
+                    )
+        if self.overlap_px is not None:
+            if self.tile_px is not None and not 0 <= self.overlap_px < min(self.tile_px):
+                raise SpecError(
+                    f"overlap_px must be in [0, {min(self.tile_px)}), got {self.overlap_px}",
+                    hint="try --overlap 64",
+                )
+            at_least("overlap_px", self.overlap_px, 0, "try --overlap 64")
+        at_least("batch", self.batch, 1, "try --batch 4")
+        at_least("threads", self.threads, 1, "try --threads 2")
+        at_least("workers", self.workers, 1, "try --workers 2")
+        if self.engine is Engine.LOCAL and (self.scheduler or self.workers):
+            raise SpecError(
+                "a scheduler and workers belong to another engine", hint="add --engine dask"
+            )
+        if self.threshold is not None and not 0.0 < self.threshold < 1.0:
+            raise SpecError(
+                f"threshold must lie between 0 and 1, got {self.threshold:g}",
+                hint="try --threshold 0.5",
+            )
+        check_bands(self.bands)
+        check_gsd(self.gsd_m)
+        if self.probability_dtype not in ("uint8", "float32"):
+            raise SpecError(
+                f"probability dtype must be uint8 or float32, got {self.probability_dtype!r}",
+                hint="--probability-dtype uint8 is the small one",
+            )
+        if self.aoi is not None and self.bounds is not None:
+            raise SpecError("--aoi and --bounds exclude each other", hint="give one of them")
+        if self.bounds is not None:
+            left, bottom, right, top = self.bounds
+            if not all(map(math.isfinite, self.bounds)) or left == right or bottom == top:
+                raise SpecError(
+                    f"bounds must enclose an area, got {','.join(f'{v:g}' for v in self.bounds)}",
+                    hint="--bounds LEFT,BOTTOM,RIGHT,TOP in the scene's CRS, or --bounds-crs",
+                )
+        elif self.bounds_crs is not None:
+            raise SpecError(
+                f"--bounds-crs {self.bounds_crs} says nothing without bounds",
+                hint="--bounds LEFT,BOTTOM,RIGHT,TOP",
+            )
+        if self.scale is not None and self.auto_scale:
+            raise SpecError("a fixed scale and an automatic one exclude each other", "--scale once")
