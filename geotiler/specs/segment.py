@@ -43,6 +43,8 @@ class SegmentSpec:
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
     precision: Precision = Precision.AUTO
+    tta: int = 1
+    """Mirror images whose answers are averaged (test-time augmentation): 1, 2 or 4."""
     probability: Path | None = None
     """Also write the probability of each class here."""
     probability_dtype: str = "uint8"
@@ -91,6 +93,8 @@ class SegmentSpec:
             at_least("overlap_px", self.overlap_px, 0, "try --overlap 64")
         at_least("batch", self.batch, 1, "try --batch 4")
         at_least("threads", self.threads, 1, "try --threads 2")
+        if self.tta not in (1, 2, 4):
+            raise SpecError(f"tta must be 1, 2 or 4, got {self.tta}", hint="try --tta 2")
         at_least("workers", self.workers, 1, "try --workers 2")
         if self.engine is Engine.LOCAL and (self.scheduler or self.workers):
             raise SpecError(

@@ -19,6 +19,7 @@ from geotiler.core.seams import reliable_seam_index
 from geotiler.io.raster import open_scene
 from geotiler.io.remote import shown
 from geotiler.machine import peak_memory_bytes
+from geotiler.models.mirrored import mirrored
 from geotiler.models.networks import FROM_DISK, Networks
 from geotiler.models.predictor import Predictor
 from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, StageStarted, silent
@@ -118,7 +119,7 @@ def segment(
 def opened_predictor(plan: SegmentPlan, networks: Networks) -> Predictor:
     """The network of a plan, ready. Raises: DeviceError, ModelError, MissingExtraError."""
     spec = plan.spec
-    return networks.predictor(
+    predictor = networks.predictor(
         plan.bundle,
         backend=spec.backend,
         device=spec.device,
@@ -128,6 +129,7 @@ def opened_predictor(plan: SegmentPlan, networks: Networks) -> Predictor:
         # Workers of a cluster have one thread each, and torch answers as its threads are.
         threads=spec.threads or (1 if spec.engine is Engine.DASK else None),
     )
+    return mirrored(predictor, spec.tta)
 
 
 def computed(work: SegmentWork, predictor: Predictor, report: Reporter) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from geotiler.engines.cluster import opened_cluster
 from geotiler.errors import DeviceError, GeotilerError
 from geotiler.io.remote import is_remote
+from geotiler.models.mirrored import mirrored
 from geotiler.models.networks import KeptNetworks
 from geotiler.models.predictor import Predictor
 from geotiler.progress import Reporter, StageAdvanced
@@ -124,10 +125,11 @@ def _predictor(task: Task) -> Predictor:
     spec = plan.spec
     if not hasattr(_LOADED, "networks"):
         _LOADED.networks = KeptNetworks(most=1)
-    predictor: Predictor = _LOADED.networks.predictor(
+    network = _LOADED.networks.predictor(
         plan.bundle, backend=spec.backend, device=spec.device, precision=spec.precision,
         batch=spec.batch, tile_shape=plan.grid.tile_shape, threads=spec.threads,
     )  # fmt: skip
+    predictor = mirrored(network, spec.tta)
     if predictor.name != task.backend:
         raise DeviceError(
             f"a worker runs {predictor.name}, this machine {task.backend}: results would differ",

@@ -36,6 +36,7 @@ from geotiler.tasks.segment_settings import (
     precision_setting,
     scale_setting,
     threshold_setting,
+    tta_setting,
 )
 
 PANEL_PX = 16_384
@@ -299,6 +300,7 @@ def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene, networks: Networks
     grid = grid_setting(spec, bundle, (axes[0].target_px, axes[1].target_px), settings, networks)
     threshold = threshold_setting(spec, bundle, settings)
     precision_setting(spec, settings)
+    tta_setting(spec, settings)
     area, window = _area(spec, scene, settings)
     return SegmentPlan(
         spec=spec,

@@ -130,6 +130,12 @@ def precision_setting(spec: SegmentSpec, settings: dict[str, Setting]) -> None:
         settings["precision"] = Setting(value=spec.precision.value, origin="flag")
 
 
+def tta_setting(spec: SegmentSpec, settings: dict[str, Setting]) -> None:
+    """Notes test-time augmentation that was asked for."""
+    if spec.tta > 1:
+        settings["tta"] = Setting(value=spec.tta, origin="flag")
+
+
 def threshold_setting(
     spec: SegmentSpec, bundle: Bundle, settings: dict[str, Setting]
 ) -> float | None:

@@ -24,6 +24,8 @@ class Model:
     formula: Callable[[NDArray[np.float32]], NDArray[np.float32]] | None = None
     batch: int = 1
     name: str = "formula"
+    classes: int = 1
+    tile_shape: tuple[int, int] = (0, 0)
     calls: int = 0
     opened: int = 0
     tiles: list[bytes] = field(default_factory=list)
@@ -48,8 +50,10 @@ def use_model(
         card = make_card(**{"gsd_m": None, **changes})
         model = Model(Bundle(folder=Path("tiny"), card=card, digest="d" * 64), formula)
 
-        def opened(bundle: Bundle, *, batch: int | None, **_: Any) -> Model:
-            model.batch = batch or 1
+        def opened(
+            bundle: Bundle, *, batch: int | None, tile_shape: tuple[int, int], **_: Any
+        ) -> Model:
+            model.batch, model.tile_shape = batch or 1, tile_shape
             model.opened += 1
             return model
 

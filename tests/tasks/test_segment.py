@@ -556,3 +556,31 @@ def test_an_estimate_of_what_is_skipped(
     plan = estimate(_spec(path))
     assert plan.windows > 300
     assert plan.skipped == pytest.approx(plan.windows / 2, rel=0.08)
+
+
+def test_mirror_images_are_averaged_and_written_down(
+    tmp_path: Path, use_model: Callable[..., Any]
+) -> None:
+    def brighter_to_the_right(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        columns = np.linspace(0.1, 0.7, batch.shape[3], dtype=np.float32)
+        return np.broadcast_to(columns, (len(batch), 1, *batch.shape[2:])).copy()
+
+    model = use_model(brighter_to_the_right)
+    scene = _write(tmp_path / "scene.tif", _image((64, 96)))
+    plain, _ = _run(scene)
+    assert plain.min() == 0
+    assert plain.max() == 1
+    probability = scene.parent / "out" / "p.tif"
+    calls = model.calls
+    turned, report = _run(
+        scene, tta=2, overwrite=True, probability=probability, probability_dtype="float32"
+    )
+    assert model.calls == calls + 2
+    assert (turned == 0).all()  # 0.4 everywhere
+    with rasterio.open(probability) as found:
+        assert np.allclose(found.read(1), 0.4, atol=1e-6)
+    assert report.as_dict()["settings"]["tta"]["value"] == 2
+    with rasterio.open(scene.parent / "out" / "mask.tif") as found:
+        assert json.loads(found.tags()["GEOTILER_SETTINGS"])["tta"] == 2
+    with pytest.raises(SpecError, match="tta must be 1, 2 or 4"):
+        _spec(scene, tta=3)
