@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
@@ -24,6 +24,30 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A question to put behind "no such thing": ", did you mean 'x'?"; empty without an idea."""
     near = nearest(word, known)
     return f", did you mean {near!r}?" if near else ""
+
+
+_SETTING = re.compile(r"`([a-z][a-z0-9_]*)`")
+"""A setting in a message, as a specification calls it."""
+
+_UNITS = ("_px", "_m2", "_m", "_deg", "_s")
+"""Endings of settings that no flag has."""
+
+
+def settings_renamed(message: str, name: Callable[[str], str | None]) -> str:
+    """A message whose settings, which stand in backticks, are called otherwise.
+
+    Args:
+        message: as "`overlap_px` must be ...".
+        name: what a setting without its unit is called; None: in plain words, it is none.
+    """
+
+    def renamed(match: re.Match[str]) -> str:
+        setting = match.group(1)
+        unit = next((unit for unit in _UNITS if setting.endswith(unit)), "")
+        found = name(setting.removesuffix(unit))
+        return setting.replace("_", " ") if found is None else found
+
+    return _SETTING.sub(renamed, message)
 
 
 def plain(message: str) -> str:

@@ -139,7 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _interrupted() if code == 130 else code  # the parser caught it silently
     except GeotilerError as error:
         _maybe_raise(error)
-        return _say(str(error), error.exit_code)
+        return _say(session.as_typed(str(error)), error.exit_code)
     except SystemExit as error:  # the parser's answer to a reader of stdout that left, as `head`
         if not isinstance(error.__context__, BrokenPipeError):
             raise
@@ -184,7 +184,8 @@ def _usage(error: Any, arguments: list[str]) -> str:
     wrong = getattr(error, "option_name", None)
     if wrong and context is not None:
         known = [flag for item in context.command.params for flag in item.opts if flag[:1] == "-"]
-        near = nearest(wrong, known, cutoff=0.5)
+        # Of a single letter every other one is as near.
+        near = nearest(wrong, known, cutoff=0.5) if wrong.startswith("--") else None
         if near:
             return f"no such option {wrong}, did you mean {near}? (see {path} --help)"
         return f"no such option {wrong} (see {path} --help)"

@@ -32,6 +32,7 @@ from geotiler.cli.options import (
 )
 from geotiler.cli.options import scale as read_scale
 from geotiler.cli.scenes import made_folder, named_scenes
+from geotiler.cli.session import as_typed
 from geotiler.errors import SpecError
 from geotiler.specs import Backend, Engine, Precision, SegmentSpec
 
@@ -208,6 +209,8 @@ def _several(
     with reporter(quiet) as report:
         found = segment_many(specs, report=report)
     values = found.as_dict()
+    for scene in values["scenes"]:
+        scene["error"] = scene["error"] and as_typed(scene["error"])
     if quiet:  # what failed is told all the same, as an error of a single scene is
         for scene in values["scenes"]:
             if scene["error"]:

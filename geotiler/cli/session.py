@@ -22,7 +22,7 @@ import typer
 from geotiler.cli.options import Verbose
 from geotiler.errors import InputError, SpecError
 from geotiler.progress import Event, StageAdvanced, StageStarted
-from geotiler.spelling import nearest
+from geotiler.spelling import nearest, settings_renamed
 
 PREFIX = "GEOTILER_"
 _OTHER_VARIABLES = {"GEOTILER_TRACEBACK", "GEOTILER_DATA"}
@@ -84,6 +84,8 @@ class Session:
     """Flag without dashes → value."""
     origins: dict[str, str] = field(default_factory=dict)
     """Flag without dashes → flag, the variable, the file, or default."""
+    flags: dict[str, str] = field(default_factory=dict)
+    """Every name of a flag without dashes → the flag as the help shows it."""
     heard: Heard = field(default_factory=Heard)
 
 
@@ -119,6 +121,11 @@ def shared(command: Callable[..., int | None]) -> Callable[..., int | None]:
                 _flag(each): context.params.get(each.name) for each in _options(context.command)
             },
             origins=_origins(context, config),
+            flags={
+                name.lstrip("-"): f"--{_flag(each)}"
+                for each in _options(context.command)
+                for name in (*each.opts, *each.secondary_opts)
+            },
         )
         if takes_context:
             rest["context"] = context
@@ -178,6 +185,22 @@ def origin(setting: str, told: str) -> str:
         if found not in (None, "default"):
             return str(found)
     return told
+
+
+_OTHER_NAMES = {"least_area": "min-area"}
+"""Setting without its unit → flag, where the flag is not called so."""
+
+
+def as_typed(message: str) -> str:
+    """A message whose settings are named as the running command's flags.
+
+    Below the command line they are in backticks and called as in Python: `overlap_px`.
+    """
+
+    def flag(setting: str) -> str | None:
+        return current.flags.get(_OTHER_NAMES.get(setting, setting).replace("_", "-"))
+
+    return settings_renamed(message, flag)
 
 
 def _variables(command: Any) -> Iterator[str]:

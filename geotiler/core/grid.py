@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from geotiler.errors import SpecError
 from geotiler.specs import Window
+from geotiler.specs.checks import check_overlap
 
 LARGEST_TILE_PX = 1_500_000
 """Pixels of the largest tile that `fitted_tile` chooses: what a small network needs about half a
@@ -108,11 +109,7 @@ class Grid:
         """Raises: SpecError: empty scene, or an overlap that leaves no stride."""
         if min(self.shape) < 1:
             raise SpecError(f"a scene needs at least one pixel, got shape {self.shape}")
-        if not 0 <= self.overlap_px < min(self.tile_shape):
-            raise SpecError(
-                f"overlap_px must be in [0, {min(self.tile_shape)}), got {self.overlap_px}",
-                hint="try --overlap 64",
-            )
+        check_overlap(self.overlap_px, min(self.tile_shape))
 
     @property
     def rows(self) -> list[int]:

@@ -16,7 +16,8 @@ from typing import Any
 
 from geotiler.errors import OutputError
 from geotiler.io.chips import SUFFIX, write_bytes
-from geotiler.io.journal import OtherRunError, first_difference
+from geotiler.io.differences import difference
+from geotiler.io.journal import OtherRunError
 from geotiler.io.outputs import check_is_local
 
 DESCRIPTION = "dataset.json"
@@ -125,7 +126,7 @@ class ChipFolder:
                 )
             return Opened(rows=[], finished=None)
         # Through JSON, as what was read went: tuples become lists.
-        other = first_difference(before, json.loads(json.dumps(made_from)))
+        other = difference(before, json.loads(json.dumps(made_from)))
         if restart and not finished:
             return Opened(rows=[], finished=None)
         if overwrite and (other or finished):  # otherwise an interrupted run, which goes on

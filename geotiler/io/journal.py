@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from geotiler.errors import OutputError
+from geotiler.io.differences import difference
 
 JOURNAL = "journal.jsonl"
 _VERSION = 1
@@ -67,7 +68,7 @@ class Journal:
         before, lines = self.read()
         if before is None or not lines:
             return []
-        other = first_difference(before, made_from)
+        other = difference(before, made_from)
         if other:
             raise OtherRunError.of(self.path.parent, other)
         return lines
@@ -113,34 +114,3 @@ class Journal:
 
 def _line(values: Mapping[str, Any]) -> bytes:
     return (json.dumps(values, ensure_ascii=False) + "\n").encode()
-
-
-def first_difference(before: Any, now: Any, name: str = "") -> str | None:
-    """What differs first between two JSON values, in words; None where they are equal."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in [*before, *(key for key in now if key not in before)]:
-            found = first_difference(before.get(key), now.get(key), f"{name} {key}".strip())
-            if found:
-                return found
-        return None
-    if _have_items(before) and _have_items(now) and len(before) == len(now):
-        for number, (one, other) in enumerate(zip(before, now, strict=True), start=1):
-            found = first_difference(one, other, f"{name} {number}" if len(now) > 1 else name)
-            if found:
-                return found
-        return None
-    return None if before == now else _changed(name, before, now)
-
-
-def _have_items(value: Any) -> bool:
-    """Whether it is a list of things with names of their own, not of numbers."""
-    return isinstance(value, list) and any(isinstance(item, dict) for item in value)
-
-
-def _changed(name: str, before: Any, now: Any) -> str:
-    return f"{name.replace('_', ' ')} was {_shown(before)}, now {_shown(now)}"
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."

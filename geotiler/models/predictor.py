@@ -255,11 +255,11 @@ def _check_shape(shape: tuple[int, int], batch: int | None, card: ModelCard) -> 
     for side in shape:
         if side < stride or side % stride:
             raise SpecError(
-                f"tile sides must be multiples of {stride} for {card.name}, got {side}",
+                f"`tile_px` must be multiples of {stride} for {card.name}, got {side}",
                 hint=f"try --tile {max(stride, math.ceil(side / stride) * stride)}",
             )
     if batch is not None and not 1 <= batch <= 4096:
-        raise SpecError(f"batch must be 1 to 4096, got {batch}", hint="try --batch 4")
+        raise SpecError(f"`batch` must be 1 to 4096, got {batch}", hint="try --batch 4")
 
 
 def _check_memory(shape: tuple[int, int], batch: int) -> None:
@@ -283,7 +283,7 @@ def _resolved_device(device: str, backend: Backend) -> str:
         return device
     if device != "auto" and re.fullmatch(r"mps|cuda(:\d{1,3})?", device) is None:
         raise SpecError(
-            f"device must be auto, cpu, cuda, cuda:N or mps, got {device!r}",
+            f"`device` must be auto, cpu, cuda, cuda:N or mps, got {device!r}",
             hint="try --device cpu",
         )
     graph_only = backend in (Backend.ONNX, Backend.OPENVINO)

@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from geotiler.errors import GeotilerError
-from geotiler.spelling import plain
+from geotiler.spelling import plain, settings_renamed
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -83,7 +83,7 @@ def in_words_of_http(text: str, hidden: Mapping[str, str] | None = None) -> str:
         name, value = match.group(1).replace("-", "_"), match.group(2)
         return name if value is None else f"{name}={value}"
 
-    return _FLAG.sub(parameter, text)
+    return _FLAG.sub(parameter, settings_renamed(text, str))
 
 
 def answer(problem: Problem, request_id: str) -> JSONResponse:

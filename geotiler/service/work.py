@@ -21,7 +21,8 @@ from geotiler.service.shelf import Shelf
 from geotiler.spelling import did_you_mean
 from geotiler.tasks.classify_images import ImageLabel, classify_images
 from geotiler.tasks.segment import SegmentReport, segment
-from geotiler.tasks.vectorize import VectorizeReport, vectorize
+from geotiler.tasks.vectorize import vectorize
+from geotiler.tasks.vectorize_features import VectorizeReport
 
 MASK, MASK_PNG, FEATURES = "mask.tif", "mask.png", "features.geojson"
 SCENE_PICTURE, MASK_PICTURE = "scene-map.png", "mask-map.png"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geotiler.errors import SpecError
-from geotiler.specs.checks import at_least, check_bands, check_gsd
+from geotiler.specs.checks import at_least, check_bands, check_gsd, check_min_valid
 from geotiler.specs.values import Backend, Precision, Scale
 
 
@@ -118,10 +118,7 @@ class ClassifySpec:
             raise SpecError("no scene to classify", hint="geotiler classify scene.tif -o map.tif")
         at_least("stride_px", self.stride_px, 1, "try --stride 32")
         check_gsd(self.gsd_m)
-        if not 0.0 <= self.min_valid <= 1.0:
-            raise SpecError(
-                f"min_valid must lie in 0 to 1, got {self.min_valid:g}", hint="try --min-valid 0.5"
-            )
+        check_min_valid(self.min_valid)
         if self.dissolve and not self.is_vector:
             raise SpecError(
                 f"--dissolve merges polygons, and {self.output} is a raster",

@@ -28,7 +28,9 @@ class RenderSpec:
         at_least("height", self.height, 1, "try --height 4573")
         at_least("width", self.width, 1, "try --width 4418")
         if not 0.05 <= self.gsd_m <= 5.0:
-            raise SpecError(f"gsd must be 0.05 to 5 metres, got {self.gsd_m:g}", "try --gsd 0.5")
+            raise SpecError(
+                f"`gsd_m` must be 0.05 to 5 metres, got {self.gsd_m:g}", "try --gsd 0.5"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

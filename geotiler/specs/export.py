@@ -52,6 +52,6 @@ class ExportSpec:
             raise SpecError(f"an MLflow model is a folder, got a {suffix}", "try -o mlflow/")
         if not 0 < self.tolerance < 1:
             raise SpecError(
-                f"tolerance must lie between 0 and 1, got {self.tolerance:g}",
+                f"`tolerance` must lie between 0 and 1, got {self.tolerance:g}",
                 hint="try --tolerance 1e-3",
             )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geotiler.errors import SpecError
-from geotiler.specs.checks import at_least, check_bands, check_gsd
+from geotiler.specs.checks import at_least, check_bands, check_gsd, check_overlap
 from geotiler.specs.values import Backend, Engine, Precision, Scale
 
 
@@ -81,16 +81,11 @@ class SegmentSpec:
             for side in self.tile_px:
                 if side < 32 or side % 32:
                     raise SpecError(
-                        f"tile_px must be a multiple of 32 and at least 32, got {side}",
+                        f"`tile_px` must be a multiple of 32 and at least 32, got {side}",
                         hint="try --tile 512",
                     )
         if self.overlap_px is not None:
-            if self.tile_px is not None and not 0 <= self.overlap_px < min(self.tile_px):
-                raise SpecError(
-                    f"overlap_px must be in [0, {min(self.tile_px)}), got {self.overlap_px}",
-                    hint="try --overlap 64",
-                )
-            at_least("overlap_px", self.overlap_px, 0, "try --overlap 64")
+            check_overlap(self.overlap_px, None if self.tile_px is None else min(self.tile_px))
         at_least("batch", self.batch, 1, "try --batch 4")
         at_least("threads", self.threads, 1, "try --threads 2")
         if self.tta not in (1, 2, 4):
@@ -102,14 +97,14 @@ class SegmentSpec:
             )
         if self.threshold is not None and not 0.0 < self.threshold < 1.0:
             raise SpecError(
-                f"threshold must lie between 0 and 1, got {self.threshold:g}",
+                f"`threshold` must lie between 0 and 1, got {self.threshold:g}",
                 hint="try --threshold 0.5",
             )
         check_bands(self.bands)
         check_gsd(self.gsd_m)
         if self.probability_dtype not in ("uint8", "float32"):
             raise SpecError(
-                f"probability dtype must be uint8 or float32, got {self.probability_dtype!r}",
+                f"`probability_dtype` must be uint8 or float32, got {self.probability_dtype!r}",
                 hint="--probability-dtype uint8 is the small one",
             )
         if self.aoi is not None and self.bounds is not None:
@@ -118,7 +113,7 @@ class SegmentSpec:
             left, bottom, right, top = self.bounds
             if not all(map(math.isfinite, self.bounds)) or left == right or bottom == top:
                 raise SpecError(
-                    f"bounds must enclose an area, got {','.join(f'{v:g}' for v in self.bounds)}",
+                    f"`bounds` must enclose an area, got {','.join(f'{v:g}' for v in self.bounds)}",
                     hint="--bounds LEFT,BOTTOM,RIGHT,TOP in the scene's CRS, or --bounds-crs",
                 )
         elif self.bounds_crs is not None:

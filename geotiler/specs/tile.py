@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geotiler.errors import SpecError
-from geotiler.specs.checks import at_least, check_bands
+from geotiler.specs.checks import at_least, check_bands, check_gsd, check_min_valid, check_overlap
 from geotiler.specs.values import MASK_NODATA
 
 
@@ -96,28 +96,16 @@ class TileSpec:
             raise SpecError("scene_splits takes train, val or test for each scene")
         for side in self.tile_px:
             if side < 16:
-                raise SpecError(f"tile_px must be at least 16, got {side}", hint="try --tile 512")
-        if not 0 <= self.overlap_px < min(self.tile_px):
-            raise SpecError(
-                f"overlap_px must be in [0, {min(self.tile_px)}), got {self.overlap_px}",
-                hint="try --overlap 64",
-            )
-        for flag, pair in (("--gsd", self.gsd_m), ("--scene-gsd", self.scene_gsd_m)):
-            for value in pair or ():
-                if not (math.isfinite(value) and value > 0):
-                    raise SpecError(
-                        f"{flag} takes positive metres per pixel, got {value:g}",
-                        hint=f"try {flag} 0.3",
-                    )
+                raise SpecError(f"`tile_px` must be at least 16, got {side}", hint="try --tile 512")
+        check_overlap(self.overlap_px, min(self.tile_px))
+        check_gsd(self.gsd_m)
+        check_gsd(self.scene_gsd_m, "scene_gsd_m")
         check_bands(self.bands)
-        if not 0.0 <= self.min_valid <= 1.0:
-            raise SpecError(
-                f"min_valid must lie in 0 to 1, got {self.min_valid:g}", hint="try --min-valid 0.5"
-            )
+        check_min_valid(self.min_valid)
         at_least("empty_ratio", self.empty_ratio, 0, "try --empty-ratio 0.5")
         if self.block_px is not None and self.block_px < max(self.tile_px):
             raise SpecError(
-                f"block_px must be at least the tile, {max(self.tile_px)}, got {self.block_px}",
+                f"`block_px` must be at least the tile, {max(self.tile_px)}, got {self.block_px}",
                 hint="leave --block out to have one chosen",
             )
         _check_split(self.split)
@@ -144,7 +132,7 @@ def _check_split(split: tuple[float, ...] | None) -> None:
     good = 2 <= len(split) <= len(SPLITS) and all(math.isfinite(v) and v >= 0 for v in split)
     if not good or abs(sum(split) - 1.0) > 1e-6:
         raise SpecError(
-            f"split takes shares of train, val and test that add up to 1, got "
+            f"`split` takes shares of train, val and test that add up to 1, got "
             f"{','.join(f'{value:g}' for value in split)}",
             hint="try --split 0.7,0.15,0.15",
         )

@@ -98,9 +98,9 @@ class Scale:
     def __post_init__(self) -> None:
         """Raises: SpecError: the range is empty or not finite."""
         if not (math.isfinite(self.minimum) and math.isfinite(self.maximum)):
-            raise SpecError("scale limits must be finite", hint="try --scale 0,10000")
+            raise SpecError("`scale` limits must be finite", hint="try --scale 0,10000")
         if not self.minimum < self.maximum:
             raise SpecError(
-                f"scale minimum must be below its maximum, got {self.minimum:g},{self.maximum:g}",
+                f"`scale` minimum must be below its maximum, got {self.minimum:g},{self.maximum:g}",
                 hint="try --scale 0,10000",
             )

@@ -88,7 +88,7 @@ class VectorizeSpec:
         at_least("max_deviation_px", self.max_deviation_px, 0, "try --max-deviation 0.75")
         if self.threshold is not None and not 0.0 < self.threshold < 1.0:
             raise SpecError(
-                f"threshold must lie between 0 and 1, got {self.threshold:g}",
+                f"`threshold` must lie between 0 and 1, got {self.threshold:g}",
                 hint="try --threshold 0.5",
             )
         if self.append and self.overwrite:

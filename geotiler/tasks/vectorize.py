@@ -6,23 +6,19 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
-import shapely
 
 from geotiler.core.coverage import CONTOUR_PX, TOLERANCE_PX, simplified_coverage
 from geotiler.core.measure import Ground
 from geotiler.core.neighbours import Drawn, Neighbourhood, concatenated, drawn_features
 from geotiler.core.outlines import Outlines, joined_outlines
 from geotiler.core.polygons import PolygonStream
-from geotiler.core.regularize import Status
 from geotiler.core.snapping import snapped
-from geotiler.io.labels import class_name
-from geotiler.io.styles import style_notices, styled_classes
-from geotiler.io.vector import FeatureBatch, Layer, write_features
+from geotiler.io.styles import style_notices
+from geotiler.io.vector import FeatureBatch, write_features
 from geotiler.io.vector_formats import SHAPEFILE_LIMITS, check_target, check_texts, highest_id
 from geotiler.progress import (
     Notice,
@@ -32,16 +28,15 @@ from geotiler.progress import (
     StageStarted,
     silent,
 )
-from geotiler.reports import Report
-from geotiler.specs import MASK_NODATA, VectorizeSpec
+from geotiler.specs import VectorizeSpec
 from geotiler.tasks.vectorize_draw import (
     Sized,
-    directions,
     is_coverage,
     reach_px,
     rough_coverage,
     sized,
 )
+from geotiler.tasks.vectorize_features import MeasuredFeatures, VectorizeReport
 from geotiler.tasks.vectorize_input import VectorizeInput
 from geotiler.tasks.vectorize_work import (
     FeatureStore,
@@ -68,31 +63,6 @@ work, and some milliseconds of storing."""
 
 MOST_FEATURES = 16_384
 """More are never drawn at once: a few rows of noise may hold a million."""
-
-FINEST = 1000
-"""Coordinates are written to this fraction of a pixel, or a little finer."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class VectorizeReport(Report):
-    """What was written."""
-
-    output: str
-    polygons: int
-    per_class: dict[str, int]
-    """Polygons of each class that occurs."""
-    per_status: dict[str, int]
-    """Polygons drawn in each way."""
-    dropped: int
-    """Polygons below the minimum area."""
-    filled_holes: int
-    """Holes below the minimum, in polygons that were kept."""
-    area: float
-    """Of all polygons, in `area_unit`."""
-    area_unit: str
-    """m2, or px where the mask has no CRS and no ground sample distance."""
-    pixels: int
-    seconds: float
 
 
 def vectorize(
@@ -136,7 +106,7 @@ def vectorize(
         write_features(
             spec.output,
             run.batches(),
-            run.layer(),
+            run.features.layer(),
             overwrite=spec.overwrite,
             append=spec.append,
             stream=stream,
@@ -161,23 +131,21 @@ class _Run:
         self._begin = Mark() if store is None else store.mark
         self._source = source
         self._report = report
-        self._first_id = first_id
         scene = source.scene
-        self._names = scene.class_names
         self._several = source.is_several
         crs = None if scene.crs is None else scene.crs.to_wkt()
         self.ground = Ground(tuple(scene.transform), crs, scene.stated_gsd_m)
-        metric = self.ground.in_metres
-        self.area_name = "area_m2" if metric else "area_px"
-        self.length_name = "perimeter_m" if metric else "perimeter_px"
-        self._counts = np.zeros(MASK_NODATA + 1, np.int64)
-        self._status = np.zeros(len(Status), np.int64)
+        self.features = MeasuredFeatures(
+            spec,
+            scene,
+            self.ground,
+            has_means=source.probabilities is not None,
+            first_id=first_id,
+        )
         self._dropped = 0
-        """Once drawn; those that are not even drawn are in `_small`, where a run can go on."""
+        """Too small to be drawn; where a run can go on, they are in `_small`."""
         self._small = np.empty(0, np.int64)
         """Places of the features that were too small, beyond those that the mark counts."""
-        self._filled = 0
-        self._area = 0.0
         self._say_what_is_odd()
 
     def _say_what_is_odd(self) -> None:
@@ -198,31 +166,6 @@ class _Run:
             )
             self._report(Notice(message=message))
 
-    def layer(self) -> Layer:
-        """What all features have in common."""
-        fields = {
-            "id": "int", "class": "text", self.area_name: "float", self.length_name: "float",
-            "orientation_deg": "float", "n_vertices": "int",
-        }  # fmt: skip
-        if self._source.probabilities is not None:
-            fields["mean_probability"] = "float"
-        fields["status"] = "text"
-        scene, degrees = self._source.scene, 7
-        a, b, _, d, e, _ = tuple(scene.transform)[:6]
-        pixel = max(np.hypot(a, d), np.hypot(b, e))
-        digits = int(np.ceil(np.log10(FINEST / pixel))) if scene.crs is not None else None
-        if scene.gsd_m is not None and min(scene.gsd_m) < 0.1:
-            degrees = 8
-        return Layer(
-            fields=fields,
-            crs=self.ground.crs,
-            several_parts=self._spec.eight_connected,
-            name=self._spec.layer,
-            digits=None if digits is None else max(0, digits),
-            degree_digits=degrees,
-            styled=styled_classes(scene.class_names, scene.class_colours),
-        )
-
     def batches(self) -> Iterator[FeatureBatch]:
         """Features as they become complete."""
         if is_coverage(self._spec, self._several):
@@ -233,9 +176,9 @@ class _Run:
             if self._spec.snap_neighbours:
                 held.append(decided)
             else:
-                yield from self._batch(decided)
+                yield from self.features.batch(decided)
         if held:
-            yield from self._batch(snapped(concatenated(held)))
+            yield from self.features.batch(snapped(concatenated(held)))
 
     def _decided(self) -> Iterator[Drawn]:
         """Features that keep off their neighbours."""
@@ -407,7 +350,7 @@ class _Run:
         status = np.zeros(len(rough), np.uint8)
         whole = drawn_features(rough, drawn, status, columns)
         for start in range(0, len(whole), BATCH_FEATURES):
-            yield from self._batch(
+            yield from self.features.batch(
                 whole.take(np.arange(len(whole))[start : start + BATCH_FEATURES])
             )
 
@@ -427,60 +370,7 @@ class _Run:
                 new = len(tables)
         return tables
 
-    def _batch(self, features: Drawn) -> Iterator[FeatureBatch]:
-        """The features that are still large enough, ready to be written; none or one batch."""
-        area, length = self.ground.measure(features.drawn)
-        large = area >= self._spec.min_area_m2
-        self._dropped += int((~large).sum())
-        if not large.any():
-            return
-        features, area, length = features.take(large), area[large], length[large]
-        class_id = features.columns["class_id"]
-        first = int(self._counts.sum()) + self._first_id
-        self._counts += np.bincount(class_id, minlength=len(self._counts))
-        self._status += np.bincount(features.status, minlength=len(self._status))
-        self._filled += int(features.columns["filled"].sum())
-        self._area += float(area.sum())
-        names = np.array([class_name(self._names, i) for i in range(MASK_NODATA + 1)], object)
-        labels = np.array([status.label for status in Status], object)
-        rings = shapely.get_num_interior_rings(shapely.get_parts(features.drawn))
-        parts = np.bincount(
-            shapely.get_parts(features.drawn, return_index=True)[1], rings + 1, len(features)
-        )
-        attributes: dict[str, npt.NDArray[Any]] = {
-            "id": np.arange(first, first + len(features)),
-            "class": names[class_id],
-            self.area_name: area.round(2),
-            self.length_name: length.round(2),
-            "orientation_deg": np.remainder(directions(features, self.ground).round(1), 180.0),
-            # A ring repeats its first vertex at the end; that one is not counted.
-            "n_vertices": shapely.get_num_coordinates(features.drawn) - parts.astype(np.int64),
-        }
-        if "mean_probability" in features.columns:
-            attributes["mean_probability"] = features.columns["mean_probability"].round(4)
-        attributes["status"] = labels[features.status]
-        placed = self.ground.geometries_to_crs(features.drawn)
-        yield FeatureBatch(geometries=placed, attributes=attributes)
-
     def result(self, seconds: float) -> VectorizeReport:
         """What was counted so far."""
-        per_class = {
-            class_name(self._names, int(i)): int(self._counts[i])
-            for i in np.flatnonzero(self._counts)
-        }
-        per_status = {
-            Status(i).label: int(self._status[i]) for i in np.flatnonzero(self._status).tolist()
-        }
-        small = 0 if self._store is None else self._store.mark.small
-        return VectorizeReport(
-            output=self._spec.output,
-            polygons=int(self._counts.sum()),
-            per_class=per_class,
-            per_status=per_status,
-            dropped=self._dropped + len(self._small) + small,
-            filled_holes=self._filled,
-            area=round(self._area, 2),
-            area_unit="m2" if self.ground.in_metres else "px",
-            pixels=self._source.scene.height * self._source.scene.width,
-            seconds=round(seconds, 3),
-        )
+        stored = 0 if self._store is None else self._store.mark.small
+        return self.features.result(self._dropped + len(self._small) + stored, seconds)

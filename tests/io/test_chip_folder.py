@@ -66,7 +66,7 @@ def test_a_row_whose_files_are_gone_is_not_finished(begun: ChipFolder) -> None:
 def test_other_settings_are_named(begun: ChipFolder) -> None:
     begun.finish_row(row(0, begun))
     other = {**MADE_FROM, "settings": {"tile_px": (64, 32)}}
-    with pytest.raises(OutputError, match=r"tile px was \[64, 64\], now \[64, 32\].*--restart"):
+    with pytest.raises(OutputError, match=r"`tile_px` was 64, now 64,32.*--restart"):
         begun.check(other, overwrite=False)
     assert begun.check(other, overwrite=True).rows == []
 

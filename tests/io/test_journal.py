@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geotiler.errors import OutputError
-from geotiler.io.journal import Journal, first_difference
+from geotiler.io.journal import Journal
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -65,31 +65,3 @@ def test_a_disk_that_refuses_is_told(tmp_path: Path) -> None:
     if Path("/dev/full").exists():
         with pytest.raises(OutputError, match="No space left"):
             Journal(Path("/dev/full")).append({})
-
-
-@given(one=VALUES, other=VALUES)
-def test_a_difference_is_told_if_and_only_if_there_is_one(one: Any, other: Any) -> None:
-    assert first_difference(one, one) is None
-    # In JSON true is not 1, but Python's equality says so; a missing key is as null.
-    if first_difference(one, other) is None:
-        assert _without_nulls(one) == _without_nulls(other)
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _without_nulls(v) for k, v in value.items() if _without_nulls(v) is not None}
-    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
-
-
-@pytest.mark.parametrize(
-    ("before", "now", "words"),
-    [
-        ({"threshold": 0.5}, {"threshold": 0.6}, "threshold was 0.5, now 0.6"),
-        ({"tile_px": [1, 2]}, {"tile_px": [1, 3]}, "tile px was [1, 2], now [1, 3]"),
-        ({"a": {"b": 1}}, {"a": {"b": None}}, "a b was 1, now null"),
-        ({"a": [{"b": 1}, {"b": 2}]}, {"a": [{"b": 1}, {"b": 3}]}, "a 2 b was 2, now 3"),
-        ({}, {"new": "x"}, 'new was null, now "x"'),
-    ],
-)
-def test_the_difference_is_named(before: Any, now: Any, words: str) -> None:
-    assert first_difference(before, now) == words

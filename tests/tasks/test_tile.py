@@ -476,7 +476,7 @@ def test_other_settings_are_refused_and_overwritten_on_demand(scene: Path, label
     spec = spec_of(scene, labels)
     tile(spec)
     other = replace(spec, overlap_px=0)
-    with pytest.raises(OutputError, match="overlap px was 16, now 0") as caught:
+    with pytest.raises(OutputError, match="`overlap_px` was 16, now 0") as caught:
         tile(other)
     assert "--overwrite" in str(caught.value)
     (spec.output / "images" / "mine.tif").write_bytes(b"not geotiler's")
@@ -501,7 +501,7 @@ def test_another_setting_is_refused_by_name_unless_it_begins_anew(
             tile(spec)
     monkeypatch.undo()
     other = replace(spec, overlap_px=0)
-    with pytest.raises(OutputError, match=r"overlap px was 16, now 0.*--restart") as caught:
+    with pytest.raises(OutputError, match=r"`overlap_px` was 16, now 0.*--restart") as caught:
         tile(other)
     assert "unfinished run with other settings" in str(caught.value)
     assert tile(replace(other, restart=True)).resumed == 0

@@ -1,0 +1,128 @@
+"""What two runs were made from, compared in words: why unfinished work cannot be gone on with.
+
+JSON values as a journal keeps them. Settings are named in backticks, as a specification calls
+them; a command line shows the flags (see `geotiler.spelling.settings_renamed`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_GROUP = "settings"
+"""Key below which settings may be kept together."""
+
+_FOLLOW = ("tile_px", "network_px", "resampling", "batch", "backend", "cells", "libraries")
+"""What may be another one only because something else is: told where nothing else differs. A tile
+is fitted to overlap and scene, a batch to the tile; a backend's name tells its precision."""
+
+_MOST = 3
+"""Differences that are told; the rest is counted."""
+
+_PART_OF_NAME = {"probability_raster": "probability", "area_outline": "aoi"}
+"""Key → what it is called by whoever sets it."""
+
+
+def difference(before: Any, now: Any) -> str | None:
+    """What differs between two JSON values, causes before their consequences; None: nothing.
+
+    Args:
+        before: what unfinished work was made from.
+        now: what is asked for.
+    """
+    found = dict(_differences(before, now, ()))
+    if not found:
+        return None
+    causes = [text for key, text in found.items() if key not in _FOLLOW]
+    told = list(dict.fromkeys(causes or found.values()))
+    more = f"; and {len(told) - _MOST} more" if len(told) > _MOST else ""
+    return "; ".join(told[:_MOST]) + more
+
+
+def _differences(before: Any, now: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """(key, words) of every difference; the key is that of the setting or thing."""
+    if before == now and type(before) is type(now):
+        return
+    if path[-1:] == ("gsd_m",) or path == ("model",):
+        yield from _leaf(path, before, now)
+    elif isinstance(before, dict) and isinstance(now, dict):
+        if {"path", "bytes"} <= before.keys() & now.keys():
+            yield _key(path), _file(path, before, now)
+            return
+        for key in [*before, *(key for key in now if key not in before)]:
+            inner = path if key == _GROUP and not path else (*path, str(key))
+            yield from _differences(before.get(key), now.get(key), inner)
+    elif _have_items(before) and _have_items(now) and len(before) == len(now):
+        for number, (one, other) in enumerate(zip(before, now, strict=True), start=1):
+            yield from _differences(one, other, (*path, str(number)) if len(now) > 1 else path)
+    elif before != now:
+        yield from _leaf(path, before, now)
+
+
+def _leaf(path: tuple[str, ...], before: Any, now: Any) -> Iterator[tuple[str, str]]:
+    if before != now:
+        yield _key(path), f"{_name(path)} was {_pair(path, before, now)}"
+
+
+def _key(path: tuple[str, ...]) -> str:
+    return path[0] if path else ""
+
+
+def _name(path: tuple[str, ...]) -> str:
+    """A setting in backticks, or a thing and what of it, in words."""
+    if len(path) == 1:
+        name = _PART_OF_NAME.get(path[0], path[0])
+        return f"`{name}`" if name.isidentifier() else name
+    return " ".join(path).replace("_", " ")
+
+
+def _file(path: tuple[str, ...], before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    what = " ".join(part for part in path if part != "file").replace("_", " ")
+    if before["path"] != now["path"]:
+        return f"{what} was {before['path']}, now {now['path']}".strip()
+    return f"{what} {now['path']} has changed since".strip()
+
+
+def _have_items(value: Any) -> bool:
+    """Whether it is a list of things with names of their own, not of numbers."""
+    return isinstance(value, list) and any(isinstance(item, dict) for item in value)
+
+
+def _pair(path: tuple[str, ...], before: Any, now: Any) -> str:
+    key = path[-1] if path else ""
+    one, other = _shown(key, before), _shown(key, now)
+    if one == other:  # what differs is not what a person would write
+        one, other = json.dumps(before), json.dumps(now)
+    return f"{_short(one)}, now {_short(other)}"
+
+
+def _shown(key: str, value: Any) -> str:
+    """A value as it is written on a command line."""
+    if value is None:
+        return "not given"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if key == "gsd_m" and not isinstance(value, list):
+        return f"the model's own {value:g}"
+    if key == "model" and isinstance(value, list):
+        *names, digest = map(str, value)
+        return " ".join([*names, f"({digest[:8]})"])
+    if _is_number(value):
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, list) and value and all(map(_is_number, value)):
+        if key.endswith(("_px", "_m")) and len(value) == 2 and value[0] == value[1]:
+            return _shown(key, value[0]) if key != "gsd_m" else f"{value[0]:g}"
+        return ",".join(_shown("", item) for item in value)
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return ", ".join(value) or "none"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:77]}..."
