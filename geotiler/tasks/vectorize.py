@@ -17,6 +17,7 @@ from geotiler.core.coverage import CONTOUR_PX, TOLERANCE_PX, simplified_coverage
 from geotiler.core.measure import Ground
 from geotiler.core.neighbours import Drawn, Neighbourhood, concatenated, drawn_features
 from geotiler.core.polygons import Outlines, PolygonStream, joined_outlines
+from geotiler.core.qgis_style import StyledClass
 from geotiler.core.regularize import Status
 from geotiler.core.snapping import snapped
 from geotiler.io.labels import class_name
@@ -219,8 +220,14 @@ class _Run:
             name=self._spec.layer,
             digits=None if digits is None else max(0, digits),
             degree_digits=degrees,
-            styled=styled_classes(scene.class_names, scene.class_colours),
+            styled=self._styled,
         )
+
+    def _styled(self) -> tuple[StyledClass, ...]:
+        """How the classes are shown: those that the mask names, and those that occur."""
+        scene = self._source.scene
+        present = np.flatnonzero(self._counts).tolist()
+        return styled_classes(scene.class_names, scene.class_colours, present)
 
     def batches(self) -> Iterator[FeatureBatch]:
         """Features as they become complete."""
