@@ -7,6 +7,7 @@ For whoever writes files::
     ramp_qml(minimum, maximum)           probabilities, from clear to strong
     geopackage_style(table, column, qml) SQL that makes a style the default of a GeoPackage layer
     joined_style(text, kind, existing)   one style for a raster and polygons of the same name
+    vector_classes(text)                 the classes that such a style of polygons shows
     is_own_style(text, kind)             whether geotiler wrote a style, so that it may replace it
     draws(text, kind)                    whether a style, whoever wrote it, is of such a layer
 
@@ -19,10 +20,13 @@ Source: the QML that QGIS 3.22 itself saves; layer_styles as its GeoPackage prov
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 from xml.etree import ElementTree
+
+from geotiler.core.palette import hex_colour
 
 Kind = Literal["vector", "raster"]
 
@@ -78,6 +82,41 @@ def vector_qml(classes: Sequence[StyledClass], field: str = "class") -> str:
         for name, value in _fill(item.color).items():
             ElementTree.SubElement(options, "Option", name=name, value=value, type="QString")
     return _written({"vector": renderer})
+
+
+def vector_classes(text: str, field: str = "class") -> tuple[StyledClass, ...]:
+    """The classes that a style shows by an attribute's value, filled in one colour each.
+
+    Of a style that a person saved in QGIS, too, as far as it does that; empty otherwise.
+    """
+    try:
+        renderer = ElementTree.fromstring(text).find(_DRAWS["vector"])
+    except ElementTree.ParseError:
+        return ()
+    if renderer is None or renderer.get("attr", "").strip('"') != field:
+        return ()
+    colours = {
+        symbol.get("name"): colour
+        for symbol in renderer.iterfind("symbols/symbol")
+        if (colour := _colour_of(symbol)) is not None
+    }
+    return tuple(
+        StyledClass(value=value, name=item.get("label") or value, color=colours[item.get("symbol")])
+        for item in renderer.iterfind("categories/category")
+        if (value := item.get("value")) and item.get("symbol") in colours
+    )
+
+
+def _colour_of(symbol: ElementTree.Element) -> str | None:
+    """What a symbol is filled with, as "#rrggbb"; QGIS has written it in two ways."""
+    for layer in symbol.iterfind("layer"):
+        told = {item.get("name"): item.get("value") for item in layer.iterfind("Option/Option")}
+        told |= {item.get("k"): item.get("v") for item in layer.iterfind("prop")}
+        numbers = re.match(r"(\d+),(\d+),(\d+)(?:,|$)", told.get("color") or "")
+        if numbers and all(int(each) < 256 for each in numbers.groups()):
+            red, green, blue = map(int, numbers.groups())
+            return hex_colour((red, green, blue))
+    return None
 
 
 def raster_qml(classes: Sequence[StyledClass]) -> str:

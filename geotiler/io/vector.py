@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-import sqlite3
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,7 +19,7 @@ import pyogrio
 import pyproj
 import shapely
 
-from geotiler.core.qgis_style import StyledClass, geopackage_style, vector_qml
+from geotiler.core.qgis_style import StyledClass
 from geotiler.errors import OutputError
 from geotiler.io.geojson import (
     DEGREE_DIGITS,
@@ -30,8 +29,9 @@ from geotiler.io.geojson import (
     to_lonlat,
 )
 from geotiler.io.outputs import replacing
-from geotiler.io.styles import save_style
+from geotiler.io.styles import embed_style, save_polygon_style
 from geotiler.io.vector_formats import (
+    LAYERED,
     STDOUT,
     check_target,
     feature_count,
@@ -75,8 +75,9 @@ class Layer:
     """Decimal places of coordinates in the layer's CRS; None keeps all."""
     degree_digits: int = DEGREE_DIGITS
     """Decimal places of longitudes and latitudes."""
-    styled: tuple[StyledClass, ...] = ()
-    """How QGIS shows values of the attribute `class`; empty: as it likes."""
+    styled: Callable[[], Sequence[StyledClass]] = tuple
+    """How QGIS shows values of the attribute `class`, asked once all features are written, since
+    their classes may be known only then; none: as it likes."""
 
 
 def write_features(
@@ -132,8 +133,11 @@ def write_features(
                 _write_gdal(path, source, layer, driver, append=adds)
             if before:
                 _check_new(target, path, driver, layer.name, before)
-            if layer.styled:
-                _write_style(Path(target), path, layer, driver)
+            styled = tuple(layer.styled())
+            if styled and driver in LAYERED:
+                embed_style(path, layer.name or path.stem, styled)
+            elif styled:
+                save_polygon_style(styled, Path(target), path, append=adds)
         except Exception as error:
             if source.failure is not None:  # libraries in between turn it into their own
                 raise source.failure from None
@@ -318,30 +322,6 @@ def _check_same_crs(path: Path, layer: str, crs: str | None) -> None:
         )
     if not same:
         raise ValueError(f"layer {layer} is in {there}, the new features are in {crs}")
-
-
-def _write_style(target: Path, path: Path, layer: Layer, driver: str) -> None:
-    """Embed the style in a GeoPackage, put it beside other formats.
-
-    A style that the layer has in a GeoPackage already, somebody's own perhaps, stays.
-    """
-    qml = vector_qml(layer.styled)
-    if driver != "GPKG":
-        save_style(qml, "vector", target, path)
-        return
-    with closing(sqlite3.connect(path)) as base, base:
-        has_styles = "SELECT 1 FROM sqlite_master WHERE name = 'layer_styles'"
-        styled: set[str] = set()
-        if base.execute(has_styles).fetchone():
-            rows = base.execute("SELECT f_table_name FROM layer_styles")
-            styled = {name.casefold() for (name,) in rows}
-        named = "SELECT column_name FROM gpkg_geometry_columns WHERE lower(table_name) = lower(?)"
-        table = layer.name or path.stem
-        if table.casefold() in styled:
-            return
-        for (column,) in base.execute(named, (table,)).fetchall():
-            for statement, values in geopackage_style(table, column, qml):
-                base.execute(statement, values)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from geotiler.core.cells import FinishedCells
 from geotiler.core.components import ComponentSums
 from geotiler.core.outlines import Outlines
 from geotiler.core.polygons import PolygonStream
+from geotiler.core.qgis_style import StyledClass
 from geotiler.io.vector import FeatureBatch, Layer
 from geotiler.tasks.classify_plan import ClassifyPlan
 
@@ -46,7 +47,12 @@ class CellPolygons:
         if self._plan.spec.dissolve:
             fields["cells"] = "int"
         fields |= {f"p_{name}": "float" for name in self._plan.names}
-        return Layer(fields=fields, crs=self._plan.ground.crs)
+        return Layer(fields=fields, crs=self._plan.ground.crs, styled=self._styled)
+
+    def _styled(self) -> list[StyledClass]:
+        """The model's classes in their own colours, those that do not occur too."""
+        classes = self._plan.classes.values()
+        return [StyledClass(value=name, name=name, color=colour) for name, colour in classes]
 
     def batches(self, rows: Iterable[FinishedCells]) -> Iterator[FeatureBatch]:
         """The features of rows of cells that come from top to bottom."""

@@ -12,6 +12,7 @@ import shapely
 
 from geotiler.core.measure import Ground
 from geotiler.core.neighbours import Drawn
+from geotiler.core.qgis_style import StyledClass
 from geotiler.core.regularize import Status
 from geotiler.io.labels import class_name
 from geotiler.io.raster import Scene
@@ -98,8 +99,13 @@ class MeasuredFeatures:
             name=self._spec.layer,
             digits=None if digits is None else max(0, digits),
             degree_digits=degrees,
-            styled=styled_classes(scene.class_names, scene.class_colours),
+            styled=self._styled,
         )
+
+    def _styled(self) -> tuple[StyledClass, ...]:
+        """How the classes are shown: those that the mask names, and those that occur."""
+        present = np.flatnonzero(self._counts).tolist()
+        return styled_classes(self._scene.class_names, self._scene.class_colours, present)
 
     def batch(self, features: Drawn) -> Iterator[FeatureBatch]:
         """The features that are still large enough, counted and ready to be written; none or one

@@ -8,7 +8,13 @@ from xml.etree import ElementTree
 import pytest
 
 from geotiler.core.qgis_style import Kind, StyledClass, raster_qml, vector_qml
-from geotiler.io.styles import save_style, style_notices, styled_classes
+from geotiler.io.styles import (
+    save_polygon_style,
+    save_style,
+    shown_classes,
+    style_notices,
+    styled_classes,
+)
 
 CLASSES = [StyledClass(value=1, name="house", color="#102030")]
 
@@ -80,3 +86,69 @@ def test_a_style_that_is_left_out_is_told(
     notes = style_notices([tmp_path / name, "-"])
     assert len(notes) == (told is not None)
     assert all(str(told) in note and "t.qml" in note for note in notes)
+
+
+def test_classes_that_no_one_named_have_numbers_and_colours_of_their_own() -> None:
+    many = styled_classes({2: "lake"}, {}, range(256))
+    assert [one.value for one in many[:3]] == ["1", "lake", "3"], "as the attribute says"
+    assert [one.name for one in many[:3]] == ["class 1", "lake", "class 3"]
+    assert len(many) == 254, "neither background nor unknown"
+    assert len({one.color for one in many}) == 254
+    assert styled_classes({}, {}, [9])[0].color == many[8].color, "whatever else occurs"
+
+
+def test_a_style_beside_polygons_is_read_back_and_grows_where_they_do(tmp_path: Path) -> None:
+    target, folder = tmp_path / "a.geojsonl", tmp_path / "new"
+    target.touch()
+    folder.mkdir()
+    first = styled_classes({1: "field & <wood>"}, {1: (1, 2, 3)})
+    second = styled_classes({1: "field & <wood>", 2: "lake"}, {1: (9, 9, 9)})
+    for styled, append in ((first, False), (second, True)):
+        save_polygon_style(styled, target, folder / target.name, append=append)
+        (folder / "a.qml").replace(tmp_path / "a.qml")
+    assert shown_classes(target) == (first[0], second[1])
+    save_polygon_style(second, target, folder / target.name)
+    (folder / "a.qml").replace(tmp_path / "a.qml")
+    assert shown_classes(target) == second, "a file that is written anew has a style of its own"
+
+
+@pytest.mark.parametrize(
+    "style",
+    [
+        "<qgis><renderer-v2 attr='owner'><categories/></renderer-v2></qgis>",
+        "<qgis><renderer-v2 type='singleSymbol'/></qgis>",
+        "<qgis><pipe/></qgis>",
+        "<qgis",
+        None,
+    ],
+    ids=["another attribute", "one symbol", "of a raster", "cut off", "none"],
+)
+def test_a_style_that_tells_no_classes_tells_none(tmp_path: Path, style: str | None) -> None:
+    (tmp_path / "a.geojson").touch()
+    (tmp_path / "a.gpkg").write_bytes(b"no data base")
+    if style is not None:
+        (tmp_path / "a.qml").write_text(style)
+    assert shown_classes(tmp_path / "a.geojson") == ()
+    assert shown_classes(tmp_path / "a.gpkg") == ()
+    assert shown_classes(tmp_path / "nowhere.gpkg") == ()
+    assert not (tmp_path / "nowhere.gpkg").exists()
+
+
+def test_colours_are_read_in_both_ways_that_qgis_writes_them(tmp_path: Path) -> None:
+    symbols = [
+        "<prop k='color' v='10,20,30,255'/>",
+        "<Option><Option name='color' value='40,50,60,90,rgb:0.1,0.2,0.3,0.4'/></Option>",
+        "<Option><Option name='color' value='none'/></Option>",
+    ]
+    (tmp_path / "a.fgb").touch()
+    (tmp_path / "a.qml").write_text(
+        "<qgis><renderer-v2 attr='&quot;class&quot;'><categories>"
+        + "".join(f"<category value='v{i}' symbol='{i}' label='n{i}'/>" for i in range(3))
+        + "</categories><symbols>"
+        + "".join(f"<symbol name='{i}'><layer>{s}</layer></symbol>" for i, s in enumerate(symbols))
+        + "</symbols></renderer-v2></qgis>"
+    )
+    assert shown_classes(tmp_path / "a.fgb") == (
+        StyledClass(value="v0", name="n0", color="#0a141e"),
+        StyledClass(value="v1", name="n1", color="#28323c"),
+    )

@@ -23,6 +23,7 @@ from scipy import ndimage
 from geotiler.errors import InputError, OutputError, SpecError
 from geotiler.io.labels import label_rule
 from geotiler.io.raster import open_scene
+from geotiler.io.styles import shown_classes
 from geotiler.models.bundle import Bundle
 from geotiler.models.card import ModelCard
 from geotiler.progress import Notice
@@ -104,6 +105,18 @@ def _run(scene: Path, output: str = "map.tif", **changes: Any) -> task.ClassifyR
     return report
 
 
+@pytest.mark.parametrize("dissolve", [False, True])
+@pytest.mark.parametrize("suffix", ["geojson", "gpkg", "fgb", "parquet"])
+def test_polygons_bring_the_colours_of_the_classes(
+    scene: Path, model: Model, suffix: str, dissolve: bool
+) -> None:
+    _run(scene, f"map.{suffix}", dissolve=dissolve)
+    found = shown_classes(scene.parent / f"map.{suffix}")
+    card = model.bundle.card
+    assert {each.value: each.color for each in found} == {c.name: c.color for c in card.classes}
+    assert (scene.parent / "map.qml").exists() == (suffix != "gpkg")
+
+
 def _raster(scene: Path, name: str = "map.tif") -> NDArray[np.uint8]:
     with rasterio.open(scene.parent / name) as found:
         band: NDArray[np.uint8] = found.read(1)
@@ -111,7 +124,7 @@ def _raster(scene: Path, name: str = "map.tif") -> NDArray[np.uint8]:
 
 
 def _features(scene: Path, name: str) -> tuple[NDArray[np.object_], dict[str, NDArray[Any]]]:
-    meta, _, wkb, values = pyogrio.raw.read(scene.parent / name)
+    meta, _, wkb, values = pyogrio.raw.read(scene.parent / name, layer=0)  # 1: the style
     return shapely.from_wkb(wkb), dict(zip(meta["fields"].tolist(), values, strict=True))
 
 

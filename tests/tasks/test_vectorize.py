@@ -19,6 +19,7 @@ from rasterio import features
 
 from geotiler.errors import InputError, OutputError
 from geotiler.io.raster import Scene
+from geotiler.io.styles import shown_classes
 from geotiler.io.vector_reading import read_features
 from geotiler.progress import Notice, StageAdvanced, StageStarted
 from geotiler.specs import OutlinesFrom, Regularize, VectorizeSpec
@@ -88,6 +89,38 @@ def test_strips_do_not_show(tmp_path, mask, monkeypatch):
     vectorize(VectorizeSpec(mask=mask, output=str(tmp_path / "strips.geojson")))
     whole, strips = (tmp_path / name for name in ("whole.geojson", "strips.geojson"))
     assert strips.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.parametrize("tags", [{}, TAGS, {"GEOTILER_CLASSES": '{"2": "Straße"}'}])
+@pytest.mark.parametrize("suffix", ["geojson", "gpkg"])
+def test_every_class_has_a_colour_named_or_not(tmp_path, values, tags, suffix):
+    mask = write(tmp_path / "mask.tif", values, tags=tags)
+    output = tmp_path / f"b.{suffix}"
+    report = vectorize(exact(mask, output))
+    shown = shown_classes(output)
+    back = read_features(str(output)).attributes["class"]
+    assert set(back.tolist()) == set(report.per_class) == {one.value for one in shown}
+    assert len({one.color for one in shown}) == len({one.name for one in shown}) == 2
+    assert ("class 1" in {one.name for one in shown}) == (tags != TAGS)
+
+
+def test_classes_that_are_added_to_a_layer_are_shown_too(tmp_path, values):
+    mask = write(tmp_path / "mask.tif", values, tags={})
+    output = tmp_path / "b.gpkg"
+    vectorize(exact(mask, output, classes=("1",)))
+    first = shown_classes(output)
+    vectorize(exact(mask, output, classes=("2",), append=True))
+    both = shown_classes(output)
+    assert [one.value for one in both] == ["1", "2"]
+    assert both[:1] == first
+    with closing(sqlite3.connect(output)) as base, base:
+        base.execute("UPDATE layer_styles SET styleQML = '<qgis>mine</qgis>'")
+    other = write(tmp_path / "other.tif", values[::-1], tags={})
+    vectorize(exact(other, output, append=True))
+    with closing(sqlite3.connect(output)) as base:
+        assert base.execute("SELECT styleQML FROM layer_styles").fetchall() == [
+            ("<qgis>mine</qgis>",)
+        ]
 
 
 def test_attributes_are_measured_on_the_ground(tmp_path, mask):
