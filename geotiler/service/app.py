@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import shutil
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import uvicorn
@@ -53,8 +54,8 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with _own_folder(settings.folder) as folder:
-            state = _started(settings, metrics, shelf, folder)
+        with _own_folder(settings.folder) as folder, _requests_in(settings, folder) as requests:
+            state = _started(settings, metrics, shelf, folder, requests)
             app.state.geotiler = state
             _listen_for_hangup(state.shelf)
             try:
@@ -117,7 +118,9 @@ def _filled_shelf(settings: Settings, metrics: Metrics) -> Shelf:
     return shelf
 
 
-def _started(settings: Settings, metrics: Metrics, shelf: Shelf, folder: Path) -> State:
+def _started(
+    settings: Settings, metrics: Metrics, shelf: Shelf, folder: Path, requests: Path
+) -> State:
     bench = Workbench(settings, shelf, metrics)
     jobs = Jobs(bench, folder)
     slots = Slots(settings.running, settings.queue)
@@ -137,7 +140,7 @@ def _started(settings: Settings, metrics: Metrics, shelf: Shelf, folder: Path) -
     jobs.start()
     return State(
         settings=settings, metrics=metrics, shelf=shelf, bench=bench, jobs=jobs, slots=slots,
-        threads=CapacityLimiter(settings.running), readers=CapacityLimiter(2), folder=folder,
+        threads=CapacityLimiter(settings.running), readers=CapacityLimiter(2), requests=requests,
     )  # fmt: skip
 
 
@@ -161,11 +164,39 @@ class _own_folder:  # noqa: N801 - reads as a statement
                 f"{self._folder} cannot be written: {error.strerror}",
                 hint="choose another --folder",
             ) from error
-        shutil.rmtree(self._folder / "requests", ignore_errors=True)
         return self._folder
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
+
+
+@contextmanager
+def _requests_in(settings: Settings, folder: Path) -> Iterator[Path]:
+    """Where requests under way have their folders, without what an earlier process left.
+
+    Elsewhere than in the service's folder, whose lock keeps others out, it is named after that
+    folder, since other services may use the place as well.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    place = folder
+    if settings.scratch is not None:
+        owner = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+        place = settings.scratch.absolute() / f"geotiler-{owner}"
+    requests = place / "requests"
+    shutil.rmtree(requests, ignore_errors=True)
+    try:
+        requests.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{requests} cannot be written: {error.strerror}", hint="choose another SCRATCH"
+        ) from error
+    try:
+        yield requests
+    finally:
+        if place != folder:
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def _listen_for_hangup(shelf: Shelf) -> None:

@@ -64,7 +64,7 @@ async def predict(
     state.bench.check_model(model)
     request.scope["state"]["model"] = model
     async with state.slots.admission(), _in_time(state.settings.time_s):
-        with scratch_folder(state.folder / "requests") as folder:
+        with scratch_folder(state.requests) as folder:
             (upload,) = await received(request, folder, most_files=1, name=query.name)
             facts = await anyio.to_thread.run_sync(_facts, state, upload, limiter=state.readers)
             prefers_job = "respond-async" in request.headers.get("prefer", "").lower()
@@ -96,7 +96,7 @@ async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -
     state.bench.check_model(model)
     request.scope["state"]["model"] = model
     async with state.slots.admission(), _in_time(state.settings.time_s):
-        with scratch_folder(state.folder / "requests") as folder:
+        with scratch_folder(state.requests) as folder:
             (upload,) = await received(request, folder, most_files=1, name=query.name)
             async with state.slots.turn():
                 return await anyio.to_thread.run_sync(

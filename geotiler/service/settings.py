@@ -30,6 +30,9 @@ class Settings(BaseModel):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8000
     folder: Path = Path("geotiler-serve")
     """Uploads on their way, jobs and their results."""
+    scratch: Path | None = None
+    """Uploads of requests that are answered at once, and what is made of them; None: in `folder`.
+    In memory (tmpfs) small ones are answered sooner: nothing has to reach a disk."""
     weights: Path | None = None
     """Folder of model folders; None: the ones that ship with geotiler."""
     model: str = "buildings"

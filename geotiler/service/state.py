@@ -30,7 +30,8 @@ class State:
     """Threads that compute; as many as slots."""
     readers: CapacityLimiter
     """Threads that look at headers of scenes; few, since each thread costs memory for good."""
-    folder: Path
+    requests: Path
+    """Where each request under way has a folder."""
 
 
 def state_of(request: Request) -> State:

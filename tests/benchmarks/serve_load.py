@@ -183,14 +183,15 @@ def throughput(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     """What callers in rising numbers get, and more of them than are admitted."""
     bodies = [path.read_bytes() for path in rendered(folder, given.side)]
     before = bare(given.side, given.batch, given.seconds / 2)
-    with service(folder, batch=given.batch) as (port, process):
+    scratch = {"scratch": given.scratch} if given.scratch else {}
+    with service(folder, batch=given.batch, **scratch) as (port, process):
         load = Load(port, bodies)
         measured(load, process, 2, seconds=60, requests=8)  # everything is loaded now
         steps = []
         for callers in (1, 8, 32):
             steps.append(measured(load, process, callers, seconds=given.seconds))
             told(steps[-1])
-    with service(folder, batch=given.batch, running=2, queue=4) as (port, process):
+    with service(folder, batch=given.batch, running=2, queue=4, **scratch) as (port, process):
         beyond = measured(Load(port, bodies), process, 32, seconds=given.seconds / 4)
         told(beyond, "beyond the limit")
     after = bare(given.side, given.batch, given.seconds / 2)
@@ -274,6 +275,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=512, help="of a tile in pixels")
     parser.add_argument("--batch", type=int, default=1, help="tiles of one forward pass")
     parser.add_argument("--requests", type=int, default=10_000, help="for memory; 0: none")
+    parser.add_argument("--scratch", help="folder of uploads under way, as one in memory")
     parser.add_argument("--json", action="store_true", help="print every number")
     given = parser.parse_args()
     found: dict[str, Any] = {}

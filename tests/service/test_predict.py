@@ -109,6 +109,25 @@ def test_nothing_stays_on_disk(service: TestClient, scene: Path, tmp_path: Path)
     assert list((tmp_path / "serve" / "requests").iterdir()) == []
 
 
+def test_requests_under_way_may_lie_elsewhere(
+    make_service: Callable[..., TestClient], scene: Path, by_command: Path, tmp_path: Path
+) -> None:
+    fast = tmp_path / "fast"
+    service = make_service(scratch=fast, predict_px=30_000)
+    (place,) = fast.iterdir()
+    answer = service.post(
+        "/predict", files={"file": scene.read_bytes()}, headers={"Accept": "image/png"}
+    )
+    assert answer.content == (by_command / "mask.png").read_bytes()
+    assert list((place / "requests").iterdir()) == []
+    assert not (tmp_path / "serve" / "requests").exists()
+    larger = make_service(folder=tmp_path / "other", scratch=fast, predict_px=1000)
+    assert place.is_dir()  # of the first service, which still runs
+    job = larger.post("/predict", files={"file": ("town.tif", scene.read_bytes())})
+    assert job.status_code == 202
+    assert wait(larger, job.headers["Location"])["state"] == "done"
+
+
 def test_a_scene_that_is_large_becomes_a_job(
     make_service: Callable[..., TestClient], scene: Path, by_command: Path
 ) -> None:
