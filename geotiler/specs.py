@@ -109,6 +109,22 @@ def check_gsd(gsd_m: tuple[float, float] | None) -> None:
             )
 
 
+def check_bounds(bounds: tuple[float, float, float, float] | None, bounds_crs: str | None) -> None:
+    """Raises: SpecError: bounds that enclose no area, or a CRS of none."""
+    if bounds is not None:
+        left, bottom, right, top = bounds
+        if not all(map(math.isfinite, bounds)) or left == right or bottom == top:
+            raise SpecError(
+                f"bounds must enclose an area, got {','.join(f'{v:g}' for v in bounds)}",
+                hint="--bounds LEFT,BOTTOM,RIGHT,TOP in the scene's CRS, or --bounds-crs",
+            )
+    elif bounds_crs is not None:
+        raise SpecError(
+            f"--bounds-crs {bounds_crs} says nothing without bounds",
+            hint="--bounds LEFT,BOTTOM,RIGHT,TOP",
+        )
+
+
 def check_bands(bands: tuple[int, ...] | None) -> None:
     """Raises: SpecError: no band, or one below 1."""
     if bands is None:
@@ -236,18 +252,7 @@ class SegmentSpec:
             )
         if self.aoi is not None and self.bounds is not None:
             raise SpecError("--aoi and --bounds exclude each other", hint="give one of them")
-        if self.bounds is not None:
-            left, bottom, right, top = self.bounds
-            if not all(map(math.isfinite, self.bounds)) or left == right or bottom == top:
-                raise SpecError(
-                    f"bounds must enclose an area, got {','.join(f'{v:g}' for v in self.bounds)}",
-                    hint="--bounds LEFT,BOTTOM,RIGHT,TOP in the scene's CRS, or --bounds-crs",
-                )
-        elif self.bounds_crs is not None:
-            raise SpecError(
-                f"--bounds-crs {self.bounds_crs} says nothing without bounds",
-                hint="--bounds LEFT,BOTTOM,RIGHT,TOP",
-            )
+        check_bounds(self.bounds, self.bounds_crs)
         if self.scale is not None and self.auto_scale:
             raise SpecError("a fixed scale and an automatic one exclude each other", "--scale once")
 
@@ -613,6 +618,10 @@ class PreviewSpec:
     """Width of the picture; None: 1600 (2048 in a page). Smaller scenes keep theirs."""
     detail_px: int = 0
     """Side of a square of scene pixels shown beside the picture; 0 shows none."""
+    bounds: tuple[float, float, float, float] | None = None
+    """(left, bottom, right, top) in the scene's CRS: only what they touch; None shows all."""
+    bounds_crs: str | None = None
+    """CRS of `bounds`, as EPSG:4326; None: the scene's."""
     attribution: str | None = None
     """Whose imagery it is; None: as the scene's tags say."""
     overwrite: bool = False
@@ -626,6 +635,7 @@ class PreviewSpec:
             )
         _at_least("width_px", self.width_px, 64, "try --width 1600")
         _at_least("detail_px", self.detail_px, 0, "try --detail 512")
+        check_bounds(self.bounds, self.bounds_crs)
 
 
 class SplitBy(enum.StrEnum):
