@@ -85,6 +85,9 @@ class VectorizeReport(Report):
     """Polygons drawn in each way."""
     dropped: int
     """Polygons below the minimum area."""
+    sieved: int | None
+    """Patches below --sieve, specks and gaps, that went to what is around them; None where nothing
+    was sieved, or where a run went on from one that had sieved a part."""
     filled_holes: int
     """Holes below the minimum, in polygons that were kept."""
     area: float
@@ -484,6 +487,7 @@ class _Run:
             per_class=per_class,
             per_status=per_status,
             dropped=self._dropped + len(self._small) + small,
+            sieved=self._source.sieved,
             filled_holes=self._filled,
             area=round(self._area, 2),
             area_unit="m2" if self.ground.in_metres else "px",
