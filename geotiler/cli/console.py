@@ -35,6 +35,7 @@ _NUMBERS = {
     "seam_index": ("seam index", "{:g} (steps across tile lines over steps elsewhere; 1: no seam)"),
     "mpx_per_s": ("speed", "{:.3g} Mpx/s"),
     "dropped": ("dropped", "{:,} smaller than --min-area"),
+    "sieved": ("sieved", "{:,} patches smaller than --sieve"),
     "filled_holes": ("filled holes", "{:,} smaller than --min-hole"),
 }
 """Name of a number → what it is called in a table, and how it is told."""
@@ -190,10 +191,24 @@ def _rows(values: Mapping[str, Any], prefix: str = "", unit: str = "") -> Iterat
             yield from _rows(value, f"{name}: ", own)
         elif key in _NUMBERS and isinstance(value, int | float):
             yield _NUMBERS[key][0], _NUMBERS[key][1].format(value)
-        elif isinstance(value, list | tuple) and _FORMS.get(key, "").count("{") == len(value) > 0:
+        elif _has_form(key, value):
             yield name, _FORMS[key].format(*value)
         else:
             yield name, _text(value, own)
+
+
+def _has_form(key: str, value: Any) -> bool:
+    return (
+        isinstance(value, list | tuple)
+        and _FORMS.get(key, "").count("{") == len(value) > 0
+        and all(isinstance(item, int | float) for item in value)
+    )
+
+
+def _size(count: int) -> str:
+    if count < 1000:
+        return f"{count} bytes"
+    return f"{count / 1e6:,.0f} MB" if count >= 999_500 else f"{count / 1e3:.0f} KB"
 
 
 def _text(value: Any, unit: str) -> str:
@@ -201,7 +216,7 @@ def _text(value: Any, unit: str) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if unit == "MB" and isinstance(value, int):
-        return f"{value / 1e6:,.0f} MB"
+        return _size(value)
     behind = f" {unit}" if unit else ""
     if isinstance(value, int):
         return f"{value:,}{behind}"

@@ -35,8 +35,9 @@ def info(
 ) -> None:
     """Tell what a scene is, whether a model fits it, and what segmenting it would cost.
 
-    The plan is that of `geotiler segment --dry-run`: the model is loaded and tried for about two
-    seconds, nothing is written. A model that does not fit is an answer too, with exit code 0.
+    Of a mask that geotiler made it tells classes, colours, model and settings instead. The plan is
+    that of `geotiler segment --dry-run`: the model is loaded and tried for about two seconds,
+    nothing is written. A model that does not fit is an answer too, with exit code 0.
     """
     spec = SegmentSpec(
         scene=scene,
@@ -63,11 +64,28 @@ def info(
         "tile_px": card.tile_px,
         "classes": [item.name for item in card.classes],
     }
-    values = {"scene": found, "model": wants, **_plan(spec)}
+    plan = _plan(spec) if found["made"] is None else _no_scene(found["made"])
+    values = {"scene": found, "model": wants, **plan}
     if as_json:
         emit(values, True, "")
     else:
         emit_sections(_readable(values))
+
+
+def _no_scene(made: dict[str, Any]) -> dict[str, Any]:
+    """In the place of a plan, of a raster that is no scene."""
+    reason = f"it is a {made['kind']} that geotiler made, no scene"
+    return {"fits": False, "reason": reason, "plan": None}
+
+
+def _made(made: dict[str, Any]) -> dict[str, Any]:
+    """The rows of a table about a raster that geotiler made."""
+    classes = {
+        f"class {item['id']}": " ".join(filter(None, (item["name"], item["color"])))
+        for item in made["classes"]
+    }
+    about = {key: made[key] for key in ("kind", "model", "model_digest", "version")}
+    return {**about, **classes, **made["settings"]}
 
 
 def _plan(spec: SegmentSpec) -> dict[str, Any]:
@@ -99,6 +117,11 @@ def _readable(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
     share, read_from = scene.pop("nodata_share"), scene.pop("nodata_from")
     scene["nodata_share"] = f"{share:.1%} (from {read_from})"
     scene["bands"] = _bands(scene["bands"])
+    height, width = scene["shape"]
+    if scene["crs"] is None and scene["bounds"] == [0, 0, width, height]:
+        scene["bounds"] = f"0,0,{width},{height} (no CRS: columns and rows, from the top left)"
+    if (made := scene.pop("made")) is not None:
+        return {"Scene": scene, "Made by geotiler": _made(made)}
     if plan is None:
         return {
             "Scene": scene,

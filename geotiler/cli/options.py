@@ -57,6 +57,19 @@ ClassNames = Annotated[
 Seed = Annotated[int, typer.Option(help="Another seed is another town.")]
 
 
+Bounds = Annotated[
+    str | None,
+    typer.Option(
+        help="LEFT,BOTTOM,RIGHT,TOP in the scene's CRS (geotiler info tells its extent), without "
+        "one in pixels, columns and rows from the top left: only the part that they touch.",
+        show_default="all",
+    ),
+]
+BoundsCrs = Annotated[
+    str | None, typer.Option(help="CRS of --bounds, as EPSG:4326.", show_default="the scene's")
+]
+
+
 def bands_option(default: str) -> Any:
     """`--bands`; `default` says in words what is taken without it."""
     return typer.Option(help="Bands from 1, as 4,3,2.", show_default=default)
@@ -128,6 +141,12 @@ def whole_numbers(text: str | None, flag: str, count: tuple[int, int]) -> tuple[
     if not all(value.is_integer() for value in values):
         raise SpecError(f"{flag} takes whole numbers, got {text!r}", hint=_EXAMPLES.get(flag))
     return tuple(int(value) for value in values)
+
+
+def four_bounds(text: str | None) -> tuple[float, float, float, float] | None:
+    """The value of `--bounds`."""
+    values = numbers(text, "--bounds", (4, 4))
+    return None if values is None else (values[0], values[1], values[2], values[3])
 
 
 def chosen_bands(text: str | None) -> tuple[int, ...] | None:

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from geotiler.cli.options import AsJson, Overwrite, Quiet, SceneFile
+from geotiler.cli.options import (
+    AsJson,
+    Bounds,
+    BoundsCrs,
+    Overwrite,
+    Quiet,
+    SceneFile,
+    four_bounds,
+)
 from geotiler.specs import PreviewSpec
 
 
@@ -40,6 +48,8 @@ def preview(
     detail: Annotated[
         int, typer.Option(help="Show a square of so many scene pixels beside it; 0 for none.")
     ] = 0,
+    bounds: Bounds = None,
+    bounds_crs: BoundsCrs = None,
     attribution: Annotated[
         str | None, typer.Option(help="Whose imagery it is.", show_default="the scene's own tag")
     ] = None,
@@ -55,6 +65,8 @@ def preview(
         truth=truth,
         width_px=width,
         detail_px=detail,
+        bounds=four_bounds(bounds),
+        bounds_crs=bounds_crs,
         attribution=attribution,
         overwrite=overwrite,
     )

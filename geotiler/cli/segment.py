@@ -11,6 +11,8 @@ import typer
 from geotiler.cli.options import (
     AsJson,
     BackendName,
+    Bounds,
+    BoundsCrs,
     Device,
     DryRun,
     HashContent,
@@ -25,8 +27,8 @@ from geotiler.cli.options import (
     Threads,
     Verbose,
     chosen_bands,
+    four_bounds,
     metres_per_pixel,
-    numbers,
     overlap_option,
     tile_sides,
 )
@@ -93,18 +95,8 @@ def segment(
             help="Vector file of polygons: only what they touch is computed.", show_default="all"
         ),
     ] = None,
-    bounds: Annotated[
-        str | None,
-        typer.Option(
-            help="LEFT,BOTTOM,RIGHT,TOP in the scene's CRS (geotiler info tells its extent): only "
-            "what they touch is computed.",
-            show_default="all",
-        ),
-    ] = None,
-    bounds_crs: Annotated[
-        str | None,
-        typer.Option(help="CRS of --bounds, as EPSG:4326.", show_default="the scene's"),
-    ] = None,
+    bounds: Bounds = None,
+    bounds_crs: BoundsCrs = None,
     mosaic: Annotated[
         bool,
         typer.Option("--mosaic", help="Take the scenes, which lie on one grid, for a single one."),
@@ -158,7 +150,7 @@ def segment(
         probability_dtype=probability_dtype,
         overwrite=overwrite,
         aoi=aoi,
-        bounds=_bounds(bounds),
+        bounds=four_bounds(bounds),
         bounds_crs=bounds_crs,
         mosaic=tuple(paths) if mosaic else (),
         engine=engine,
@@ -225,8 +217,3 @@ def _table(values: dict[str, Any]) -> dict[str, Any]:
         what = scene["error"] or scene["output"]
         values[str(number)] = f"{scene['scene']} {scene['status']}: {what}"
     return values
-
-
-def _bounds(text: str | None) -> tuple[float, float, float, float] | None:
-    values = numbers(text, "--bounds", (4, 4))
-    return None if values is None else (values[0], values[1], values[2], values[3])

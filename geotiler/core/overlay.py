@@ -20,37 +20,61 @@ MISSED: Final[Colour] = (255, 40, 170)
 FALSE_ALARM: Final[Colour] = (255, 222, 0)
 NODATA: Final[Colour] = (232, 232, 232)
 
+GAP_PX: Final = 8
+"""Between two pictures."""
+
 _PERCENTILES = (2.0, 98.0)
 _FILL = 0.45  # share of the colour inside an area; its outline is drawn in full
 
 
-def displayable(bands: NDArray[np.generic], valid: NDArray[np.bool_]) -> Image:
+Range = tuple[float, float]
+"""What is drawn black and what is drawn white."""
+
+
+def brightness(bands: NDArray[np.generic], valid: NDArray[np.bool_]) -> list[Range]:
+    """The range of each of the first three bands that a picture shows.
+
+    Args:
+        bands: (band, row, col) of any dtype.
+        valid: (row, col), True where the scene has data.
+
+    Returns:
+        All of 8-bit input; otherwise the 2nd to the 98th percentile of the valid pixels.
+    """
+    if bands.dtype == np.uint8:
+        return [(0.0, 255.0)] * min(3, len(bands))
+    return [_range(band.astype(np.float32)[valid]) for band in bands[:3]]
+
+
+def _range(values: NDArray[np.float32]) -> Range:
+    known = values[np.isfinite(values)]
+    if known.size == 0:
+        return 0.0, 1.0
+    low, high = np.percentile(known, _PERCENTILES)
+    return float(low), max(float(high), float(low) + 1e-12)
+
+
+def displayable(
+    bands: NDArray[np.generic], valid: NDArray[np.bool_], ranges: Sequence[Range] | None = None
+) -> Image:
     """The first three bands as an 8-bit picture, nodata in light grey.
 
     Args:
         bands: (band, row, col) of any dtype; one or two bands give a grey picture.
         valid: (row, col), True where the scene has data.
-
-    Returns:
-        8-bit input as it is; anything else stretched from the 2nd to the 98th percentile of the
-        valid pixels of each band.
+        ranges: what is black and white in each band; None: as `brightness` finds them.
     """
-    chosen = bands[:3] if len(bands) >= 3 else bands[[0, 0, 0]]
-    if chosen.dtype == np.uint8:
-        image = np.moveaxis(chosen, 0, -1).astype(np.uint8)
-    else:
-        image = np.stack([_stretched(band, valid) for band in chosen], axis=-1)
+    ranges = brightness(bands, valid) if ranges is None else ranges
+    planes = [_stretched(band, limits) for band, limits in zip(bands[:3], ranges, strict=True)]
+    image = np.stack(planes if len(planes) == 3 else [planes[0]] * 3, axis=-1)
     image[~valid] = NODATA
     return image
 
 
-def _stretched(band: NDArray[np.generic], valid: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    values = band.astype(np.float32)
-    known = values[valid & np.isfinite(values)]
-    if known.size == 0:
-        return np.zeros(band.shape, np.uint8)
-    low, high = np.percentile(known, _PERCENTILES)
-    scaled = (np.nan_to_num(values) - low) / max(float(high - low), 1e-12)
+def _stretched(band: NDArray[np.generic], limits: Range) -> NDArray[np.uint8]:
+    if band.dtype == np.uint8 and limits == (0.0, 255.0):
+        return band.astype(np.uint8)
+    scaled = (np.nan_to_num(band.astype(np.float32)) - limits[0]) / (limits[1] - limits[0])
     return np.asarray(np.clip(scaled * 255.0, 0.0, 255.0)).astype(np.uint8)
 
 
@@ -84,6 +108,34 @@ def outlined(
     return result
 
 
+def framed(
+    image: Image, row: float, col: float, height: float, width: float, *, least_px: int = 12
+) -> Image:
+    """The picture with a rectangle around a part of it: white within black, seen on any ground.
+
+    Args:
+        image: what to draw on; stays as it is.
+        row: of the part's upper edge, in pixels of the picture.
+        col: of its left edge.
+        height: of the part.
+        width: of the part.
+        least_px: side of the rectangle around a part that would be too small to be seen.
+    """
+    result = image.copy()
+    line = max(1, round(max(image.shape[:2]) / 1000))
+    corners = []
+    for start, length, most in ((col, width, image.shape[1]), (row, height, image.shape[0])):
+        side = min(max(length, least_px) + 8 * line, most)  # the lines lie outside, if they can
+        first = min(max(0.0, start + (length - side) / 2), most - side)
+        corners.append((round(first), max(round(first), round(first + side) - 1)))
+    (left, right), (top, bottom) = corners
+    for inset, grey in enumerate(line * (0,) + 2 * line * (255,) + line * (0,)):
+        if right - left > 2 * inset and bottom - top > 2 * inset:
+            corner, opposite = (left + inset, top + inset), (right - inset, bottom - inset)
+            cv2.rectangle(result, corner, opposite, (grey, grey, grey))
+    return result
+
+
 def compared(
     image: Image, found: NDArray[np.bool_] | None, truth: NDArray[np.bool_] | None
 ) -> Image:
@@ -114,7 +166,7 @@ def busiest(area: NDArray[np.bool_], side_px: int) -> tuple[int, int]:
     return int(row), int(col)
 
 
-def beside(left: Image, right: Image, gap_px: int = 8) -> Image:
+def beside(left: Image, right: Image, gap_px: int = GAP_PX) -> Image:
     """Two pictures next to each other, the second one scaled to the height of the first."""
     height = left.shape[0]
     width = max(1, round(right.shape[1] * height / right.shape[0]))

@@ -78,6 +78,8 @@ class Sieve:
             size_px: patches of fewer pixels go.
             eight_connected: pixels that touch at a corner only belong together.
         """
+        self.replaced = 0
+        """Patches that went to what is around them, so far."""
         self._width = width
         self._size_px = size_px
         self._eight = eight_connected
@@ -225,6 +227,7 @@ class Sieve:
         patch, first = np.unique((key // 256)[order], return_index=True)
         self._new[ready] = self._class[ready]
         self._new[patch] = _SWAP[(key % 256)[order][first]]
+        self.replaced += len(patch)
         self._known |= ready
 
     def _rows_out(self) -> Bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 
-from geotiler.errors import InputError, SpecError
+from geotiler.errors import GeotilerError, InputError, SpecError
 from geotiler.io.raster import Scene, crs_name
 from geotiler.specs import Window
 
@@ -23,6 +24,13 @@ window it is asked for with."""
 
 _EDGE_PARTS = 64
 """Pieces that the longest edge is cut into on its way to another CRS, where it is a curve."""
+
+
+_FEW_PX = 32
+"""Bounds of less than that on each side are told: in other units they mean something else."""
+
+_DEGREES = "EPSG:4326"
+_PIXELS = "bounds of a scene without a CRS are columns and rows of pixels, from the top left"
 
 
 class OutsideError(InputError):
@@ -101,7 +109,7 @@ def area_of_file(path: str, scene: Scene) -> Area:
         )
     area = shapely.union_all(shapely.make_valid(features.geometries))
     area = _moved(area, features.crs, _crs_of(scene))
-    return _on_scene(area, scene, path, hint="its coordinates may be in another order")
+    return _on_scene(area, scene, path, hint=lambda: "its coordinates may be in another order")
 
 
 def area_of_bounds(
@@ -116,14 +124,41 @@ def area_of_bounds(
 
     Raises:
         SpecError: no such CRS.
-        InputError: the scene has none, or one of no known place.
+        InputError: the scene has none, or one of no known place, or they are less than a pixel.
         OutsideError: it lies beside the scene.
+    """
+    box = _box(bounds, crs, scene)
+    name = f"--bounds {_told(bounds)}" + ("" if crs is None else f" in {crs}")
+    area = _on_scene(box, scene, name, hint=lambda: _elsewhere(bounds, crs, scene))
+    share_px = box.area * abs((~scene.transform).determinant)
+    if share_px < 1 - 1e-6:
+        raise InputError(
+            f"{name} cover {share_px:.2g} of one pixel of {scene.path}, whose extent is "
+            f"{_told(extent(scene))} in {_coordinates(scene)}",
+            hint=_PIXELS if scene.crs is None else "LEFT,BOTTOM,RIGHT,TOP, or --bounds-crs",
+        )
+    return area
+
+
+def few_pixels(window: Window, scene: Scene) -> str | None:
+    """A line about bounds that cover so little that it may be a mistake; None: they do not."""
+    if max(window.shape) >= _FEW_PX:
+        return None
+    told = f"--bounds cover {window.height} × {window.width} pixels of {scene.path}"
+    return told if scene.crs is not None else f"{told}: {_PIXELS}"
+
+
+def _box(
+    bounds: tuple[float, float, float, float], crs: str | None, scene: Scene
+) -> shapely.Geometry:
+    """The rectangle that bounds are, or that holds them, in the scene's coordinates.
+
+    Raises: as `area_of_bounds`, but for a place beside the scene.
     """
     left, bottom, right, top = bounds
     box = shapely.box(min(left, right), min(bottom, top), max(left, right), max(bottom, top))
-    name = f"--bounds {','.join(f'{value:.10g}' for value in bounds)}"
     if crs is None:
-        return _on_scene(box, scene, name, hint=_elsewhere(box, scene))
+        return box
     if scene.crs is None:
         raise InputError(
             f"{scene.path} has no CRS, so that bounds in {crs} have no place on it",
@@ -133,8 +168,7 @@ def area_of_bounds(
         source = pyproj.CRS.from_user_input(crs)
     except pyproj.exceptions.CRSError as error:
         raise SpecError(f"no such CRS: {crs!r}", hint="as --bounds-crs EPSG:4326") from error
-    moved = shapely.envelope(_moved(box, source, _crs_of(scene)))
-    return _on_scene(moved, scene, f"{name} in {crs}", hint="geotiler info tells its extent")
+    return shapely.envelope(_moved(box, source, _crs_of(scene)))
 
 
 def extent(scene: Scene) -> tuple[float, float, float, float]:
@@ -184,15 +218,53 @@ def _moved(area: shapely.Geometry, source: pyproj.CRS, target: pyproj.CRS) -> sh
     return shapely.transform(area, lambda xy: np.stack(way.transform(*xy.T), axis=1))
 
 
-def _elsewhere(box: shapely.Geometry, scene: Scene) -> str:
-    """What to do about bounds that lie beside a scene."""
-    degrees = extent_lonlat(scene)
-    if degrees is not None and box.intersects(shapely.box(*degrees)):
-        return "in degrees they lie on it: --bounds-crs EPSG:4326"
+def _elsewhere(bounds: tuple[float, float, float, float], crs: str | None, scene: Scene) -> str:
+    """What to do about bounds that lie beside a scene: what would lie on it is told."""
+    if scene.crs is None:
+        return _PIXELS
+    left, bottom, right, top = bounds
+    swapped = bottom, left, top, right
+    if crs is None and _lie_on(bounds, _DEGREES, scene):
+        return f"in degrees they lie on it: --bounds-crs {_DEGREES}"
+    if crs is not None and _lie_on(bounds, None, scene):
+        return "in the scene's own CRS they lie on it: leave out --bounds-crs"
+    if _lie_on(swapped, crs, scene):
+        return f"x and y are swapped: --bounds {_told(swapped)} lie on it"
+    if crs is None and _lie_on(swapped, _DEGREES, scene):
+        return (
+            "as degrees with longitude first they lie on it: "
+            f"--bounds {_told(swapped)} --bounds-crs {_DEGREES}"
+        )
     return "LEFT,BOTTOM,RIGHT,TOP in the same coordinates, or --bounds-crs"
 
 
-def _on_scene(area: shapely.Geometry, scene: Scene, name: str, *, hint: str) -> Area:
+def _lie_on(bounds: tuple[float, float, float, float], crs: str | None, scene: Scene) -> bool:
+    try:
+        _on_scene(_box(bounds, crs, scene), scene, "")
+    except GeotilerError:
+        return False
+    return True
+
+
+def _told(bounds: tuple[float, float, float, float]) -> str:
+    return ",".join(f"{value:.10g}" for value in bounds)
+
+
+def _coordinates(scene: Scene) -> str:
+    """What the coordinates of a scene are, in words."""
+    if scene.crs is not None:
+        return str(crs_name(scene.crs))
+    is_plain = scene.transform.almost_equals(Affine.identity())
+    return "pixels" if is_plain else "coordinates of no known CRS"
+
+
+def _on_scene(
+    area: shapely.Geometry,
+    scene: Scene,
+    name: str,
+    *,
+    hint: Callable[[], str | None] = lambda: None,
+) -> Area:
     """An area in the scene's CRS, in its pixels."""
     inverse = ~scene.transform
 
@@ -206,14 +278,14 @@ def _on_scene(area: shapely.Geometry, scene: Scene, name: str, *, hint: str) -> 
         return np.where(np.abs(pixels - nearest) < 1e-6, nearest, pixels)
 
     if not np.isfinite(shapely.get_coordinates(area)).all():
-        raise InputError(f"{name} has no place in the CRS of {scene.path}")
+        raise InputError(f"{name} has no place in the CRS of {scene.path}", hint=hint())
     polygons = shapely.make_valid(shapely.transform(area, to_pixels))
     whole = shapely.box(0, 0, scene.width, scene.height)
     polygons = shapely.intersection(polygons, whole)
     if polygons.is_empty or not polygons.area:
-        covered = ",".join(f"{value:.10g}" for value in extent(scene))
-        crs = crs_name(scene.crs) or "pixels (it has no CRS)"
         raise OutsideError(
-            f"{name} does not touch {scene.path}, which covers {covered} in {crs}", hint=hint
+            f"{name} does not touch {scene.path}, which covers {_told(extent(scene))} in "
+            f"{_coordinates(scene)}",
+            hint=hint(),
         )
     return Area(polygons)

@@ -11,7 +11,7 @@ from rasterio.crs import CRS
 
 from geotiler import __version__
 from geotiler.io.part_layout import RasterLayout
-from geotiler.io.scene_tags import CLASSES_TAG
+from geotiler.io.scene_tags import CLASSES_TAG, DIGEST_TAG, MODEL_TAG, SETTINGS_TAG, VERSION_TAG
 from geotiler.specs import MASK_NODATA
 
 BACKGROUND = "#f2f2ee"
@@ -57,10 +57,10 @@ def class_layout(
         colours=colours,
         tags={
             CLASSES_TAG: json.dumps(names, sort_keys=True),
-            "GEOTILER_VERSION": __version__,
-            "GEOTILER_MODEL": model,
-            "GEOTILER_MODEL_DIGEST": digest,
-            "GEOTILER_SETTINGS": json.dumps(settings, sort_keys=True),
+            VERSION_TAG: __version__,
+            MODEL_TAG: model,
+            DIGEST_TAG: digest,
+            SETTINGS_TAG: json.dumps(settings, sort_keys=True),
         },
     )
 

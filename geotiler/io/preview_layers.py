@@ -20,12 +20,14 @@ from rasterio.warp import transform_bounds
 from rasterio.windows import Window as RasterWindow
 
 from geotiler.core.measure import Ground
-from geotiler.core.palette import PALETTE, Colour
+from geotiler.core.palette import Colour, class_colour
+from geotiler.core.qgis_style import StyledClass
 from geotiler.errors import InputError
 from geotiler.io.labels import label_rule
 from geotiler.io.opening import quiet_about_georeferencing
 from geotiler.io.preview import Reduced
 from geotiler.io.raster import Scene, open_scene
+from geotiler.io.styles import shown_classes
 from geotiler.io.vector_reading import read_features
 from geotiler.specs import MASK_NODATA
 
@@ -63,6 +65,9 @@ class VectorLayer:
     class_of: npt.NDArray[np.intp]
     """Index into `classes` of each feature."""
     classes: tuple[ShownClass, ...]
+    """Of the whole file, those beside the picture too."""
+    filled: bool
+    """The file tells several classes: a map, whose areas are looked at rather than their edges."""
     area: npt.NDArray[np.float64]
     """Of each feature, in `area_unit`."""
     area_unit: str
@@ -86,9 +91,9 @@ def read_mask(path: str, like: Reduced) -> MaskLayer:
     classes = {
         each: ShownClass(
             name=names.get(each, f"class {each}"),
-            colour=table.get(each, PALETTE[index % len(PALETTE)]),
+            colour=table.get(each, class_colour(each)),
         )
-        for index, each in enumerate(drawn)
+        for each in drawn
     }
     return MaskLayer(path=path, ids=ids, classes=classes, same_grid=same_grid)
 
@@ -125,10 +130,23 @@ def _same_part(dataset: Any, like: Reduced) -> RasterWindow:
     return RasterWindow(part.col * across, part.row * down, part.width * across, part.height * down)
 
 
+def _whole_scene(like: Reduced) -> tuple[float, float, float, float]:
+    """(left, top, right, bottom) of the scene that a picture shows a part of, in its pixels."""
+    part = like.window
+    down, across = like.valid.shape[0] / part.height, like.valid.shape[1] / part.width
+    height, width = like.scene_shape
+    return (
+        -part.col * across,
+        -part.row * down,
+        (width - part.col) * across,
+        (height - part.row) * down,
+    )
+
+
 def _check_place(path: str, dataset: Any, like: Reduced) -> None:
-    height, width = like.valid.shape
-    left, top = like.transform @ (0, 0)
-    right, bottom = like.transform @ (width, height)
+    corners = _whole_scene(like)
+    left, top = like.transform @ corners[:2]
+    right, bottom = like.transform @ corners[2:]
     box = transform_bounds(dataset.crs, like.crs, *dataset.bounds)
     apart = (
         box[0] >= max(left, right)
@@ -141,19 +159,15 @@ def _check_place(path: str, dataset: Any, like: Reduced) -> None:
 
 
 def read_vectors(
-    path: str,
-    like: Reduced,
-    colours: Mapping[str, Colour],
-    scene: Scene,
-    *,
-    may_miss: bool = False,
+    path: str, like: Reduced, colours: Mapping[str, Colour], scene: Scene
 ) -> VectorLayer:
     """Polygons of a vector file that touch the picture, in its pixels.
 
-    Classes are the values of the attribute `class`, in the colours given for their names.
+    Classes are the values of the attribute `class`, in the colours of the file's style, else in
+    those given for their names.
 
     Raises:
-        InputError: it cannot be read, or none of it touches the picture and that is no detail.
+        InputError: it cannot be read, or none of it touches the scene.
     """
     features = read_features(path)
     shapes = features.geometries
@@ -164,28 +178,45 @@ def read_vectors(
     height, width = like.valid.shape
     picture = _moved(shapes, ~like.transform)
     areal = np.isin(shapely.get_type_id(picture), (3, 6))
-    inside = areal & shapely.intersects(picture, shapely.box(0, 0, width, height))
-    if len(picture) and not inside.any() and not may_miss:
+    there = areal & shapely.intersects(picture, shapely.box(*_whole_scene(like)))
+    if len(picture) and not there.any():
         raise InputError(f"no polygon of {path} touches the scene", hint=_ELSEWHERE)
+    inside = there & shapely.intersects(picture, shapely.box(0, 0, width, height))
+    values = features.attributes.get("class", np.full(len(picture), Path(path).stem))
+    # Those of the whole file: a part of it shows them in the same colours.
+    order, class_of = np.unique([str(value) for value in values], return_inverse=True)
+    styled = {str(each.value): each for each in shown_classes(Path(path))}
+    classes = _shown(order.tolist(), styled, colours)
     picture = picture[inside]
     attributes = {name: np.asarray(column)[inside] for name, column in features.attributes.items()}
-    names = [str(name) for name in attributes.get("class", np.full(len(picture), Path(path).stem))]
-    order = sorted(set(names))
-    classes = tuple(
-        ShownClass(name=name, colour=colours.get(name, PALETTE[index % len(PALETTE)]))
-        for index, name in enumerate(order)
-    )
     base = Affine.identity() if scene.crs is None else scene.transform
     area, _ = ground.measure(_moved(shapes[inside], ~base))
     return VectorLayer(
         path=path,
         geometries=picture,
         attributes=attributes,
-        class_of=np.array([order.index(name) for name in names], np.intp),
+        class_of=class_of[inside].astype(np.intp),
         classes=classes,
+        filled=max(len(classes), len(styled)) > 1,
         area=area,
         area_unit="m2" if ground.in_metres else "px",
     )
+
+
+def _shown(
+    values: list[str], styled: Mapping[str, StyledClass], colours: Mapping[str, Colour]
+) -> tuple[ShownClass, ...]:
+    """Name and colour of each value of the attribute `class`."""
+    found = []
+    for place, value in enumerate(values, start=1):
+        style = styled.get(value)
+        name = style.name if style else f"class {value}" if value.isdecimal() else value
+        colour = colours.get(name, class_colour(int(value) if value.isdecimal() else place))
+        if style is not None:
+            red, green, blue = bytes.fromhex(style.color[1:])
+            colour = red, green, blue
+        found.append(ShownClass(name=name, colour=colour))
+    return tuple(found)
 
 
 def _moved(shapes: npt.NDArray[np.object_], transform: Affine) -> npt.NDArray[np.object_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,8 +17,34 @@ from geotiler.specs import Scale, Window
 _SAMPLE_SIDE, _SAMPLE_PX = 6, 256
 _COARSE_PX = 1024
 
+_SAME_GSD = 0.02
+"""A map's pixel is up to so much longer or shorter on the ground than it says."""
+
 _MOST_NAMES = 12
 """Bands that a message names."""
+
+
+def gsd_notice(scene: Scene, gsd_m: tuple[float, float] | None, flag: str) -> str | None:
+    """A line about a resolution that was given against the scene's own; None: it was not.
+
+    Args:
+        scene: open.
+        gsd_m: (x, y) that was given; None: it was not.
+        flag: that it was given with.
+    """
+    own = scene.gsd_m
+    if gsd_m is None or own is None:
+        return None
+    if all(abs(given / said - 1) < _SAME_GSD for given, said in zip(gsd_m, own, strict=True)):
+        return None
+    given, said = (
+        f"{x:.4g}" if math.isclose(x, y, rel_tol=_SAME_GSD) else f"{x:.4g},{y:.4g}"
+        for x, y in (gsd_m, own)
+    )
+    return (
+        f"{flag} {given} goes before the {said} m per pixel that the georeference of "
+        f"{scene.path} says"
+    )
 
 
 def bands_for(

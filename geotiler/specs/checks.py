@@ -44,6 +44,22 @@ def check_min_valid(share: float) -> None:
         )
 
 
+def check_bounds(bounds: tuple[float, float, float, float] | None, bounds_crs: str | None) -> None:
+    """Raises: SpecError: bounds that enclose no area, or a CRS of none."""
+    if bounds is not None:
+        left, bottom, right, top = bounds
+        if not all(map(math.isfinite, bounds)) or left == right or bottom == top:
+            raise SpecError(
+                f"`bounds` must enclose an area, got {','.join(f'{v:g}' for v in bounds)}",
+                hint="--bounds LEFT,BOTTOM,RIGHT,TOP in the scene's CRS, or --bounds-crs",
+            )
+    elif bounds_crs is not None:
+        raise SpecError(
+            f"--bounds-crs {bounds_crs} says nothing without bounds",
+            hint="--bounds LEFT,BOTTOM,RIGHT,TOP",
+        )
+
+
 def check_bands(bands: tuple[int, ...] | None) -> None:
     """Raises: SpecError: no band, or one below 1."""
     if bands is None:

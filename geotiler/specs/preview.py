@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geotiler.errors import SpecError
-from geotiler.specs.checks import at_least
+from geotiler.specs.checks import at_least, check_bounds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +24,10 @@ class PreviewSpec:
     """Width of the picture; None: 1600 (2048 in a page). Smaller scenes keep theirs."""
     detail_px: int = 0
     """Side of a square of scene pixels shown beside the picture; 0 shows none."""
+    bounds: tuple[float, float, float, float] | None = None
+    """(left, bottom, right, top) in the scene's CRS: only what they touch; None shows all."""
+    bounds_crs: str | None = None
+    """CRS of `bounds`, as EPSG:4326; None: the scene's."""
     attribution: str | None = None
     """Whose imagery it is; None: as the scene's tags say."""
     overwrite: bool = False
@@ -37,3 +41,4 @@ class PreviewSpec:
             )
         at_least("width_px", self.width_px, 64, "try --width 1600")
         at_least("detail_px", self.detail_px, 0, "try --detail 512")
+        check_bounds(self.bounds, self.bounds_crs)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from geotiler.errors import SpecError
-from geotiler.specs.checks import at_least, check_bands, check_gsd, check_overlap
+from geotiler.specs.checks import at_least, check_bands, check_bounds, check_gsd, check_overlap
 from geotiler.specs.values import Backend, Engine, Precision, Scale
 
 
@@ -109,17 +108,6 @@ class SegmentSpec:
             )
         if self.aoi is not None and self.bounds is not None:
             raise SpecError("--aoi and --bounds exclude each other", hint="give one of them")
-        if self.bounds is not None:
-            left, bottom, right, top = self.bounds
-            if not all(map(math.isfinite, self.bounds)) or left == right or bottom == top:
-                raise SpecError(
-                    f"`bounds` must enclose an area, got {','.join(f'{v:g}' for v in self.bounds)}",
-                    hint="--bounds LEFT,BOTTOM,RIGHT,TOP in the scene's CRS, or --bounds-crs",
-                )
-        elif self.bounds_crs is not None:
-            raise SpecError(
-                f"--bounds-crs {self.bounds_crs} says nothing without bounds",
-                hint="--bounds LEFT,BOTTOM,RIGHT,TOP",
-            )
+        check_bounds(self.bounds, self.bounds_crs)
         if self.scale is not None and self.auto_scale:
             raise SpecError("a fixed scale and an automatic one exclude each other", "--scale once")

@@ -2,15 +2,52 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from geotiler.core.palette import hex_colour
 from geotiler.io.area import extent, extent_lonlat
 from geotiler.io.raster import Scene, crs_name, open_scene
+from geotiler.io.scene_tags import (
+    CONFIDENCE_CONTENT,
+    CONTENT_TAG,
+    DIGEST_TAG,
+    MODEL_TAG,
+    VERSION_TAG,
+)
 from geotiler.reports import Report
 
 READ_WHOLE_PX = 100_000_000
 """Scenes without overviews are read whole, for the share of nodata, up to this size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DescribedClass:
+    """A class of a raster that geotiler made."""
+
+    id: int
+    name: str
+    color: str | None
+    """"#rrggbb"; None: the raster has no colour table."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeByGeotiler:
+    """What a raster that geotiler made says of itself."""
+
+    kind: str
+    """mask, probability or confidence."""
+    version: str | None
+    """Of geotiler."""
+    model: str | None
+    """Name and version."""
+    model_digest: str | None
+    classes: tuple[DescribedClass, ...]
+    settings: Mapping[str, Any]
+    """That it was made with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +86,8 @@ class SceneDescription(Report):
     """Share of the pixels that are not valid in every band."""
     nodata_from: str
     """What the share was read from: overviews, all pixels or samples."""
+    made: MadeByGeotiler | None
+    """Of a raster that geotiler made; None: somebody else did, as a scene."""
 
 
 def describe(scene: str) -> SceneDescription:
@@ -88,7 +127,38 @@ def _described(scene: Scene) -> SceneDescription:
         nodata=scene.nodata if scene.nodata == scene.nodata else None,
         nodata_share=round(share, 4),
         nodata_from=read_from,
+        made=_made(scene),
     )
+
+
+def _made(scene: Scene) -> MadeByGeotiler | None:
+    tags = scene.tags
+    if MODEL_TAG not in tags and not scene.class_names:
+        return None
+    colours = scene.class_colours
+    content = tags.get(CONTENT_TAG)
+    return MadeByGeotiler(
+        kind=content if content in ("probability", CONFIDENCE_CONTENT) else "mask",
+        version=tags.get(VERSION_TAG),
+        model=tags.get(MODEL_TAG),
+        model_digest=tags.get(DIGEST_TAG),
+        classes=tuple(
+            DescribedClass(
+                id=key, name=name, color=hex_colour(colours[key]) if key in colours else None
+            )
+            for key, name in sorted(scene.class_names.items())
+        ),
+        settings={key: value for key, value in scene.settings.items() if _is_plain(value)},
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether JSON has it: anybody can write into a tag."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _nodata_share(scene: Scene, bands: list[int]) -> tuple[float, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,19 +13,23 @@ from geotiler.core.caption import ScaleBar, captioned, scale_bar
 from geotiler.core.overlay import (
     FALSE_ALARM,
     FOUND,
+    GAP_PX,
     MISSED,
     Image,
     beside,
+    brightness,
     busiest,
     compared,
     displayable,
+    framed,
     outlined,
     painted,
 )
 from geotiler.core.palette import Colour
+from geotiler.io.area import area_of_bounds
 from geotiler.io.outputs import check_output
-from geotiler.io.preview import write_png
-from geotiler.io.preview_layers import rings_of
+from geotiler.io.preview import drawn_areas, write_png
+from geotiler.io.preview_layers import ShownClass, rings_of
 from geotiler.io.raster import Scene, open_scene
 from geotiler.progress import Notice, Reporter, StageFinished, StageStarted, silent
 from geotiler.reports import Report
@@ -58,14 +63,17 @@ def preview(spec: PreviewSpec, *, report: Reporter = silent) -> PreviewReport:
     report(StageStarted(stage="preview", total=1, unit="page" if is_page else "picture"))
     with open_scene(spec.scene) as scene:
         width = spec.width_px or (PAGE_WIDTH_PX if is_page else PICTURE_WIDTH_PX)
-        whole = Window(row=0, col=0, height=scene.height, width=scene.width)
-        if spec.width_px is not None and spec.width_px > scene.width:
+        window = Window(row=0, col=0, height=scene.height, width=scene.width)
+        if spec.bounds is not None:
+            window = area_of_bounds(spec.bounds, scene, spec.bounds_crs).window(scene.shape)
+        shape = _fitted(window, width, enlarged=spec.bounds is not None and not is_page)
+        if spec.width_px is not None and spec.width_px > shape[1]:
             message = (
-                f"--width {spec.width_px} is more than the {scene.width} columns of {scene.path}: "
-                f"it is drawn {scene.width} px wide"
+                f"--width {spec.width_px} is more than the {window.width} columns of "
+                f"{scene.path}: it is drawn {shape[1]} px wide"
             )
             report(Notice(message=message, warning=True))
-        view = read_view(spec, scene, whole, _fitted(scene.shape, width))
+        view = read_view(spec, scene, window, shape)
         if is_page:
             for text in write_page(spec, scene, view):
                 report(Notice(message=text))
@@ -83,27 +91,43 @@ def preview(spec: PreviewSpec, *, report: Reporter = silent) -> PreviewReport:
     )
 
 
-def _fitted(shape: tuple[int, int], width_px: int) -> tuple[int, int]:
-    """(height, width) of a picture of the scene, no wider than asked for or than the scene."""
-    height, width = shape
+def _fitted(window: Window, width_px: int, *, enlarged: bool) -> tuple[int, int]:
+    """(height, width) of a picture, no wider than asked for.
+
+    Args:
+        window: what it shows.
+        width_px: asked for.
+        enlarged: what is smaller is drawn with several pixels for one, as many as fit.
+    """
+    height, width = window.shape
+    if enlarged and max(height, width) <= width_px:
+        times = width_px // max(height, width)
+        return height * times, width * times
     columns = min(width, width_px)
     return max(1, round(height * columns / width)), columns
 
 
 def _picture(spec: PreviewSpec, scene: Scene, view: View) -> Image:
-    image = _drawn(view)
+    image, window = _drawn(view), view.scene.window
     columns = image.shape[1]
+    bars = [(_bar(scene, window, columns), columns)]
     if spec.detail_px:
-        detail = _detail(view.area(), spec.detail_px, scene.shape)
-        image = beside(image, _drawn(read_view(spec, scene, detail, detail.shape)))
-    if scene.width < 32 or columns < 32:  # nothing could be read below it
+        detail = _detail(view.area(), spec.detail_px, window)
+        close = _drawn(read_view(spec, scene, detail, detail.shape), view)
+        step = columns / window.width
+        row, col = (detail.row - window.row) * step, (detail.col - window.col) * step
+        image = framed(image, row, col, detail.height * step, detail.width * step)
+        image = beside(image, close)
+        bars.append((_bar(scene, detail, image.shape[1] - columns - GAP_PX), image.shape[1]))
+    if columns < 32:  # nothing could be read below it
         return image
-    bar = _bar(scene, columns)  # of the overview, which a detail does not share
-    return captioned(image, _legend(view), bar, attribution_of(spec, scene), bar_end_px=columns)
+    return captioned(image, _legend(view), bars, attribution_of(spec, scene))
 
 
-def _drawn(view: View) -> Image:
-    image = displayable(view.scene.bands, view.scene.valid)
+def _drawn(view: View, whole: View | None = None) -> Image:
+    """The picture of a view; of one that is a part of another one, as bright as that."""
+    lit = (whole or view).scene
+    image = displayable(view.scene.bands, view.scene.valid, brightness(lit.bands, lit.valid))
     if view.truth is not None:
         image = compared(image, view.found(), view.truth)
     else:
@@ -113,19 +137,22 @@ def _drawn(view: View) -> Image:
     for layer in view.vectors:
         for index, shown in enumerate(layer.classes):
             chosen = layer.geometries[layer.class_of == index]
+            if layer.filled and view.truth is None:
+                image = painted(image, drawn_areas(chosen, image.shape[:2]), shown.colour)
+                continue
             rings = [ring for geometry in chosen for ring in rings_of(geometry)]
             image = outlined(image, rings, shown.colour)
     return image
 
 
-def _detail(area: NDArray[np.bool_], side_px: int, shape: tuple[int, int]) -> Window:
-    """The square of the scene with the most to look at, found on the overview."""
-    height, width = shape
+def _detail(area: NDArray[np.bool_], side_px: int, window: Window) -> Window:
+    """The square of what is shown with the most to look at, found on the overview."""
+    height, width = window.shape
     side = min(side_px, height, width)
     row, col = busiest(area, max(1, round(side * area.shape[1] / width)))
     return Window(
-        row=min(round(row * height / area.shape[0]), height - side),
-        col=min(round(col * width / area.shape[1]), width - side),
+        row=window.row + min(round(row * height / area.shape[0]), height - side),
+        col=window.col + min(round(col * width / area.shape[1]), width - side),
         height=side,
         width=side,
     )
@@ -137,16 +164,23 @@ def _legend(view: View) -> list[tuple[Colour, str]]:
         entries += [(FOUND, "found"), (MISSED, "missed"), (FALSE_ALARM, "false alarm")]
     elif view.truth is not None:
         entries.append((FOUND, "truth"))
-    layers = [*(() if view.truth is not None else view.masks), *view.vectors]
-    for layer in layers:
-        classes = layer.classes
-        shown = classes.values() if isinstance(classes, dict) else classes
-        entries += [(each.colour, each.name) for each in shown]
+    if view.truth is None:
+        for mask in view.masks:
+            entries += _entries(mask.classes, np.unique(mask.ids).tolist())
+    for layer in view.vectors:
+        entries += _entries(dict(enumerate(layer.classes)), np.unique(layer.class_of).tolist())
     return list(dict.fromkeys(entries))
 
 
-def _bar(scene: Scene, columns: int) -> ScaleBar:
+def _entries(classes: Mapping[int, ShownClass], seen: list[int]) -> list[tuple[Colour, str]]:
+    """Of the classes that are seen; of all where none is, which is an answer too."""
+    there = [classes[key] for key in classes if key in seen]
+    return [(each.colour, each.name) for each in there or classes.values()]
+
+
+def _bar(scene: Scene, window: Window, columns: int) -> ScaleBar:
+    """How long is what in a picture of a window."""
     gsd_m = scene.gsd_m
     if gsd_m is None:
-        return scale_bar(scene.width / columns, columns, "px")
-    return scale_bar(gsd_m[0] * scene.width / columns, columns)
+        return scale_bar(window.width / columns, columns, "px")
+    return scale_bar(gsd_m[0] * window.width / columns, columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from geotiler.io.page import jpeg_data, png_data, save_page
 from geotiler.io.preview_layers import MaskLayer, VectorLayer, rings_of
 from geotiler.io.raster import Scene, open_scene
 from geotiler.io.sides import TRUTH, open_side
-from geotiler.specs import MASK_NODATA, PreviewSpec
+from geotiler.specs import MASK_NODATA, PreviewSpec, Window
 from geotiler.tasks.preview_view import View, attribution_of
 
 PAGE_WIDTH_PX = 2048
@@ -35,7 +36,7 @@ _HITS, _MISSES, _FALSE = 1, 2, 3
 
 
 def write_page(spec: PreviewSpec, scene: Scene, view: View) -> list[str]:
-    """Write the page of a view of a whole scene; what was left out or is approximate, in words.
+    """Write the page of a view of a scene; what was left out or is approximate, in words.
 
     Raises:
         InputError: a mask cannot be read.
@@ -47,23 +48,26 @@ def write_page(spec: PreviewSpec, scene: Scene, view: View) -> list[str]:
     picture = displayable(view.scene.bands, view.scene.valid)
     content: dict[str, Any] = {
         "title": Path(spec.scene).name,
-        "shape": scene.shape,
+        "shape": view.scene.window.shape,
+        "scene_shape": scene.shape,
         "picture": {"width": width, "height": height, "data": jpeg_data(picture)},
         "gsd_m": gsd_m,
         "crs": None if scene.crs is None else ":".join(scene.crs.to_authority() or ("own",)),
         "valid_share": float(view.scene.valid.mean()),
         "attribution": attribution_of(spec, scene),
-        "masks": [_mask(layer, scene, notes) for layer in view.masks],
+        "masks": [_mask(layer, scene, view.scene.window, notes) for layer in view.masks],
         "vectors": [_vector(layer, notes) for layer in view.vectors],
         "truth": _truth(spec, view, notes),
         "notes": notes,
     }
+    if spec.bounds is not None and view.vectors:
+        notes.append("polygons at the edge are counted whole")
     save_page(spec.output, content, overwrite=spec.overwrite)
     return notes
 
 
-def _mask(layer: MaskLayer, scene: Scene, notes: list[str]) -> dict[str, Any]:
-    pixels, share_of_m2 = _counts(layer, scene, notes)
+def _mask(layer: MaskLayer, scene: Scene, part: Window, notes: list[str]) -> dict[str, Any]:
+    pixels, share_of_m2 = _counts(layer, scene, part, notes)
     table = {class_id: shown.colour for class_id, shown in layer.classes.items()}
     classes = [
         {
@@ -84,22 +88,32 @@ def _mask(layer: MaskLayer, scene: Scene, notes: list[str]) -> dict[str, Any]:
     }
 
 
-def _counts(layer: MaskLayer, scene: Scene, notes: list[str]) -> tuple[Any, float | None]:
-    """Pixels of each class id, and the ground area of one of them in m²."""
+def _counts(
+    layer: MaskLayer, scene: Scene, part: Window, notes: list[str]
+) -> tuple[Any, float | None]:
+    """Pixels of each class id in a part of the scene, and the ground area of one of them in m²."""
     gsd_m = scene.gsd_m
     with open_scene(layer.path) as mask:
-        if layer.same_grid and mask.height * mask.width <= LARGEST_COUNTED_PX:
+        if layer.same_grid and part.height * part.width <= LARGEST_COUNTED_PX:
             labels = Labels(mask, label_rule(mask))
             pixels = np.zeros(256, np.int64)
-            for window in mask.strips():
+            for window in _strips(mask, part):
                 pixels += class_counts(labels.read(window))
             return pixels, None if gsd_m is None else gsd_m[0] * gsd_m[1]
     notes.append(f"areas of {Path(layer.path).name} are counted on the picture")
     pixels = class_counts(layer.ids)
     if gsd_m is None:
         return pixels, None
-    ground = scene.height * scene.width * gsd_m[0] * gsd_m[1]
+    ground = part.height * part.width * gsd_m[0] * gsd_m[1]
     return pixels, ground / layer.ids.size
+
+
+def _strips(mask: Scene, part: Window) -> Iterator[Window]:
+    """A part of a raster, in strips from top to bottom."""
+    for strip in mask.strips():
+        row, stop = max(strip.row, part.row), min(strip.row_stop, part.row_stop)
+        if row < stop:
+            yield Window(row=row, col=part.col, height=stop - row, width=part.width)
 
 
 def _vector(layer: VectorLayer, notes: list[str]) -> dict[str, Any]:
@@ -109,7 +123,8 @@ def _vector(layer: VectorLayer, notes: list[str]) -> dict[str, Any]:
     if count > MOST_FEATURES:
         order = np.sort(np.argsort(-layer.area, kind="stable")[:MOST_FEATURES])
         notes.append(f"{name}: the {MOST_FEATURES:,} largest of {count:,} polygons are drawn")
-    simple = shapely.simplify(layer.geometries[order], _TOLERANCE_PX)
+    # Turned all the same way: overlaps are filled, and holes are not.
+    simple = shapely.orient_polygons(shapely.simplify(layer.geometries[order], _TOLERANCE_PX))
     columns = {
         field: [_plain(value) for value in column[order]]
         for field, column in layer.attributes.items()
@@ -134,6 +149,7 @@ def _vector(layer: VectorLayer, notes: list[str]) -> dict[str, Any]:
         ],
         "class_of": layer.class_of[order].tolist(),
         "columns": columns,
+        "filled": layer.filled,
         "steps": _STEPS,
         "rings": [[_encoded(ring) for ring in rings_of(geometry)] for geometry in simple],
     }
@@ -175,12 +191,13 @@ def _scores(spec: PreviewSpec, view: View, notes: list[str]) -> dict[str, float 
     if not view.masks or spec.truth is None or not view.masks[0].same_grid:
         return None
     with open_scene(view.masks[0].path) as mask:
-        if mask.height * mask.width > LARGEST_COUNTED_PX:
+        part = view.scene.window
+        if part.height * part.width > LARGEST_COUNTED_PX:
             notes.append("the scene is too large to be scored here: geotiler evaluate does it")
             return None
         labels, matrix = Labels(mask, label_rule(mask)), ConfusionMatrix()
         with open_side(spec.truth, mask, mask.class_names, flag=TRUTH) as truth:
-            for window in mask.strips():
+            for window in _strips(mask, part):
                 matrix.add(_anything(truth.read(window)), _anything(labels.read(window)))
     score = matrix.score(1)
     return {

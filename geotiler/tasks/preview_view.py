@@ -57,10 +57,7 @@ def read_view(spec: PreviewSpec, scene: Scene, window: Window, shape: tuple[int,
         if path not in vector_paths:
             masks.append(read_mask(path, picture))
             colours |= {each.name: each.colour for each in masks[-1].classes.values()}
-    whole = window.shape == scene.shape
-    vectors = [
-        read_vectors(path, picture, colours, scene, may_miss=not whole) for path in vector_paths
-    ]
+    vectors = [read_vectors(path, picture, colours, scene) for path in vector_paths]
     known = picture.valid
     if masks:
         known = known & (masks[0].ids != MASK_NODATA)

@@ -14,7 +14,7 @@ from geotiler.core.grid import Grid
 from geotiler.core.resample import Axis
 from geotiler.core.sweep import Span, SweepPlan, spanned, swept_columns
 from geotiler.errors import OutputError, SpecError
-from geotiler.io.area import Area, area_of_bounds, area_of_file
+from geotiler.io.area import Area, area_of_bounds, area_of_file, few_pixels
 from geotiler.io.class_raster import BACKGROUND, class_layout
 from geotiler.io.fingerprint import scene_fingerprint
 from geotiler.io.mosaic import mosaic_of
@@ -301,7 +301,7 @@ def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene, networks: Networks
     threshold = threshold_setting(spec, bundle, settings)
     precision_setting(spec, settings)
     tta_setting(spec, settings)
-    area, window = _area(spec, scene, settings)
+    area, window = _area(spec, scene, settings, notices)
     return SegmentPlan(
         spec=spec,
         bundle=bundle,
@@ -323,7 +323,7 @@ def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene, networks: Networks
 
 
 def _area(
-    spec: SegmentSpec, scene: Scene, settings: dict[str, Setting]
+    spec: SegmentSpec, scene: Scene, settings: dict[str, Setting], notices: list[str]
 ) -> tuple[Area | None, Window]:
     """What is asked for, and the window of the scene that it lies in."""
     if spec.aoi is not None:
@@ -333,6 +333,8 @@ def _area(
     else:
         return None, Window(row=0, col=0, height=scene.height, width=scene.width)
     window = area.window(scene.shape)
+    if spec.bounds is not None and (told := few_pixels(window, scene)):
+        notices.append(told)
     place = [window.row, window.col, window.height, window.width]
     settings["area_px"] = Setting(value=place, origin="flag")
     settings["scene_px"] = Setting(value=list(scene.shape), origin="scene")

@@ -8,7 +8,7 @@ from geotiler.core.grid import Grid
 from geotiler.core.resample import Axis
 from geotiler.errors import SpecError
 from geotiler.io.raster import Scene
-from geotiler.io.scene_values import bands_for, measured_scale
+from geotiler.io.scene_values import bands_for, gsd_notice, measured_scale
 from geotiler.models.bundle import Bundle
 from geotiler.models.networks import Networks
 from geotiler.reports import Setting
@@ -97,6 +97,8 @@ def axes_setting(
             f"{scene.path} has no CRS: taken at the model's {wanted:g} m per pixel; "
             "--scene-gsd says otherwise"
         )
+    if told := gsd_notice(scene, spec.gsd_m, "--scene-gsd"):
+        notices.append(f"{told}; areas stay those of the georeference")
     value = [round(v, 4) for v in gsd_m] if gsd_m else wanted
     settings["gsd_m"] = Setting(value=value, origin=origin)
     rows = Axis.scaled(scene.height, ratios[1])

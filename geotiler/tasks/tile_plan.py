@@ -21,6 +21,7 @@ from geotiler.io.chip_folder import ChipFolder, Opened
 from geotiler.io.identity import identity
 from geotiler.io.label_source import Frame, corner_points, frame_of, placed_points
 from geotiler.io.raster import Scene, open_scene
+from geotiler.io.scene_values import gsd_notice
 from geotiler.specs import SPLITS, SplitBy, TileSpec
 from geotiler.tasks.tile_plan_labels import TileLabels, match_labels, open_labels
 
@@ -137,6 +138,8 @@ def _opened_scenes(spec: TileSpec, notices: list[str]) -> list[PlannedScene]:
         try:
             with open_scene(path) as scene:
                 planned = _planned(spec, scene, _prefix(path, taken))
+                if told := gsd_notice(scene, spec.scene_gsd_m, "--scene-gsd"):
+                    notices.append(told)
             scenes.append(replace(planned, split=split))
         except InputError as error:
             if not spec.skip_bad:

@@ -373,4 +373,5 @@ class _Run:
     def result(self, seconds: float) -> VectorizeReport:
         """What was counted so far."""
         stored = 0 if self._store is None else self._store.mark.small
-        return self.features.result(self._dropped + len(self._small) + stored, seconds)
+        small = self._dropped + len(self._small) + stored
+        return self.features.result(small, self._source.sieved, seconds)

@@ -38,6 +38,9 @@ class VectorizeReport(Report):
     """Polygons drawn in each way."""
     dropped: int
     """Polygons below the minimum area."""
+    sieved: int | None
+    """Patches below --sieve, specks and gaps, that went to what is around them; None where nothing
+    was sieved, or where a run went on from one that had sieved a part."""
     filled_holes: int
     """Holes below the minimum, in polygons that were kept."""
     area: float
@@ -144,11 +147,12 @@ class MeasuredFeatures:
         placed = self._ground.geometries_to_crs(features.drawn)
         yield FeatureBatch(geometries=placed, attributes=attributes)
 
-    def result(self, not_drawn: int, seconds: float) -> VectorizeReport:
+    def result(self, not_drawn: int, sieved: int | None, seconds: float) -> VectorizeReport:
         """What was counted so far.
 
         Args:
             not_drawn: polygons that were too small to be drawn.
+            sieved: see `VectorizeReport.sieved`.
             seconds: that it took.
         """
         per_class = {
@@ -164,6 +168,7 @@ class MeasuredFeatures:
             per_class=per_class,
             per_status=per_status,
             dropped=self.too_small + not_drawn,
+            sieved=sieved,
             filled_holes=self._filled,
             area=round(self._area, 2),
             area_unit="m2" if self._ground.in_metres else "px",

@@ -31,6 +31,9 @@ class VectorizeInput:
         self._spec = spec
         self.scene: Scene = stack.enter_context(open_scene(spec.mask))
         self.note: str | None = None
+        self.sieved: int | None = None
+        """Patches that were too small, once all strips were taken; None: not all of them were
+        looked at, or nothing was sieved."""
         self._labels: Labels | None = None
         self._own: Probabilities | None = None
         is_own = is_probability(self.scene) and spec.outlines_from is not OutlinesFrom.MASK
@@ -103,6 +106,8 @@ class VectorizeInput:
             if len(classes) > skipped:
                 yield at + skipped, self.kept[classes[skipped:]]
             at += len(classes)
+        if first:  # an earlier run has sieved the rows above, and counts were not kept
+            self.sieved = None
 
     def _sieved(self, windows: Iterable[Window]) -> Iterator[tuple[Window, npt.NDArray[np.uint8]]]:
         """The windows' rows without small patches, some of which come with a later window."""
@@ -115,6 +120,7 @@ class VectorizeInput:
             yield window, rows if sieve is None else sieve.add_rows(rows)
         if sieve is not None and window is not None:
             yield window, sieve.finish()
+            self.sieved = sieve.replaced
 
     def _kept_classes(self) -> npt.NDArray[np.uint8]:
         """(256): class id → the same id if it is to be polygonized, else 0."""

@@ -143,6 +143,75 @@ def test_a_scene_in_coordinates_of_its_own_has_no_place_in_degrees(
         assert "does not touch" in line or "no known place" in line
 
 
+def test_a_mask_is_described_as_one(
+    tmp_path: Path, tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scene, mask = _scene(tmp_path / "scene.tif"), tmp_path / "mask.tif"
+    model = ["--model", str(tiny_bundle.folder)]
+    probability = tmp_path / "p.tif"
+    command = ["segment", str(scene), "-o", str(mask), "--probability", str(probability), *model]
+    assert main([*command, "--threshold", "0.25", "--quiet"]) == 0
+    found = _info(mask, tiny_bundle, capsys)
+    assert (found["fits"], found["plan"]) == (False, None)
+    assert "mask" in found["reason"]
+    made, card = found["scene"]["made"], tiny_bundle.card
+    assert (made["kind"], made["model"]) == ("mask", f"{card.name} {card.version}")
+    assert made["model_digest"] == tiny_bundle.digest
+    assert made["settings"]["threshold"] == 0.25
+    named = {item["id"]: (item["name"], item["color"]) for item in made["classes"]}
+    assert named[card.classes[0].id] == (card.classes[0].name, card.classes[0].color.lower())
+    assert _info(probability, tiny_bundle, capsys)["scene"]["made"]["kind"] == "probability"
+    assert _info(scene, tiny_bundle, capsys)["scene"]["made"] is None
+    assert main(["info", str(mask), *model]) == 0
+    table = capsys.readouterr().out
+    assert f"{card.classes[0].name} {card.classes[0].color.lower()}" in table
+    assert "expand" not in table
+    assert f"{mask.stat().st_size / 1e3:.0f} KB" in table
+
+
+def test_tags_that_anybody_wrote_are_no_trouble(
+    tmp_path: Path, tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _scene(tmp_path / "scene.tif", count=1)
+    with rasterio.open(path, "r+") as out:
+        out.update_tags(
+            GEOTILER_MODEL="x", GEOTILER_CLASSES="[1]", GEOTILER_CONTENT="?",
+            GEOTILER_SETTINGS='{"scale": ["a", "b"], "gsd_m": NaN, "bounds": [1, null, 2, 3]}',
+        )  # fmt: skip
+    made = _info(path, tiny_bundle, capsys)["scene"]["made"]
+    assert (made["kind"], made["classes"]) == ("mask", [])
+    assert "gsd_m" not in made["settings"]
+    assert main(["info", str(path), "--model", str(tiny_bundle.folder)]) == 0
+
+
+def test_bounds_without_a_crs_are_said_to_be_pixels(
+    tmp_path: Path, tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with rasterio.open(
+        tmp_path / "plain.tif", "w", driver="GTiff", count=3, height=90, width=120, dtype="uint8"
+    ) as out:
+        out.write(np.ones((3, 90, 120), np.uint8))
+    assert main(["info", str(tmp_path / "plain.tif"), "--model", str(tiny_bundle.folder)]) == 0
+    assert "0,0,120,90 (no CRS: columns and rows, from the top left)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("gsd", "told"), [("1.0", True), ("0.5", False), ("0.5,0.8", True)])
+def test_a_resolution_given_against_the_georeference_is_told(
+    tmp_path: Path, tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str], gsd: str, told: bool
+) -> None:
+    path = _scene(tmp_path / "scene.tif")
+    notes = _info(path, tiny_bundle, capsys, "--scene-gsd", gsd)["plan"]["notices"]
+    assert any("--scene-gsd" in note and "0.5" in note for note in notes) == told
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1000, "1 KB"), (999_499, "999 KB"), (999_500, "1 MB")],
+)
+def test_sizes_have_a_unit_that_shows_them(count: int, text: str) -> None:
+    assert dict(_rows({"file_bytes": count})) == {"file": text}
+
+
 @pytest.mark.parametrize(("scene", "model", "code"), [("no.tif", None, 3), (None, "castle", 5)])
 def test_what_cannot_be_opened_is_an_error(
     tmp_path: Path, tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str],

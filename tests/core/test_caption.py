@@ -21,7 +21,7 @@ def _grey(height: int = 20, width: int = 30) -> np.ndarray:
 def test_a_caption_adds_lines_and_never_widens_the_picture(width: int) -> None:
     entries = [(FOUND, "found"), (MISSED, "missed")]
     bar = scale_bar(0.5, width)
-    image = captioned(_grey(20, width), entries, bar, "© somebody")
+    image = captioned(_grey(20, width), entries, [(bar, width)], "© somebody")
     assert image.shape[1] == width
     assert image.shape[0] > 20
     np.testing.assert_array_equal(image[:20], _grey(20, width))
@@ -29,10 +29,14 @@ def test_a_caption_adds_lines_and_never_widens_the_picture(width: int) -> None:
 
 def test_the_bar_stands_below_what_it_is_true_of() -> None:
     bar = scale_bar(0.5, 200)
-    below = captioned(_grey(20, 600), bar=bar, bar_end_px=200)[20:]
+    below = captioned(_grey(20, 600), bars=[(bar, 200)])[20:]
     drawn = np.flatnonzero((below != below[0, 0]).any(axis=(0, 2)))
     assert drawn.max() < 200
     assert drawn.size > bar.length_px
+    both = captioned(_grey(20, 600), bars=[(bar, 200), (scale_bar(0.01, 400), 600)])[20:]
+    np.testing.assert_array_equal(both[:, :200], below[:, :200])
+    second = np.flatnonzero((both[:, 200:] != 255).any(axis=(0, 2)))
+    assert 0 < second.min() < second.max() < 400, "each below its own picture"
 
 
 def test_nothing_to_say_changes_nothing() -> None:

@@ -104,3 +104,15 @@ def test_no_row_waits_longer_than_it_may(classes, size_px, eight):
     for row in classes:
         sieve.add_rows(row[None])
         assert sieve.waiting_rows <= 2 * size_px
+
+
+@given(MAPS, st.integers(0, 12), st.booleans(), st.integers(1, 14))
+def test_it_counts_the_patches_that_changed(classes, size_px, eight, height):
+    sieve = Sieve(classes.shape[1], size_px, eight_connected=eight)
+    done = [sieve.add_rows(classes[row : row + height]) for row in range(0, len(classes), height)]
+    changed = np.concatenate([*done, sieve.finish()]) != classes
+    patches = 0
+    for value in np.unique(classes):
+        labels, _ = ndimage.label(classes == value, np.ones((3, 3)) if eight else None)
+        patches += len(np.unique(labels[changed & (labels > 0)]))
+    assert sieve.replaced == patches

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import pyproj
 import pytest
 import rasterio
 from rasterio.transform import from_origin
 
 from geotiler.core.overlay import FALSE_ALARM, FOUND, MISSED, NODATA
+from geotiler.core.qgis_style import vector_qml
 from geotiler.errors import InputError, OutputError
+from geotiler.io.styles import styled_classes
 from geotiler.progress import Notice
 from geotiler.specs import MASK_NODATA, PreviewSpec
 from geotiler.tasks.preview import preview
@@ -122,8 +126,31 @@ def test_a_detail_stands_beside_the_overview(tmp_path: Path) -> None:
     spec = PreviewSpec(scene=str(scene), output=tmp_path / "p.png", width_px=200, detail_px=50)
     preview(spec)
     image = _picture(tmp_path / "p.png")
-    assert (image[:200, :200] == 90).all()
     assert image.shape[1] > 400
+    # Nothing was found, so that it is the middle: 75 px to 100 px of 200, and a frame around it.
+    overview = image[:200, :200]
+    marked = np.argwhere((overview != 90).any(axis=2))
+    assert (marked.min(axis=0), marked.max(axis=0)) == (
+        pytest.approx([87, 87], abs=6), pytest.approx([112, 112], abs=6),
+    )  # fmt: skip
+    assert (overview[92:108, 92:108] == 90).all(), "what it frames is seen"
+    assert len({tuple(each) for each in overview.reshape(-1, 3).tolist()}) == 3
+
+
+def test_a_detail_is_as_bright_and_as_coloured_as_the_overview(tmp_path: Path) -> None:
+    """A part that is all of one brightness, and where only the second class occurs."""
+    bands = np.random.default_rng(3).integers(0, 9000, (3, 256, 256)).astype(np.uint16)
+    bands[:, 100:140, 100:140] = 4500
+    scene = _write(tmp_path / "scene.tif", bands)
+    layer = _squares(tmp_path / "a.geojson", {"one": (0, 0, 4), "two": (105, 105, 30)})
+    preview(
+        PreviewSpec(
+            scene=str(scene), output=tmp_path / "p.png", layers=(str(layer),), detail_px=30,
+        )
+    )  # fmt: skip
+    image = _picture(tmp_path / "p.png").astype(int)
+    close = image[:256, 256 + 8 :]
+    np.testing.assert_allclose(close[128, 128], image[120, 120], atol=6)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1)])
@@ -191,6 +218,128 @@ def test_polygons_are_outlined_where_they_are(tmp_path: Path) -> None:
     assert not changed[25:55, 35:65].any()
 
 
+def _squares(path: Path, named: dict[str, tuple[int, int, int]]) -> Path:
+    """Class → row, column and side of a square of pixels."""
+    features = []
+    for name, square in named.items():
+        feature = json.loads(_truth(path, *square).read_text(encoding="utf-8"))["features"][0]
+        feature["properties"] = {"class": name}
+        features.append(feature)
+    collection = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**collection, "features": features}), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("styled", [True, False], ids=["styled", "without a style"])
+def test_a_map_of_polygons_is_filled_as_its_raster_is(tmp_path: Path, styled: bool) -> None:
+    scene = _write(tmp_path / "scene.tif", np.full((3, 160, 160), 90, np.uint8))
+    ids = np.zeros((1, 160, 160), np.uint8)
+    ids[0, 10:60, 10:60], ids[0, 80:140, 80:140] = 1, 2
+    mask = _classes(tmp_path / "mask.tif", ids)
+    layer = _squares(tmp_path / "map.geojson", {"field": (10, 10, 50), "lake": (80, 80, 60)})
+    if styled:
+        classes = styled_classes({1: "field", 2: "lake"}, {1: (200, 10, 10), 2: (10, 10, 200)})
+        (tmp_path / "map.qml").write_text(vector_qml(classes))
+    pictures = {}
+    for name, path in (("raster", mask), ("polygons", layer)):
+        spec = PreviewSpec(scene=str(scene), output=tmp_path / f"{name}.png", layers=(str(path),))
+        preview(spec)
+        pictures[name] = _picture(spec.output)
+    differs = (pictures["raster"] != pictures["polygons"]).any(axis=2)
+    assert differs.any() != styled, "legend and all"
+    filled = pictures["polygons"][:160]
+    assert (filled[30, 30] != 90).any()
+    assert (filled[70, 70] == 90).all()
+    spec = PreviewSpec(
+        scene=str(scene), output=tmp_path / "p.html", layers=(str(mask), str(layer)),
+    )  # fmt: skip
+    preview(spec)
+    content = _content(spec.output)
+    (vector,), (drawn,) = content["vectors"], content["masks"]
+    assert vector["filled"]
+    assert {c["name"]: c["color"] for c in vector["classes"]} == {
+        c["name"]: c["color"] for c in drawn["classes"]
+    }
+
+
+def test_a_map_over_truth_leaves_the_hits_to_be_seen(tmp_path: Path) -> None:
+    scene = _write(tmp_path / "scene.tif", np.full((3, 160, 160), 90, np.uint8))
+    layer = _squares(tmp_path / "map.geojson", {"field": (10, 10, 50), "lake": (80, 80, 60)})
+    truth = _truth(tmp_path / "truth.geojson", 20, 20, 30)
+    spec = PreviewSpec(
+        scene=str(scene), output=tmp_path / "p.png", layers=(str(layer),), truth=str(truth)
+    )
+    preview(spec)
+    without = replace(spec, output=tmp_path / "q.png", layers=(), truth=str(truth))
+    preview(without)
+    np.testing.assert_array_equal(
+        _picture(spec.output)[25:45, 25:45], _picture(without.output)[25:45, 25:45]
+    )
+
+
+BOUNDS = (WEST + 20 * GSD_M, NORTH - 60 * GSD_M, WEST + 70 * GSD_M, NORTH - 40 * GSD_M)
+"""Rows 40 to 60 and columns 20 to 70."""
+
+
+def test_bounds_show_a_part_enlarged(tmp_path: Path) -> None:
+    values = np.random.default_rng(3).integers(0, 255, (3, 100, 120)).astype(np.uint8)
+    scene = _write(tmp_path / "scene.tif", values)
+    spec = PreviewSpec(scene=str(scene), output=tmp_path / "p.png", bounds=BOUNDS, width_px=220)
+    report = preview(spec)
+    assert report.width == 200, "four pixels for one, since five are too wide"
+    image = _picture(tmp_path / "p.png")[:80]
+    expected = np.moveaxis(values[:, 40:60, 20:70], 0, -1).repeat(4, axis=0).repeat(4, axis=1)
+    np.testing.assert_array_equal(image, expected)
+
+
+def test_bounds_may_be_in_another_crs_and_beside_the_layers(tmp_path: Path) -> None:
+    scene = _write(tmp_path / "scene.tif", np.full((3, 400, 400), 90, np.uint8))
+    left, bottom, right, top = BOUNDS
+    mask = tmp_path / "mask.tif"
+    with rasterio.open(
+        mask, "w", driver="GTiff", count=1, height=50, width=50, dtype="uint8",
+        crs="EPSG:32633", transform=from_origin(WEST + 100, NORTH - 100, GSD_M, GSD_M),
+    ) as dataset:  # fmt: skip
+        dataset.write(np.ones((1, 50, 50), np.uint8))
+    polygons = _truth(tmp_path / "far.geojson", 300, 300, 20)
+    way = pyproj.Transformer.from_crs(32633, 4326, always_xy=True)
+    degrees = way.transform_bounds(left, bottom, right, top)
+    spec = PreviewSpec(
+        scene=str(scene), output=tmp_path / "p.png", layers=(str(mask), str(polygons)),
+        bounds=degrees, bounds_crs="EPSG:4326", width_px=64,
+    )  # fmt: skip
+    report = preview(spec)
+    image = _picture(tmp_path / "p.png")
+    assert report.width in (50, 51, 52, 53, 54), "a box of degrees is slightly turned"
+    assert (image[:20] == 90).all()
+    for path in (mask, polygons):  # elsewhere is still elsewhere
+        other = _write(tmp_path / "other.tif", np.full((3, 40, 40), 90, np.uint8))
+        with pytest.raises(InputError, match="touch"):
+            preview(replace(spec, scene=str(other), layers=(str(path),), overwrite=True))
+
+
+def test_the_numbers_of_a_part_are_those_of_the_part(tmp_path: Path) -> None:
+    scene = _write(tmp_path / "scene.tif", np.full((3, 100, 120), 90, np.uint8))
+    ids = np.random.default_rng(3).integers(0, 3, (1, 100, 120)).astype(np.uint8)
+    mask = _classes(tmp_path / "mask.tif", ids)
+    layer = _squares(tmp_path / "map.geojson", {"field": (10, 10, 35), "lake": (80, 80, 10)})
+    spec = PreviewSpec(
+        scene=str(scene), output=tmp_path / "p.html", layers=(str(mask), str(layer)),
+        truth=str(mask), bounds=BOUNDS,
+    )  # fmt: skip
+    preview(spec)
+    content = _content(spec.output)
+    assert (content["shape"], content["scene_shape"]) == ([20, 50], [100, 120])
+    part = ids[0, 40:60, 20:70]
+    (drawn,) = content["masks"]
+    assert [each["px"] for each in drawn["classes"]] == [(part == 1).sum(), (part == 2).sum()]
+    (vector,) = content["vectors"]
+    assert [each["count"] for each in vector["classes"]] == [1, 0]
+    assert content["truth"]["scores"]["IoU"] == 1
+    ring = np.cumsum(np.reshape(vector["rings"][0][0], (-1, 2)), axis=0) / vector["steps"]
+    assert tuple(ring.min(axis=0)) == pytest.approx((10 - 20, 10 - 40), abs=0.2)
+
+
 def test_truth_may_be_a_raster(tmp_path: Path) -> None:
     scene = _write(tmp_path / "scene.tif", np.full((3, 80, 80), 90, np.uint8))
     mask, truth = np.zeros((2, 1, 80, 80), np.uint8)
@@ -243,8 +392,13 @@ def _page(tmp_path: Path) -> tuple[dict, str, Path]:
     )
     preview(spec)
     text = (tmp_path / "p.html").read_text(encoding="utf-8")
+    return _content(tmp_path / "p.html"), text, tmp_path / "p.html"
+
+
+def _content(page: Path) -> Any:
+    text = page.read_text(encoding="utf-8")
     start = text.index('type="application/json">') + len('type="application/json">')
-    return json.loads(text[start : text.index("</script>", start)]), text, tmp_path / "p.html"
+    return json.loads(text[start : text.index("</script>", start)])
 
 
 def test_a_page_needs_nothing_but_itself(tmp_path: Path) -> None:

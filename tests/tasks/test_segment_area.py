@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -212,7 +213,7 @@ def test_another_area_is_another_run(make_spec: Callable[..., SegmentSpec]) -> N
 
     with pytest.raises(KeyboardInterrupt):
         segment(spec, report=stop)
-    with pytest.raises(GeotilerError, match="area px was"):
+    with pytest.raises(GeotilerError, match="`area_px` was"):
         segment(replace(spec, bounds=(500_000, 4_999_850, 500_150, 5_000_000)))
     segment(spec)
 
@@ -261,6 +262,52 @@ def _lonlat_box(rows: tuple[int, int], cols: tuple[int, int]) -> tuple[float, fl
     return west, south, east, north
 
 
+def _swapped(bounds: tuple[float, ...]) -> tuple[float, ...]:
+    return bounds[1], bounds[0], bounds[3], bounds[2]
+
+
+def test_the_bounds_that_a_hint_names_are_taken(make_spec: Callable[..., SegmentSpec]) -> None:
+    spec = make_spec()
+    right = _lonlat_box((100, 180), (60, 200))
+    with pytest.raises(InputError) as caught:
+        segment(replace(spec, bounds=_swapped(right)))
+    named = re.search(r"--bounds (\S+) --bounds-crs (\S+)\)", str(caught.value))
+    assert named
+    bounds = tuple(float(each) for each in named[1].split(","))
+    assert bounds == pytest.approx(right)
+    segment(replace(spec, bounds=bounds, bounds_crs=named[2]))
+    own = (500_010, 4_999_900, 500_050, 4_999_950)
+    with pytest.raises(InputError, match="leave out --bounds-crs"):
+        segment(replace(spec, bounds=own, bounds_crs="EPSG:4326"))
+
+
+@pytest.mark.parametrize("has_crs", [True, False])
+def test_bounds_of_less_than_a_pixel_are_no_mask_of_one(
+    make_spec: Callable[..., SegmentSpec], has_crs: bool, tmp_path: Path
+) -> None:
+    spec = make_spec()
+    left, top, side = (500_000, 4_999_990, 0.5) if has_crs else (55.25, 25.25, 1)
+    if not has_crs:
+        with rasterio.open(tmp_path / "scene.tif") as scene:
+            image = scene.read()
+        with rasterio.open(
+            tmp_path / "scene.tif", "w", driver="GTiff", count=3, height=SHAPE[0],
+            width=SHAPE[1], dtype="uint8",
+        ) as plain:  # fmt: skip
+            plain.write(image)
+    spec = replace(spec, overwrite=True, gsd_m=(0.5, 0.5))
+    small = (left, top - 0.1 * side, left + 0.1 * side, top)
+    with pytest.raises(InputError, match=r"cover 0\.01 of one pixel") as caught:
+        segment(replace(spec, bounds=small))
+    assert ("from the top left" in str(caught.value)) != has_crs
+    pixel = (left, top - side, left + side, top)
+    plan = estimate(replace(spec, bounds=pixel))
+    assert max(plan.shape) <= 2
+    assert sum("--bounds cover" in note for note in plan.notices) == 1
+    street = (left, top - 80 * side, left + 100 * side, top)
+    assert not any("--bounds" in note for note in estimate(replace(spec, bounds=street)).notices)
+
+
 def test_bounds_in_another_crs_cover_what_they_say(
     make_spec: Callable[..., SegmentSpec],
 ) -> None:
@@ -279,6 +326,14 @@ def test_bounds_in_another_crs_cover_what_they_say(
     [
         (_lonlat_box((100, 180), (60, 200)), None, "--bounds-crs EPSG:4326"),
         ((1.0, 2.0, 3.0, 4.0), None, "--bounds 1,2,3,4"),
+        (
+            (4_999_900, 500_010, 4_999_950, 500_050),
+            None,
+            "swapped: --bounds 500010,4999900,500050,4999950",
+        ),
+        (_swapped(_lonlat_box((100, 180), (60, 200))), "EPSG:4326", "x and y are swapped"),
+        (_swapped(_lonlat_box((100, 180), (60, 200))), None, "--bounds-crs EPSG:4326"),
+        ((550_000, 5_050_000, 560_000, 5_060_000), None, "in the same coordinates"),
         ((1.0, 2.0, 3.0, 4.0), "EPSG:4326", "--bounds 1,2,3,4 in EPSG:4326"),
     ],
 )

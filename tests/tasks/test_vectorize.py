@@ -579,11 +579,15 @@ def test_sieving_joins_patches_to_what_is_around(tmp_path):
     path = write(tmp_path / "m.tif", values)
     options = {"min_area_m2": 0, "min_hole_m2": 0}
     spec = VectorizeSpec(mask=path, output=str(tmp_path / "b.gpkg"), sieve_px=7, **options)
-    assert vectorize(spec).polygons == 1
+    report = vectorize(spec)
+    assert (report.polygons, report.sieved) == (1, 2)
     (polygon,) = in_pixels(tmp_path / "b.gpkg")[0]
     assert not polygon.interiors
     spec = VectorizeSpec(mask=path, output=str(tmp_path / "c.gpkg"), sieve_px=6, **options)
-    assert vectorize(spec).polygons == 2
+    report = vectorize(spec)
+    assert (report.polygons, report.sieved) == (2, 0)
+    spec = VectorizeSpec(mask=path, output=str(tmp_path / "d.gpkg"), **options)
+    assert vectorize(spec).sieved is None, "nobody asked"
 
 
 @pytest.mark.parametrize("suffix", [".gpkg", ".geojsonl"])

@@ -174,6 +174,9 @@ def test_stopped_again_and_again_it_is_as_if_it_never_was(
     report = runs[-1].report
     for name in ("polygons", "dropped", "filled_holes", "per_status", "per_class", "area"):
         assert getattr(report, name) == getattr(uninterrupted, name)
+    # Of a run that began further down the count would be of a part.
+    assert (uninterrupted.sieved is None) == (mode != "sieved")
+    assert report.sieved in (None, uninterrupted.sieved)
 
 
 def test_it_reads_on_from_where_it_was(mask: str, tmp_path: Path, values: np.ndarray) -> None:
