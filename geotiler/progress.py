@@ -52,7 +52,15 @@ class Notice:
     warning: bool = False
 
 
-Event = StageStarted | StageAdvanced | StageExpected | StageFinished | Notice
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """A run ends early; what stays of it for the next one to go on from."""
+
+    share: float
+    """Of the work, from 0 (nothing stays) to 1."""
+
+
+Event = StageStarted | StageAdvanced | StageExpected | StageFinished | Notice | Kept
 Reporter = Callable[[Event], None]
 
 

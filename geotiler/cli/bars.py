@@ -12,6 +12,7 @@ from typing import Any, TextIO
 
 from geotiler.progress import (
     Event,
+    Kept,
     Notice,
     StageAdvanced,
     StageExpected,
@@ -28,6 +29,7 @@ _KINDS = {
     StageFinished: "finished",
     StageExpected: "expected",
     Notice: "notice",
+    Kept: "kept",
 }
 
 

@@ -185,8 +185,8 @@ def _rows(values: Mapping[str, Any], prefix: str = "", unit: str = "") -> Iterat
         ending = next((each for each in _UNITS if key.endswith(each)), "")
         name = prefix + key.removesuffix(ending).replace("_", " ")
         own = _UNITS.get(ending, unit)
-        if value is None:
-            continue
+        if value is None or (key.startswith("resumed") and not value):
+            continue  # unknown, or nothing to speak of
         if isinstance(value, Mapping):
             yield from _rows(value, f"{name}: ", own)
         elif key in _NUMBERS and isinstance(value, int | float):

@@ -16,8 +16,8 @@ def named_scenes(words: Sequence[str], list_file: Path | None) -> list[str]:
 
     Args:
         words: paths, GDAL names, or patterns with * ? [ where no file is called so.
-        list_file: a text file with one of these per line; empty lines and those that begin with #
-            say nothing.
+        list_file: a text file with one of these per line, relative to where the command runs as
+            on the command line; empty lines and those that begin with # say nothing.
 
     Raises:
         SpecError: nothing is named.
@@ -46,7 +46,23 @@ def _listed(path: Path) -> list[str]:
     found = [name for name in names if name and not name.startswith("#")]
     if not found:
         raise InputError(f"list of scenes {path} names none")
+    for name in found:
+        _check_place(name, path)
     return found
+
+
+def _check_place(name: str, listed: Path) -> None:
+    """Raises: InputError: a file that lies beside its list, and not where the command runs."""
+    try:
+        beside = listed.parent / name
+        is_misplaced = not Path(name).exists() and beside.exists()
+    except (OSError, ValueError):  # no name of a file: whoever opens it says so
+        return
+    if is_misplaced:
+        raise InputError(
+            f"no such file: {name}, which {listed} names; it lies beside the list",
+            hint=f"names are relative to where the command runs: cd {listed.parent}",
+        )
 
 
 def _matching(name: str) -> list[str]:
@@ -62,15 +78,25 @@ def _matching(name: str) -> list[str]:
     return found
 
 
-def made_folder(folder: Path | None) -> None:
-    """Make a folder for outputs if it is not there. Raises: OutputError: it cannot be."""
+def made_folder(folder: Path | None, *, only_check: bool = False) -> None:
+    """Make a folder for outputs if it is not there, or only see whether it could be.
+
+    Raises:
+        OutputError: it cannot be.
+    """
     if folder is None:
         return
     from geotiler.io.outputs import check_is_local  # after the flags are checked: it loads GDAL
 
     check_is_local(folder)
     try:
-        folder.mkdir(exist_ok=True)
+        if only_check and not folder.is_dir():
+            if folder.exists():
+                raise FileExistsError
+            if not folder.absolute().parent.is_dir():
+                raise FileNotFoundError
+        elif not only_check:
+            folder.mkdir(exist_ok=True)
     except FileExistsError as error:
         raise OutputError(
             f"output {folder} is a file", hint="several scenes need a folder, as -o out/"

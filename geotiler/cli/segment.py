@@ -55,7 +55,11 @@ def segment(
     ],
     list_file: Annotated[
         Path | None,
-        typer.Option("--scenes", help="Text file with a scene per line.", show_default=False),
+        typer.Option(
+            "--scenes",
+            help="Text file with a scene per line; relative ones as on the command line.",
+            show_default=False,
+        ),
     ] = None,
     model: Model = "buildings",
     tile: Annotated[
@@ -175,8 +179,6 @@ def segment(
             emit(values, as_json, "geotiler segment would do", detailed=True)
             return 0
         values = run(spec, report=report).as_dict()
-    if not (as_json or values["resumed_px"]):
-        del values["resumed_px"]
     emit(values, as_json, "geotiler segment")
     return 0
 
@@ -186,10 +188,8 @@ def _several(
 ) -> int:
     """Segment scenes into the folder that the specification names as its output."""
     from geotiler.cli.console import emit, reporter
-    from geotiler.tasks.segment_many import named_outputs, segment_many
+    from geotiler.tasks.segment_many import estimate_many, named_outputs, segment_many
 
-    if dry_run:
-        raise SpecError("--dry-run plans one scene at a time", hint="name one scene")
     if spec.output.suffix.lower() in (".tif", ".tiff", ".png") and not spec.output.is_dir():
         raise SpecError(
             f"several scenes need a folder, got -o {spec.output}",
@@ -197,9 +197,10 @@ def _several(
         )
     specs = named_outputs(spec, paths)
     for folder in {spec.output, spec.probability} - {None}:
-        made_folder(folder)
+        made_folder(folder, only_check=dry_run)
     with reporter(quiet) as report:
-        found = segment_many(specs, report=report)
+        work = estimate_many if dry_run else segment_many
+        found = work(specs, report=report)
     values = found.as_dict()
     for scene in values["scenes"]:
         scene["error"] = scene["error"] and as_typed(scene["error"])
@@ -207,7 +208,8 @@ def _several(
         for scene in values["scenes"]:
             if scene["error"]:
                 typer.echo(f"geotiler: {scene['scene']}: {scene['error']}", err=True)
-    emit(values if as_json else _table(values), as_json, "geotiler segment")
+    title = "geotiler segment would do" if dry_run else "geotiler segment"
+    emit(values if as_json else _table(values), as_json, title)
     return found.exit_code
 
 
@@ -215,5 +217,9 @@ def _table(values: dict[str, Any]) -> dict[str, Any]:
     """A numbered line for each scene in the place of its report."""
     for number, scene in enumerate(values.pop("scenes"), start=1):
         what = scene["error"] or scene["output"]
+        cost = scene.get("estimate")
+        if cost:
+            left = cost["windows"] - cost["skipped"]
+            what = f"{what}, {left:,} windows, {cost['seconds']:,.0f} s"
         values[str(number)] = f"{scene['scene']} {scene['status']}: {what}"
     return values

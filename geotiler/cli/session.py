@@ -21,7 +21,7 @@ import typer
 
 from geotiler.cli.options import Verbose
 from geotiler.errors import InputError, SpecError
-from geotiler.progress import Event, StageAdvanced, StageStarted
+from geotiler.progress import Event, Kept, StageAdvanced, StageStarted
 from geotiler.spelling import nearest, settings_renamed
 
 PREFIX = "GEOTILER_"
@@ -48,6 +48,8 @@ class Heard:
     done: float = 0.0
     total: float = 0.0
     unit: str = ""
+    kept: float | None = None
+    """Share of the work that stays for the next run; None: the task does not tell."""
 
     def __call__(self, event: Event) -> None:
         """Follow an event; any thread may call."""
@@ -56,12 +58,19 @@ class Heard:
             self.unit = event.unit if event.unit.endswith("px") else f"{event.unit}s"
         elif isinstance(event, StageAdvanced) and event.stage == self.stage:
             self.done += event.amount
+        elif isinstance(event, Kept):
+            self.kept = event.share
 
     def when_interrupted(self) -> str:
         """How far it came and how to go on, to be put behind "interrupted"; may be empty."""
         if not self.stage:
             return ""
-        text = f": {self.done:,.0f} of {self.total:,.0f} {self.unit} done"
+        done = f"{self.done:,.0f} of {self.total:,.0f} {self.unit}"
+        if self.kept == 0:  # rows are stored when all windows that touch them are done
+            return f" after {done}: no row was finished, so nothing is kept"
+        if self.kept is not None:
+            return f" after {done}: {self.kept:.0%} is kept; the same command goes on from there"
+        text = f": {done} done"
         return f"{text}; {_GOES_ON[self.stage]}" if self.stage in _GOES_ON else text
 
 

@@ -6,6 +6,7 @@ a network that is a formula. Holds one row of tiles at a time, whatever the scen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -64,6 +65,9 @@ class SweepPlan:
     mean: Sequence[float]
     std: Sequence[float]
     batch: int = 1
+    counted: tuple[float, float] = (0.0, math.inf)
+    """Network rows [first, last) that counted rows of windows begin in: the others are computed
+    here, too, and belong to another sweep."""
     wanted: NDArray[np.bool_] | None = None
     """(rows, columns) of windows: True where one is to be computed; None: everywhere. Rows and
     columns of pixels that no wanted window touches need not be true."""
@@ -224,6 +228,8 @@ class _Asked:
     """Of that row of windows, (row, col)."""
     skipped: int = 0
     """Windows of that row that are not computed."""
+    is_counted: bool = True
+    """The row of windows is not another sweep's."""
 
 
 def _blended_rows(
@@ -266,11 +272,11 @@ def _blended_rows(
         if answers is not None:
             for col, answer in zip(asked.columns, answers, strict=True):
                 blender.add(col, answer)
-            counts.computed += len(asked.columns)
+            counts.computed += len(asked.columns) if asked.is_counted else 0
             advanced(len(asked.columns))
         if asked.valid is None:
             continue
-        counts.skipped += asked.skipped
+        counts.skipped += asked.skipped if asked.is_counted else 0
         if asked.skipped:
             advanced(asked.skipped)
         offset, probabilities = blender.finish_row()
@@ -299,17 +305,19 @@ def _asked(chunks: Iterable[Chunk], plan: SweepPlan) -> Iterator[_Asked]:
             mask.append(known)
         (valid,) = mask.rows(row, stop)
         wanted = None if plan.wanted is None else plan.wanted[number]
-        computed = 0
+        computed, is_counted = 0, plan.counted[0] <= row < plan.counted[1]
         tiles = _tiles(pixels, valid, (row, stop), starts, wanted, plan)
         while batch := list(islice(tiles, plan.batch)):
             inputs = np.stack([tile for _, tile in batch]) if len(batch) > 1 else batch[0][1][None]
-            asked = _Asked(columns=[col for col, _ in batch], inputs=inputs)
+            columns = [col for col, _ in batch]
+            asked = _Asked(columns=columns, inputs=inputs, is_counted=is_counted)
             computed += len(batch)
             # No name holds a batch: it is freed before the next one is made.
             del batch, inputs
             yield asked
             del asked
-        yield _Asked(row=row, valid=valid, skipped=len(starts) - computed)
+        skipped = len(starts) - computed
+        yield _Asked(row=row, valid=valid, skipped=skipped, is_counted=is_counted)
 
 
 def _tiles(

@@ -51,6 +51,12 @@ def _differences(before: Any, now: Any, path: tuple[str, ...]) -> Iterator[tuple
         if {"path", "bytes"} <= before.keys() & now.keys():
             yield _key(path), _file(path, before, now)
             return
+        if before.get("sha256") != now.get("sha256") and None not in (
+            before.get("sha256"),
+            now.get("sha256"),
+        ):
+            yield _key(path), f"{_thing(path)} has other content (sha256)"
+            return
         for key in [*before, *(key for key in now if key not in before)]:
             inner = path if key == _GROUP and not path else (*path, str(key))
             yield from _differences(before.get(key), now.get(key), inner)
@@ -78,8 +84,12 @@ def _name(path: tuple[str, ...]) -> str:
     return " ".join(path).replace("_", " ")
 
 
+def _thing(path: tuple[str, ...]) -> str:
+    return " ".join(part for part in path if part != "file").replace("_", " ")
+
+
 def _file(path: tuple[str, ...], before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    what = " ".join(part for part in path if part != "file").replace("_", " ")
+    what = _thing(path)
     if before["path"] != now["path"]:
         return f"{what} was {before['path']}, now {now['path']}".strip()
     return f"{what} {now['path']} has changed since".strip()

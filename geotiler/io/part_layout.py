@@ -15,7 +15,7 @@ from affine import Affine
 from rasterio.crs import CRS
 
 from geotiler.core.qgis_style import StyledClass, ramp_qml, raster_qml
-from geotiler.errors import OutputError
+from geotiler.errors import SpecError
 from geotiler.io.outputs import check_is_local
 from geotiler.io.scene_tags import CLASSES_TAG
 
@@ -43,6 +43,8 @@ class RasterLayout:
     colours: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
     """Colour table of a one-band uint8 raster."""
     tags: Mapping[str, str] = field(default_factory=dict)
+    untold: tuple[str, ...] = ()
+    """Settings that an output of an earlier version may lack in its tags, and is the same."""
     categorical: bool = True
     """Overviews take the most frequent value, not the mean."""
 
@@ -51,12 +53,13 @@ def raster_driver(path: Path) -> str:
     """GDAL driver of a target by its suffix.
 
     Raises:
-        OutputError: no such format, or an address.
+        SpecError: no such format.
+        OutputError: an address.
     """
     check_is_local(path)
     driver = _DRIVERS.get(path.suffix.lower())
     if driver is None:
-        raise OutputError(
+        raise SpecError(
             f"output {path} has no raster format that geotiler writes",
             hint="name it .tif (Cloud-Optimized GeoTIFF) or .png",
         )

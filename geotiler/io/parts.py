@@ -31,6 +31,7 @@ from geotiler.io.opening import quiet_about_georeferencing
 from geotiler.io.outputs import replacing
 from geotiler.io.part_layout import Part, RasterLayout, mosaic_text, raster_driver, style_text
 from geotiler.io.raster import open_scene
+from geotiler.io.scene_tags import SETTINGS_TAG, told_settings
 from geotiler.io.styles import save_style
 from geotiler.io.work_folder import WorkFolder
 
@@ -69,6 +70,19 @@ def hold_parts(output: Path) -> WorkFolder:
                 hint="move it away, or choose another -o",
             )
     return work
+
+
+def _agree(found: Mapping[str, str], layout: RasterLayout) -> bool:
+    """Whether a raster's tags say what a layout's do, but for settings that it may lack."""
+    for key, text in layout.tags.items():
+        if key == SETTINGS_TAG:
+            there, wanted = told_settings(found), told_settings(layout.tags)
+            told = {k: v for k, v in wanted.items() if k in there or k not in layout.untold}
+            if there != told:
+                return False
+        elif found.get(key) != text:
+            return False
+    return True
 
 
 class Parts:
@@ -133,14 +147,13 @@ class Parts:
         """Whether the target is there already, as these parts would make it but for its pixels."""
         try:
             with open_scene(str(self.output)) as found:
-                tags = {key: found.tags.get(key) for key in self._layout.tags}
                 return (
                     found.shape == self._layout.shape
                     and found.count == len(self._layout.bands)
                     and set(found.dtypes) == {self._layout.dtype}
                     and found.crs == self._layout.crs
                     and found.transform.almost_equals(self._layout.transform)
-                    and tags == dict(self._layout.tags)
+                    and _agree(found.tags, self._layout)
                 )
         except InputError:
             return False

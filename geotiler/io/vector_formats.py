@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from geotiler.errors import OutputError
+from geotiler.errors import OutputError, SpecError
 from geotiler.io.outputs import check_is_local, check_output
 
 STDOUT = "-"
@@ -56,7 +56,8 @@ def check_target(
         layer: name of a layer, if one was asked for.
 
     Raises:
-        OutputError: an address, unknown suffix, no such thing in this format, or not writable.
+        SpecError: unknown suffix, or no such thing in this format.
+        OutputError: an address, or not writable.
     """
     if target == STDOUT:
         driver = "GeoJSON"
@@ -65,16 +66,16 @@ def check_target(
         check_is_local(path)  # before anything says the target, secrets and all
         driver = DRIVERS.get(path.suffix.lower(), "")
         if not driver:
-            raise OutputError(
+            raise SpecError(
                 f"no vector format for {target}: expected one of {', '.join(DRIVERS)}",
                 hint="-o buildings.geojson, or -o - for GeoJSON on standard output",
             )
     if layer is not None and driver not in LAYERED:
-        raise OutputError(
+        raise SpecError(
             f"{driver} has no layers to name", hint="--layer is for GeoPackage: -o buildings.gpkg"
         )
     if append and driver not in APPENDABLE:
-        raise OutputError(
+        raise SpecError(
             f"{driver} cannot be added to: {target}",
             hint="--append is for GeoPackage and GeoJSONSeq: .gpkg, .geojsonl",
         )

@@ -41,7 +41,7 @@ class OnnxPredictor(FixedShapePredictor):
 
         DeviceError: asked for another precision than float32.
         """
-        if precision not in (Precision.AUTO, Precision.FLOAT32):
+        if precision is not Precision.FLOAT32:
             raise no_such_precision("ONNX Runtime", precision, ["float32"])
         name = f"onnxruntime {onnxruntime.__version__} cpu float32"
         super().__init__(bundle.card, name, batch, tile_shape)

@@ -86,8 +86,7 @@ def _read(content: bytes, source: str) -> Any:
 
 
 def _checked(precision: Precision) -> Precision:
-    if precision is Precision.AUTO:
-        return Precision.FLOAT32  # left alone, CPUs with bfloat16 would answer in bfloat16
+    # Always asked for: left alone, CPUs with bfloat16 would answer in bfloat16.
     able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     known = [kind.value for kind, (ability, _) in _HINTS.items() if ability in able]
     if precision.value not in known:

@@ -141,6 +141,7 @@ def open_predictor(
     shape = tile_shape or (bundle.card.tile_px, bundle.card.tile_px)
     _check_shape(shape, batch, bundle.card)
     device = _resolved_device(device, backend)
+    precision = _on_device(precision, device)
     backend = _resolved_backend(bundle, backend, device)
     if device == "cpu":
         batch = batch or 1
@@ -151,6 +152,28 @@ def open_predictor(
     except ImportError as error:  # installed, but not for this machine
         raise MissingExtraError(_PACKAGES[backend], f"--backend {backend.value}") from error
     return make(bundle, precision=precision, batch=batch, tile_shape=shape, threads=threads)
+
+
+def used_precision(precision: Precision, backend: Backend, device: str) -> Precision:
+    """The precision that `open_predictor` computes in, never AUTO; opens nothing.
+
+    Raises:
+        DeviceError, MissingExtraError, SpecError: as `open_predictor` for a device.
+    """
+    if precision is not Precision.AUTO:
+        return precision
+    return _on_device(precision, _resolved_device(device, backend))
+
+
+def _on_device(precision: Precision, device: str) -> Precision:
+    """What AUTO means on a device.
+
+    On GPUs float16, eight times as fine as bfloat16: of real tiles, tried on a CPU, 0.007 % of the
+    pixels changed class against float32, with bfloat16 0.14 %.
+    """
+    if precision is not Precision.AUTO:
+        return precision
+    return Precision.FLOAT32 if device == "cpu" else Precision.FLOAT16
 
 
 def _constructor(backend: Backend, device: str) -> Callable[..., Predictor]:

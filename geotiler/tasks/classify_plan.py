@@ -25,8 +25,9 @@ from geotiler.io.scene_values import gsd_notice
 from geotiler.io.styles import style_notices
 from geotiler.io.vector_formats import STDOUT, check_target
 from geotiler.models.bundle import Bundle
+from geotiler.models.predictor import used_precision
 from geotiler.reports import Setting
-from geotiler.specs import MASK_NODATA, PROBABILITY_STEPS, ClassifySpec, Window
+from geotiler.specs import MASK_NODATA, PROBABILITY_STEPS, ClassifySpec, Precision, Window
 from geotiler.tasks.classify_input import Decisions, Radiometry, find_classifier, radiometry
 
 WRITTEN, MAP, CONFIDENCE = "written", "map", "confidence"
@@ -168,7 +169,7 @@ def own_outputs(spec: ClassifySpec) -> list[Path]:
 
 
 def _targets(spec: ClassifySpec, own: Sequence[Path]) -> list[Path]:
-    """Files that will be written. Raises: OutputError: an unknown suffix."""
+    """Files that will be written. Raises: SpecError: an unknown suffix."""
     if spec.is_vector:
         check_target(spec.output, spec.overwrite or Path(spec.output) in own)
         targets = [] if spec.output == STDOUT else [Path(spec.output)]
@@ -194,6 +195,9 @@ def _planned(spec: ClassifySpec, bundle: Bundle, source: SceneSource, scene: Sce
         axes = _axes(spec, bundle, read, gsd_m)
         decisions.say("network_px", [axis.target_px for axis in axes], "scene")
         cells = _cells(spec, bundle, read, axes, decisions)
+        used = used_precision(spec.run.precision, spec.run.backend, spec.run.device)
+        asked = spec.run.precision is not Precision.AUTO
+        decisions.say("precision", used.value, "flag" if asked else "default")
         return ClassifyPlan(
             spec=spec,
             bundle=bundle,

@@ -22,7 +22,7 @@ from geotiler.io.part_layout import Part, RasterLayout
 from geotiler.io.parts import Parts, hold_parts, told_files
 from geotiler.io.vector import STDOUT
 from geotiler.models.predictor import Predictor
-from geotiler.progress import Notice, Reporter
+from geotiler.progress import Kept, Notice, Reporter
 from geotiler.tasks.classify_plan import WRITTEN, ClassifyPlan, cells_output, own_outputs
 
 
@@ -95,6 +95,7 @@ def opened_cells(
         if store.rows:
             kept = f"what is finished ({100 * store.rows / height:.0f} %) is kept in {folder.path}"
             report(Notice(message=f"{kept}: run the same command again to go on"))
+        report(Kept(share=store.rows / height))
         raise
     folder.remove()
 

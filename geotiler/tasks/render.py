@@ -11,7 +11,7 @@ import numpy as np
 import shapely
 
 from geotiler.core.synthetic import CHUNK_PX, SyntheticScene
-from geotiler.errors import OutputError
+from geotiler.errors import SpecError
 from geotiler.io.outputs import check_output, replacing
 from geotiler.io.part_layout import raster_driver
 from geotiler.io.scene_writer import SceneWriter, create_scene
@@ -63,12 +63,12 @@ def render(spec: RenderSpec, *, report: Reporter = silent) -> RenderReport:
     the same files.
 
     Raises:
-        OutputError: an output exists (without overwrite) or cannot be written, or its suffix
-            names no GeoTIFF, or that of the truth no vector format.
+        SpecError: the suffix names no GeoTIFF, or that of the truth no vector format.
+        OutputError: an output exists (without overwrite) or cannot be written.
     """
     check_output(spec.output, spec.overwrite)
     if raster_driver(spec.output) != "COG":
-        raise OutputError(f"output {spec.output}: a scene is a GeoTIFF", hint="name it .tif")
+        raise SpecError(f"output {spec.output}: a scene is a GeoTIFF", hint="name it .tif")
     if spec.truth is not None:
         check_target(str(spec.truth), spec.overwrite)
     begin = time.perf_counter()

@@ -25,7 +25,7 @@ from geotiler.models.predictor import Predictor
 from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, StageStarted, silent
 from geotiler.reports import Report
 from geotiler.specs import MASK_NODATA, Engine, SegmentSpec
-from geotiler.tasks.segment_calibration import calibrated
+from geotiler.tasks.segment_calibration import Pace, calibrated
 from geotiler.tasks.segment_cluster import compute_on_cluster
 from geotiler.tasks.segment_plan import SegmentPlan, plan_segment
 from geotiler.tasks.segment_sample import about_skipped
@@ -43,7 +43,8 @@ class SegmentReport(Report):
     shape: tuple[int, int]
     """Output (height, width) in pixels: the scene's, or those of the area asked for."""
     windows: int
-    """Windows that the network computed, in earlier runs that this one went on from, too."""
+    """Windows that the network computed, in earlier runs that this one went on from, too; those
+    that it had to compute again are counted once."""
     skipped: int
     """Windows without a valid pixel, or beside the area asked for: never computed."""
     resumed_px: int
@@ -179,13 +180,24 @@ def estimate(spec: SegmentSpec, *, will_write: bool = True) -> SegmentEstimate:
     """
     plan = plan_segment(spec, will_write=will_write)
     predictor = opened_predictor(plan, FROM_DISK)
-    card = plan.bundle.card
-    with open_scene(
-        plan.spec.scene, drivers=plan.spec.drivers, allow_remote=plan.spec.allow_remote
-    ) as scene:
+    return estimated(plan, predictor, calibrated(plan, predictor))
+
+
+def estimated(plan: SegmentPlan, predictor: Predictor, pace: Pace) -> SegmentEstimate:
+    """What the work of a plan costs.
+
+    Args:
+        plan: of the scene.
+        predictor: the plan's network.
+        pace: how fast this machine is at it.
+
+    Raises:
+        InputError: the scene cannot be read.
+    """
+    spec, card = plan.spec, plan.bundle.card
+    with open_scene(spec.scene, drivers=spec.drivers, allow_remote=spec.allow_remote) as scene:
         empty = about_skipped(scene, plan.bands, plan.grid) / len(plan.grid)
     skipped = plan.windows - round(plan.wanted_windows * (1 - empty))
-    pace = calibrated(plan, predictor)
     pixels = plan.window.height * plan.window.width
     seconds = (plan.windows - skipped) * pace.window_s + pixels * pace.pixel_s
     width = max(last - first for first, last in (panel.network for panel in plan.panels))

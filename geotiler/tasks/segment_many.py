@@ -25,7 +25,15 @@ from geotiler.progress import Event, Notice, Reporter, StageAdvanced, StageFinis
 from geotiler.progress import silent as nobody
 from geotiler.reports import Report
 from geotiler.specs import SegmentSpec
-from geotiler.tasks.segment import SegmentReport, assembled, computed, opened_predictor
+from geotiler.tasks.segment import (
+    SegmentEstimate,
+    SegmentReport,
+    assembled,
+    computed,
+    estimated,
+    opened_predictor,
+)
+from geotiler.tasks.segment_calibration import Pace, calibrated
 from geotiler.tasks.segment_plan import SegmentPlan, plan_segment
 from geotiler.tasks.segment_work import SegmentWork, made_from, opened_work
 
@@ -65,6 +73,43 @@ class ManyReport(Report):
         return next((item.exit_code for item in self.scenes if item.exit_code), 0)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SceneEstimate:
+    """What would become of one scene."""
+
+    scene: str
+    output: Path
+    status: str
+    """to do, done before (by an earlier run), outside (of the area asked for) or failed."""
+    error: str | None = None
+    exit_code: int = 0
+    estimate: SegmentEstimate | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManyEstimate(Report):
+    """What a run over several scenes would do (`--dry-run`)."""
+
+    to_do: int
+    done_before: int
+    outside: int
+    failed: int
+    windows: int
+    """Of all scenes that are to do."""
+    skipped: int
+    seconds: float
+    """One scene after the other; a run computes one while it writes another."""
+    memory_bytes: int
+    """Of the scene that needs most."""
+    disk_bytes: int
+    scenes: list[SceneEstimate]
+
+    @property
+    def exit_code(self) -> int:
+        """0, or that of the first scene that could not be done."""
+        return next((item.exit_code for item in self.scenes if item.exit_code), 0)
+
+
 def segment_many(specs: Sequence[SegmentSpec], *, report: Reporter = nobody) -> ManyReport:
     """Segment scenes one after the other, all with the same model.
 
@@ -100,6 +145,74 @@ def segment_many(specs: Sequence[SegmentSpec], *, report: Reporter = nobody) -> 
     return ManyReport(**counts, seconds=seconds, scenes=outcomes)
 
 
+def estimate_many(specs: Sequence[SegmentSpec], *, report: Reporter = nobody) -> ManyEstimate:
+    """What `segment_many` would do, after loading the model and trying it; writes nothing.
+
+    A pace is measured once for all scenes of one tile, resolution and data type.
+
+    Raises:
+        ModelError, DeviceError, MissingExtraError: what no scene could do without.
+        SpecError: two scenes would have the same output.
+    """
+    _check_names(specs)
+    run = _Run(report=report, networks=KeptNetworks(most=1))
+    run.networks.bundle(specs[0].model)
+    paces: dict[object, Pace] = {}
+    scenes: list[SceneEstimate] = []
+    report(StageStarted(stage="scenes", total=len(specs), unit="scene"))
+    for spec in specs:
+        scenes.append(_scene_estimate(run, spec, paces))
+        report(StageAdvanced(stage="scenes", amount=1))
+    report(StageFinished(stage="scenes"))
+    found = [item.estimate for item in scenes if item.estimate is not None]
+    counts = {
+        status.replace(" ", "_"): sum(item.status == status for item in scenes)
+        for status in ("to do", "done before", "outside", "failed")
+    }
+    return ManyEstimate(
+        **counts,
+        windows=sum(each.windows for each in found),
+        skipped=sum(each.skipped for each in found),
+        seconds=round(sum(each.seconds for each in found), 3),
+        memory_bytes=max((each.memory_bytes for each in found), default=0),
+        disk_bytes=sum(each.disk_bytes for each in found),
+        scenes=scenes,
+    )
+
+
+def _scene_estimate(run: _Run, spec: SegmentSpec, paces: dict[object, Pace]) -> SceneEstimate:
+    """What would become of one scene.
+
+    Args:
+        run: what the scenes share.
+        spec: of the scene.
+        paces: what was measured so far; added to.
+    """
+    # A folder that is yet to be made holds no output, and cannot be written to either.
+    plan = run.planned(spec, will_write=spec.output.parent.is_dir())
+    if isinstance(plan, SegmentPlan):
+        try:
+            predictor = opened_predictor(plan, run.networks)
+            ratios = tuple(axis.ratio for axis in plan.axes)
+            key = plan.grid.tile_shape, ratios, plan.dtype, plan.chunk_rows
+            if key not in paces:
+                paces[key] = calibrated(plan, predictor)
+            found = estimated(plan, predictor, paces[key])
+        except _OF_ONE_SCENE as error:
+            plan = run.failed(spec, error)
+        else:
+            return SceneEstimate(
+                scene=shown_name(spec.scene), output=spec.output, status="to do", estimate=found
+            )
+    return SceneEstimate(
+        scene=plan.scene,
+        output=plan.output,
+        status=plan.status,
+        error=plan.error,
+        exit_code=plan.exit_code,
+    )
+
+
 def _check_names(specs: Sequence[SegmentSpec]) -> None:
     names: dict[Path, str] = {}
     for spec in specs:
@@ -129,12 +242,13 @@ class _Run:
     report: Reporter
     networks: Networks
 
-    def planned(self, spec: SegmentSpec) -> SegmentPlan | SceneOutcome:
+    def planned(self, spec: SegmentSpec, *, will_write: bool = True) -> SegmentPlan | SceneOutcome:
         """The plan of a scene, or what became of it without one."""
         try:
             # An output that is there may be the one that this run would make: the plan tells.
-            plan = plan_segment(replace(spec, overwrite=True), self.networks)
-            if not spec.overwrite and not is_unfinished(spec.output):
+            made = replace(spec, overwrite=True)
+            plan = plan_segment(made, self.networks, will_write=will_write)
+            if will_write and not spec.overwrite and not is_unfinished(spec.output):
                 if all(parts.is_finished() for parts in plan.parts):
                     return self._outcome(spec, "done before")
                 for parts in plan.parts:
@@ -143,7 +257,7 @@ class _Run:
         except OutsideError:
             return self._outcome(spec, "outside")
         except _OF_ONE_SCENE as error:
-            return self._failed(spec, error)
+            return self.failed(spec, error)
 
     def begun(
         self, spec: SegmentSpec, plan: SegmentPlan | SceneOutcome
@@ -165,7 +279,7 @@ class _Run:
                     stack=stack.pop_all(), work=work, started=started, backend=predictor.name
                 )
         except _OF_ONE_SCENE as error:
-            return self._failed(spec, error)
+            return self.failed(spec, error)
 
     def ended(self, spec: SegmentSpec, begun: _Computed | SceneOutcome) -> SceneOutcome:
         """What became of a scene, after its outputs are written."""
@@ -179,13 +293,14 @@ class _Run:
             with begun.stack:
                 found = assembled(begun.work, begun.started, begun.backend, report)
         except _OF_ONE_SCENE as error:
-            return self._failed(spec, error)
+            return self.failed(spec, error)
         return self._outcome(spec, "done", report=found)
 
     def _outcome(self, spec: SegmentSpec, status: str, **more: object) -> SceneOutcome:
         return SceneOutcome(scene=shown_name(spec.scene), output=spec.output, status=status, **more)  # type: ignore[arg-type]
 
-    def _failed(self, spec: SegmentSpec, error: GeotilerError) -> SceneOutcome:
+    def failed(self, spec: SegmentSpec, error: GeotilerError) -> SceneOutcome:
+        """The outcome of a scene that an error ended."""
         return self._outcome(spec, "failed", error=str(error), exit_code=error.exit_code)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from geotiler.core.grid import Grid
 from geotiler.core.resample import Axis
 from geotiler.core.sweep import Span, SweepPlan, spanned, swept_columns
-from geotiler.errors import OutputError, SpecError
+from geotiler.errors import SpecError
 from geotiler.io.area import Area, area_of_bounds, area_of_file, few_pixels
 from geotiler.io.class_raster import BACKGROUND, class_layout
 from geotiler.io.fingerprint import scene_fingerprint
@@ -28,7 +29,7 @@ from geotiler.io.styles import style_notices
 from geotiler.models.bundle import Bundle
 from geotiler.models.networks import FROM_DISK, Networks
 from geotiler.reports import Setting
-from geotiler.specs import MASK_NODATA, PROBABILITY_STEPS, Scale, SegmentSpec, Window
+from geotiler.specs import MASK_NODATA, PROBABILITY_STEPS, Precision, Scale, SegmentSpec, Window
 from geotiler.tasks.segment_settings import (
     axes_setting,
     bands_setting,
@@ -148,7 +149,19 @@ class SegmentPlan:
             mean=card.mean,
             std=card.std,
             batch=batch,
+            counted=self._counted(stretch),
             wanted=self.wanted(stretch),
+        )
+
+    def _counted(self, stretch: Stretch) -> tuple[float, float]:
+        """Network rows [first, last): a row of windows belongs to the stretch that it begins in, so
+        that those that touch two are counted once.
+        """
+        ratio = self.axes[0].ratio
+        first, last = stretch.rows.answered
+        return (
+            0.0 if first == self.rows[0] else first * ratio,
+            math.inf if last == self.rows[1] else last * ratio,
         )
 
     def chunks(self, stretch: Stretch) -> Iterator[Window]:
@@ -190,6 +203,7 @@ class SegmentPlan:
             bands=tuple(item.name for item in self.bundle.card.classes),
             scale=None if is_float else 1.0 / PROBABILITY_STEPS,
             tags={**self.mask.tags, "GEOTILER_CONTENT": "probability"},
+            untold=self.mask.untold,
             categorical=False,
         )
 
@@ -273,7 +287,7 @@ def _check_formats(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> None:
     if spec.probability is None or raster_driver(spec.probability) != "PNG":
         return
     if spec.probability_dtype != "uint8" or len(bundle.card.classes) > 1:
-        raise OutputError(
+        raise SpecError(
             f"output {spec.probability}: a PNG holds one class as uint8",
             hint="name it --probability p.tif",
         )
@@ -315,7 +329,11 @@ def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene, networks: Networks
         dtype=scene.dtypes[bands[0] - 1],
         ground_m=scene.gsd_m or spec.gsd_m,
         threshold=threshold,
-        mask=_mask_layout(bundle, scene, window, settings),
+        mask=replace(
+            _mask_layout(bundle, scene, window, settings),
+            # Which was told only where it was asked for.
+            untold=("precision",) if spec.precision is Precision.AUTO else (),
+        ),
         chunk_rows=scene.block_rows(_CHUNK_ROWS),
         settings=settings,
         notices=tuple(notices),

@@ -11,6 +11,7 @@ from geotiler.io.raster import Scene
 from geotiler.io.scene_values import bands_for, gsd_notice, measured_scale
 from geotiler.models.bundle import Bundle
 from geotiler.models.networks import Networks
+from geotiler.models.predictor import used_precision
 from geotiler.reports import Setting
 from geotiler.specs import Precision, Scale, SegmentSpec
 
@@ -127,9 +128,14 @@ def grid_setting(
 
 
 def precision_setting(spec: SegmentSpec, settings: dict[str, Setting]) -> None:
-    """Notes a precision that was asked for: masks in different ones differ along their borders."""
-    if spec.precision is not Precision.AUTO:
-        settings["precision"] = Setting(value=spec.precision.value, origin="flag")
+    """What the network computes in: masks in different precisions differ along their borders.
+
+    Raises:
+        DeviceError: the device is not there.
+    """
+    used = used_precision(spec.precision, spec.backend, spec.device)
+    origin = "default" if spec.precision is Precision.AUTO else "flag"
+    settings["precision"] = Setting(value=used.value, origin=origin)
 
 
 def tta_setting(spec: SegmentSpec, settings: dict[str, Setting]) -> None:

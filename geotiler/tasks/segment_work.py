@@ -20,7 +20,7 @@ from geotiler.io.journal import JOURNAL, Journal
 from geotiler.io.parts import Parts, hold_parts, parts_folder
 from geotiler.io.work_folder import WorkFolder
 from geotiler.models.predictor import Predictor
-from geotiler.progress import Notice, Reporter
+from geotiler.progress import Kept, Notice, Reporter
 from geotiler.tasks.segment_plan import SegmentPlan, Stretch
 from geotiler.tasks.segment_strips import Strip
 
@@ -101,8 +101,13 @@ class SegmentWork:
     @property
     def share(self) -> str:
         """How much is finished, for a person."""
+        return f"{100 * self.finished_share:.0f} %"
+
+    @property
+    def finished_share(self) -> float:
+        """How much is finished, from 0 to 1."""
         height, width = self.plan.mask.shape
-        return f"{100 * self.finished_px / (height * width):.0f} %"
+        return self.finished_px / (height * width)
 
     def open_stretches(self) -> list[Stretch]:
         """What is left to do: for each panel the rows that no strip holds."""
@@ -166,6 +171,7 @@ def opened_work(plan: SegmentPlan, now: dict[str, Any], report: Reporter) -> Ite
         if work.strips:
             kept = f"what is finished ({work.share}) is kept in {folders[-1].path}"
             report(Notice(message=f"{kept}: run the same command again to go on"))
+        report(Kept(share=work.finished_share))
         raise
     work.journal.append(_ASSEMBLED)
     for folder in folders:  # the mask's last, which holds the journal

@@ -81,8 +81,8 @@ def vectorize(
 
     Raises:
         InputError: the mask cannot be read, is no mask, or lacks a class that was asked for.
-        OutputError: the target exists, has an unknown suffix, or cannot be written.
-        SpecError: settings that do not go together.
+        OutputError: the target exists, or cannot be written.
+        SpecError: settings that do not go together, or an unknown suffix of the target.
     """
     started = time.perf_counter()
     may_replace = spec.overwrite or is_written(spec)

@@ -30,7 +30,7 @@ from geotiler.io.fingerprint import scene_fingerprint
 from geotiler.io.journal import JOURNAL, Journal
 from geotiler.io.parts import are_stored, hold_parts, parts_folder, told_files
 from geotiler.io.vector_formats import STDOUT
-from geotiler.progress import Notice, Reporter
+from geotiler.progress import Kept, Notice, Reporter
 from geotiler.specs import VectorizeSpec
 from geotiler.tasks.vectorize_draw import Sized
 from geotiler.tasks.vectorize_input import VectorizeInput
@@ -194,6 +194,7 @@ def opened_features(
         if kept:
             message = f"what is finished ({store.share}) is kept in {folder.path}"
             report(Notice(message=f"{message}: run the same command again to go on"))
+        report(Kept(share=store.mark.reached / source.scene.height if kept else 0.0))
         raise
     folder.remove()
 

@@ -17,7 +17,7 @@ from affine import Affine
 from geotiler.cli.main import main
 from geotiler.cli.session import Heard
 from geotiler.models.bundle import Bundle
-from geotiler.progress import StageAdvanced, StageFinished, StageStarted
+from geotiler.progress import Kept, StageAdvanced, StageStarted
 
 ON_WINDOWS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signal")
 
@@ -66,9 +66,12 @@ def test_segment_says_how_far_it_came(scene: Path, tiny_bundle: Bundle, tmp_path
     ]  # fmt: skip
     code, lines, heard = _interrupted(words)
     assert code == 130
-    found = re.fullmatch(r"geotiler: interrupted: ([\d,]+) of ([\d,]+) windows done.*", lines[-1])
+    told = r"geotiler: interrupted after ([\d,]+) of ([\d,]+) windows: (.*)"
+    found = re.fullmatch(told, lines[-1])
     assert found, lines
-    done, total = (int(number.replace(",", "")) for number in found.groups())
+    done, total = (int(number.replace(",", "")) for number in found.groups()[:2])
+    there = (tmp_path / "mask.tif.parts").exists()
+    assert found[3].endswith("the same command goes on from there" if there else "nothing is kept")
     assert heard <= done < total
     assert not (tmp_path / "mask.tif").exists()
 
@@ -97,7 +100,15 @@ def test_what_is_told_follows_the_stage_that_runs() -> None:
     ):
         heard(event)
     assert heard.when_interrupted() == ": 1,500,000 of 4,000,000 px done"
-    heard(StageFinished(stage="vectorize"))
+    heard(Kept(share=0.0))
+    assert heard.when_interrupted() == (
+        " after 1,500,000 of 4,000,000 px: no row was finished, so nothing is kept"
+    )
+    heard(Kept(share=0.25))
+    assert heard.when_interrupted() == (
+        " after 1,500,000 of 4,000,000 px: 25% is kept; the same command goes on from there"
+    )
+    heard = Heard()
     heard(StageStarted(stage="training", total=300, unit="step"))
     assert heard.when_interrupted() == (
         ": 0 of 300 steps done; the same command with --resume goes on"

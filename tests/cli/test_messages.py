@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from geotiler.cli.main import main
-from geotiler.errors import SpecError
+from geotiler.cli.scenes import named_scenes
+from geotiler.errors import InputError, SpecError
 from geotiler.specs import SegmentSpec
 
 SETTING = re.compile(r"\b[a-z]+(_[a-z]+)*_(px|m|m2|deg)\b|`")
@@ -69,3 +70,51 @@ def test_a_message_names_the_flag_that_was_typed(
 def test_python_is_told_the_argument() -> None:
     with pytest.raises(SpecError, match="`overlap_px` must be at least 0, got -1"):
         SegmentSpec(scene="s.tif", output=Path("m.tif"), overlap_px=-1)
+
+
+WRONG_FORMATS = {
+    "segment s.tif -o m.jpg": "no raster format",
+    "segment s.tif -o m.tif --probability p.shp": "no raster format",
+    "classify s.tif -o m.jpg": "no raster format",
+    "classify s.tif -o m.gpkg --confidence c.jpg": "no raster format",
+    "vectorize s.tif -o b.jpg": "no vector format",
+    "vectorize s.tif -o b.fgb --layer x": "no layers",
+    "vectorize s.tif -o b.fgb --append": "cannot be added to",
+    "preview s.tif -o p.jpg": "neither a .png nor a .html",
+    "render r.png": "a scene is a GeoTIFF",
+    "render r.tif --truth t.jpg": "no vector format",
+    "export buildings -o m.jpg": "no .onnx file",
+    "export buildings -o m.jpg --to stac": "no .json file",
+}
+"""Command line → part of its message."""
+
+
+@pytest.mark.parametrize("line", WRONG_FORMATS)
+def test_an_output_of_a_format_that_is_not_written_is_a_mistake_of_usage(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Everywhere the same code, whatever else is there."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["render", "s.tif", "--height", "96", "--width", "96", "-q"]) == 0
+    before = {path.name for path in tmp_path.iterdir()}
+    assert main(line.split()) == 2
+    assert WRONG_FORMATS[line] in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_names_of_a_list_are_relative_to_where_the_command_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "here.tif").touch()
+    listed = tmp_path / "lists" / "scenes.txt"
+    listed.write_text(f"here.tif\n{tmp_path / 'lists' / 'beside.tif'}\n/vsimem/x.tif\nnone.tif\n")
+    (tmp_path / "lists" / "beside.tif").touch()
+    assert named_scenes([], listed)[0] == "here.tif"
+    assert len(named_scenes([], listed)) == 4  # what is nowhere is told with the other failures
+    listed.write_text("beside.tif\n")
+    with pytest.raises(InputError, match=r"lies beside the list \(.*where the command runs"):
+        named_scenes([], listed)
+    monkeypatch.chdir(tmp_path / "lists")
+    assert named_scenes([], Path("scenes.txt")) == ["beside.tif"]

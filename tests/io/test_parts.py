@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rasterio.crs import CRS
 from rio_cogeo.cogeo import cog_validate
 
-from geotiler.errors import OutputError
+from geotiler.errors import OutputError, SpecError
 from geotiler.io.part_layout import Part, RasterLayout, raster_driver
 from geotiler.io.parts import Parts, hold_parts
 
@@ -144,7 +144,7 @@ def test_a_png_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["mask.jpg", "mask", "mask.shp", "mask.tif.gz"])
 def test_other_formats_are_refused(name: str) -> None:
-    with pytest.raises(OutputError, match=r"\.tif"):
+    with pytest.raises(SpecError, match=r"\.tif"):
         raster_driver(Path(name))
 
 

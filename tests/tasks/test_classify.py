@@ -385,7 +385,7 @@ def test_outputs_that_would_overwrite_are_refused(scene: Path, model: Model) -> 
         _run(scene, "scene.tif", overwrite=True)
     with pytest.raises(SpecError, match="different files"):
         _run(scene, confidence=scene.parent / "map.tif")
-    with pytest.raises(OutputError, match="format"):
+    with pytest.raises(SpecError, match="format"):
         _run(scene, "map.shp")
     with pytest.raises(InputError, match="one scene at a time"):
         classify(ClassifySpec(scene=(str(scene),) * 2, output=str(other.with_suffix(".gpkg"))))

@@ -13,7 +13,7 @@ from pyproj import Transformer
 from rasterio.features import rasterize
 
 from geotiler.core.synthetic import SyntheticScene
-from geotiler.errors import OutputError
+from geotiler.errors import OutputError, SpecError
 from geotiler.progress import Event, StageAdvanced, StageStarted
 from geotiler.specs import RenderSpec, Window
 from geotiler.tasks.render import RenderReport, render
@@ -113,7 +113,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
 
 
 def test_a_truth_of_no_format_is_refused_before_anything_is_rendered(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="vector format"):
+    with pytest.raises(SpecError, match="vector format"):
         render(RenderSpec(output=tmp_path / "s.tif", truth=tmp_path / "t.txt"))
     assert not list(tmp_path.iterdir())
 
@@ -131,6 +131,6 @@ def test_the_example_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize("name", ["scene.png", "scene.gpkg", "scene"])
 def test_a_scene_is_a_geotiff_and_named_one(tmp_path: Path, name: str) -> None:
-    with pytest.raises(OutputError, match=r"\.tif"):
+    with pytest.raises(SpecError, match=r"\.tif"):
         render(RenderSpec(output=tmp_path / name, height=20, width=20))
     assert not list(tmp_path.iterdir())

@@ -17,8 +17,8 @@ from geotiler.cli.scenes import named_scenes
 from geotiler.errors import DeviceError, GeotilerError, InputError, SpecError
 from geotiler.progress import StageAdvanced
 from geotiler.specs import Precision, SegmentSpec
-from geotiler.tasks.segment import segment
-from geotiler.tasks.segment_many import named_outputs, segment_many
+from geotiler.tasks.segment import estimate, segment
+from geotiler.tasks.segment_many import estimate_many, named_outputs, segment_many
 
 
 def _scene(path: Path, seed: int, shape: tuple[int, int] = (150, 170)) -> str:
@@ -87,11 +87,38 @@ def test_another_precision_is_another_setting(
     use_model: Callable[..., Any], scenes: list[str], spec: SegmentSpec
 ) -> None:
     use_model()
-    segment_many(named_outputs(spec, scenes[:1]))
-    other = replace(spec, precision=Precision.FLOAT32)
-    report = segment_many(named_outputs(other, scenes[:1]))
+    (auto,) = named_outputs(replace(spec, device="cpu"), scenes[:1])
+    segment_many([auto])
+    with rasterio.open(auto.output) as mask:
+        assert json.loads(mask.tags()["GEOTILER_SETTINGS"])["precision"] == "float32"
+    # What a CPU computes in, whether asked for or not: the same bytes.
+    before = auto.output.read_bytes()
+    same = replace(auto, precision=Precision.FLOAT32)
+    assert segment_many([same]).done_before == 1
+    assert segment_many([replace(same, overwrite=True)]).done == 1
+    assert auto.output.read_bytes() == before
+    report = segment_many([replace(auto, precision=Precision.FLOAT16)])  # as a GPU's
     assert (report.done_before, report.failed) == (0, 1)
     assert "exists already" in (report.scenes[0].error or "")
+
+
+def test_an_output_that_was_made_before_precisions_were_told_is_finished(
+    use_model: Callable[..., Any], scenes: list[str], spec: SegmentSpec
+) -> None:
+    use_model()
+    (one,) = named_outputs(replace(spec, device="cpu"), scenes[:1])
+    segment_many([one])
+    with rasterio.open(one.output, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as mask:
+        told = json.loads(mask.tags()["GEOTILER_SETTINGS"])
+        del told["precision"]
+        mask.update_tags(GEOTILER_SETTINGS=json.dumps(told, sort_keys=True))
+    assert segment_many([one]).done_before == 1
+    # Then a precision was told if it was asked for.
+    assert segment_many([replace(one, precision=Precision.FLOAT32)]).failed == 1
+    with rasterio.open(one.output, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as mask:
+        del told["overlap_px"]
+        mask.update_tags(GEOTILER_SETTINGS=json.dumps(told, sort_keys=True))
+    assert segment_many([one]).failed == 1
 
 
 def test_an_output_of_other_settings_is_no_finished_one(
@@ -190,3 +217,32 @@ def test_nothing_named_and_nothing_matched() -> None:
     error: type[GeotilerError] = InputError
     with pytest.raises(error, match="no file matches"):
         named_scenes(["none-*.tif"], None)
+
+
+def test_a_dry_run_plans_each_scene_and_adds_up(
+    use_model: Callable[..., Any], scenes: list[str], spec: SegmentSpec, tmp_path: Path
+) -> None:
+    use_model()
+    segment_many(named_outputs(spec, scenes[:1]))
+    before = _files(tmp_path / "out")
+    missing = str(tmp_path / "none.tif")
+    found = estimate_many(named_outputs(spec, [*scenes[:3], missing]))
+    json.dumps(found.as_dict(), allow_nan=False)
+    assert [item.status for item in found.scenes] == ["done before", "to do", "to do", "failed"]
+    assert (found.to_do, found.done_before, found.failed, found.exit_code) == (2, 1, 1, 3)
+    plans = [item.estimate for item in found.scenes if item.estimate]
+    alone = [estimate(one) for one in named_outputs(spec, scenes[1:3])]
+    assert [plan.windows for plan in plans] == [each.windows for each in alone]
+    assert found.windows == sum(each.windows for each in alone)
+    assert found.seconds == pytest.approx(sum(plan.seconds for plan in plans), abs=1e-3)
+    assert found.memory_bytes == max(plan.memory_bytes for plan in plans)
+    assert _files(tmp_path / "out") == before
+
+
+def test_a_dry_run_does_not_ask_for_the_folder_that_a_run_makes(
+    use_model: Callable[..., Any], scenes: list[str], spec: SegmentSpec, tmp_path: Path
+) -> None:
+    use_model()
+    later = replace(spec, output=tmp_path / "later")
+    assert estimate_many(named_outputs(later, scenes[:1])).to_do == 1
+    assert not later.output.exists()

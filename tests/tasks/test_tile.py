@@ -486,7 +486,7 @@ def test_other_settings_are_refused_and_overwritten_on_demand(scene: Path, label
     tile(replace(other, output=scene.parent / "fresh"))
     assert every_file(spec.output) == every_file(scene.parent / "fresh")
     write_scene(scene, seed=9)
-    with pytest.raises(OutputError, match="scenes sha256"):
+    with pytest.raises(OutputError, match="scenes has other content"):
         tile(other)
 
 

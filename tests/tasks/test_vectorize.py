@@ -17,7 +17,7 @@ import shapely
 from affine import Affine
 from rasterio import features
 
-from geotiler.errors import InputError, OutputError
+from geotiler.errors import InputError, OutputError, SpecError
 from geotiler.io.raster import Scene
 from geotiler.io.styles import shown_classes
 from geotiler.io.vector_reading import read_features
@@ -261,7 +261,7 @@ def test_what_is_no_mask_is_refused_and_leaves_nothing(tmp_path, mask):
     for path, message in inputs.items():
         with pytest.raises(InputError, match=message):
             vectorize(exact(path, tmp_path / "b.gpkg"))
-    with pytest.raises(OutputError, match="expected one of"):
+    with pytest.raises(SpecError, match="expected one of"):
         vectorize(exact(mask, tmp_path / "b.dxf"))
     assert not [name for name in os.listdir(tmp_path) if name.startswith((".b", "b."))]
 
