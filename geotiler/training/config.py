@@ -150,9 +150,6 @@ class LossConfig:
     focal: float = 0.0
     lovasz: float = 0.0
     tversky: float = 0.0
-    agreement: float = 0.0
-    """Weight of how far answers for a window lie from those for the crop around it: seams of
-    scenes become fainter, a step takes about a third longer."""
     focal_gamma: float = 2.0
     """How little the pixels count that are right already."""
     tversky_alpha: float = 0.3

@@ -14,7 +14,6 @@ from geotiler.core.metrics import ConfusionMatrix, mean_of
 from geotiler.errors import ModelError
 from geotiler.models.build import build_network, load_encoder
 from geotiler.models.vision import segmentation_models
-from geotiler.training.agreement import WindowAgreement
 from geotiler.training.config import Config, ModelConfig
 from geotiler.training.framework import pl
 from geotiler.training.losses import SegmentationLoss
@@ -102,7 +101,6 @@ class Segmentation(pl.LightningModule):
         # Weights that were loaded for fine-tuning arrive in evaluation mode.
         self.network = network.train().to(memory_format=torch.channels_last)
         self.loss = SegmentationLoss(config.loss, channels)
-        self._agreement = WindowAgreement(config.model.stride_of_network)
         self.counts = ConfusionMatrix()
         """Of the last validation."""
 
@@ -121,12 +119,7 @@ class Segmentation(pl.LightningModule):
     def training_step(self, batch: Batch, index: int) -> torch.Tensor:
         """Mean loss of a batch."""
         pixels, labels = batch
-        logits: torch.Tensor = self(pixels)
-        loss: torch.Tensor = self.loss(logits, labels)
-        if self._config.loss.agreement:
-            apart = self._agreement(self, pixels, logits)
-            self.log("train_apart", apart, on_step=False, on_epoch=True, batch_size=len(labels))
-            loss = loss + self._config.loss.agreement * apart
+        loss: torch.Tensor = self.loss(self(pixels), labels)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(labels))
         return loss
 
