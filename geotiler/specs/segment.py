@@ -89,7 +89,7 @@ class SegmentSpec:
         at_least("workers", self.workers, 1, "try --workers 2")
         if self.engine is Engine.LOCAL and (self.scheduler or self.workers):
             raise SpecError(
-                "a scheduler and workers belong to another engine", hint="add --engine dask"
+                "`scheduler` and `workers` are for the engine dask", hint="add --engine dask"
             )
         if self.threshold is not None and not 0.0 < self.threshold < 1.0:
             raise SpecError(
@@ -114,7 +114,7 @@ class SegmentSpec:
                 )
         elif self.bounds_crs is not None:
             raise SpecError(
-                f"--bounds-crs {self.bounds_crs} says nothing without bounds",
+                f"`bounds_crs` is given ({self.bounds_crs}), and `bounds` are not",
                 hint="--bounds LEFT,BOTTOM,RIGHT,TOP",
             )
         if self.scale is not None and self.auto_scale:
