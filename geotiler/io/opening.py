@@ -20,6 +20,8 @@ from geotiler.io.vector_formats import DRIVERS
 REFUSALS = (CPLE_BaseError, RasterioError, OSError, ValueError, OverflowError)
 """What opening and reading raise for files that are damaged, or that lie."""
 
+_LISTS = (".txt", ".lst")
+
 _WARNINGS_LOCK = threading.RLock()
 
 
@@ -104,6 +106,11 @@ def refused(name: str, path: str, error: Exception, drivers: Sequence[str] | Non
         return InputError(
             f"{name} is a vector file, expected a raster",
             hint="polygons go to preview, evaluate, --truth, --aoi or --labels",
+        )
+    if Path(name).suffix.lower() in _LISTS:
+        return InputError(
+            f"{name} is no raster but a text, a list of scenes perhaps",
+            hint=f"geotiler segment --scenes {name} reads one",
         )
     if Path(path).is_dir():
         return InputError(

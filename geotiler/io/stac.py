@@ -85,7 +85,10 @@ def _item(path: str) -> dict[str, Any]:
         if isinstance(error, http.client.HTTPException):  # its text repeats the address
             error = ValueError("the address or its answer is not valid HTTP")
         reason = redacted(" ".join(str(getattr(error, "strerror", None) or error).split()))[:120]
-        raise InputError(f"{shown(path)} cannot be read as a STAC item: {reason}") from error
+        raise InputError(
+            f"{shown(path)} cannot be read as a STAC item: {reason}",
+            hint="an item is a .json; --asset is for these alone",
+        ) from error
     if not isinstance(values, dict):
         raise InputError(f"{shown(path)} is no STAC item: expected a JSON object")
     return values

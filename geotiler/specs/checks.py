@@ -55,7 +55,7 @@ def check_bounds(bounds: tuple[float, float, float, float] | None, bounds_crs: s
             )
     elif bounds_crs is not None:
         raise SpecError(
-            f"--bounds-crs {bounds_crs} says nothing without bounds",
+            f"`bounds_crs` is given ({bounds_crs}), and `bounds` are not",
             hint="--bounds LEFT,BOTTOM,RIGHT,TOP",
         )
 

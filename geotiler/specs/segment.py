@@ -92,7 +92,7 @@ class SegmentSpec:
         at_least("workers", self.workers, 1, "try --workers 2")
         if self.engine is Engine.LOCAL and (self.scheduler or self.workers):
             raise SpecError(
-                "a scheduler and workers belong to another engine", hint="add --engine dask"
+                "`scheduler` and `workers` are for the engine dask", hint="add --engine dask"
             )
         if self.threshold is not None and not 0.0 < self.threshold < 1.0:
             raise SpecError(

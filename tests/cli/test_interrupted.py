@@ -106,7 +106,7 @@ def test_what_is_told_follows_the_stage_that_runs() -> None:
     )
     heard(Kept(share=0.25))
     assert heard.when_interrupted() == (
-        " after 1,500,000 of 4,000,000 px: 25% is kept; the same command goes on from there"
+        " after 1,500,000 of 4,000,000 px: 25 % is kept; the same command goes on from there"
     )
     heard = Heard()
     heard(StageStarted(stage="training", total=300, unit="step"))
