@@ -78,14 +78,16 @@ def _stretched(band: NDArray[np.generic], limits: Range) -> NDArray[np.uint8]:
     return np.asarray(np.clip(scaled * 255.0, 0.0, 255.0)).astype(np.uint8)
 
 
-def painted(image: Image, area: NDArray[np.bool_], colour: Colour) -> Image:
-    """The picture with an area tinted and its inner outline drawn in full colour."""
+def painted(image: Image, area: NDArray[np.bool_], colour: Colour, width_px: int = 1) -> Image:
+    """The picture with an area tinted and its inner outline, of that width, in full colour."""
     result = image.copy()
     tint = np.asarray(colour, np.float32)
     result[area] = (image[area] * (1 - _FILL) + tint * _FILL).astype(np.uint8)
     solid = area.astype(np.uint8)
     # Outside the picture counts as inside, so that an area cut by the border gets no line there.
-    inner = cv2.erode(solid, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_REPLICATE)
+    inner = cv2.erode(
+        solid, np.ones((3, 3), np.uint8), iterations=width_px, borderType=cv2.BORDER_REPLICATE
+    )
     result[area & (inner == 0)] = colour
     return result
 

@@ -74,7 +74,7 @@ class VectorLayer:
     """m2, or px where the scene has no CRS."""
 
 
-def read_mask(path: str, like: Reduced) -> MaskLayer:
+def read_mask(path: str, like: Reduced, scene: Scene) -> MaskLayer:
     """A mask on the picture's grid, nearest pixels.
 
     Raises:
@@ -83,8 +83,8 @@ def read_mask(path: str, like: Reduced) -> MaskLayer:
     with open_scene(path) as opened:
         rule = label_rule(opened)
         names, table = opened.class_names, opened.class_colours
-        same_grid = opened.shape == like.scene_shape
-    values, valid = _read_onto(path, like, as_it_is=same_grid)
+        grid = _grid(opened, scene)
+    values, valid = _read_onto(path, like, grid)
     ids = rule.apply(values, valid)
     present = [int(each) for each in np.unique(ids) if 0 < each < MASK_NODATA]
     drawn = sorted({*present, *(key for key in names if 0 < key < MASK_NODATA)})
@@ -95,20 +95,18 @@ def read_mask(path: str, like: Reduced) -> MaskLayer:
         )
         for each in drawn
     }
-    return MaskLayer(path=path, ids=ids, classes=classes, same_grid=same_grid)
+    return MaskLayer(path=path, ids=ids, classes=classes, same_grid=grid == Affine.identity())
 
 
 def _read_onto(
-    path: str, like: Reduced, *, as_it_is: bool
+    path: str, like: Reduced, grid: Affine | None
 ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     """Values and valid mask (row, col) on the picture's grid."""
     shape = like.valid.shape
     try:
         with quiet_about_georeferencing(), rasterio.open(path) as dataset:
-            if as_it_is or (dataset.crs is None and like.crs is None):
-                part = _same_part(dataset, like)
-                options = {"window": part, "out_shape": shape, "resampling": Resampling.nearest}
-                return dataset.read(1, **options), dataset.read_masks(1, **options) > 0
+            if grid is not None:
+                return _read_placed(path, dataset, like, grid)
             if dataset.crs is None or like.crs is None:
                 raise InputError(f"only one of {path} and its scene has a CRS", hint=_ELSEWHERE)
             _check_place(path, dataset, like)
@@ -122,12 +120,57 @@ def _read_onto(
         raise InputError(f"cannot read {path}: {error}") from error
 
 
-def _same_part(dataset: Any, like: Reduced) -> RasterWindow:
-    """The picture's part of the scene, in pixels of a raster of the same extent."""
-    down = dataset.height / like.scene_shape[0]
-    across = dataset.width / like.scene_shape[1]
-    part = like.window
-    return RasterWindow(part.col * across, part.row * down, part.width * across, part.height * down)
+def _grid(mask: Scene, scene: Scene) -> Affine | None:
+    """Pixels of a mask to those of the scene, where both are in the same coordinates or in none.
+
+    A picture without any coordinates is the whole scene, whatever its size. None: see their CRS.
+    """
+    is_plain = mask.crs is None and mask.transform.almost_equals(Affine.identity())
+    placed = ~scene.transform @ mask.transform
+    same_place = placed.almost_equals(Affine.identity(), 1e-3)
+    if mask.shape == scene.shape and (is_plain or same_place):
+        return Affine.identity()
+    if mask.crs is not None or scene.crs is not None:
+        return None
+    if is_plain:
+        return Affine.scale(scene.width / mask.width, scene.height / mask.height)
+    return placed
+
+
+def _read_placed(
+    path: str, dataset: Any, like: Reduced, grid: Affine
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Values and valid mask (row, col) of a raster on a grid along the scene's.
+
+    Raises:
+        InputError: it lies beside the scene.
+    """
+    height, width = like.valid.shape
+    down, across = like.window.height / height, like.window.width / width
+    # The raster in pixels of the picture: its first one, and how long one of its own is.
+    left, top = (grid.c - like.window.col) / across, (grid.f - like.window.row) / down
+    x, y = grid.a / across, grid.e / down
+    whole = _whole_scene(like)
+    right, bottom = left + dataset.width * x, top + dataset.height * y
+    if left >= whole[2] or top >= whole[3] or right <= whole[0] or bottom <= whole[1]:
+        raise InputError(f"{path} does not touch the scene", hint=_ELSEWHERE)
+    values = np.full((height, width), MASK_NODATA, dataset.dtypes[0])
+    valid = np.zeros((height, width), bool)
+    rows = slice(max(0, round(top)), min(height, round(bottom)))
+    cols = slice(max(0, round(left)), min(width, round(right)))
+    if rows.start < rows.stop and cols.start < cols.stop:
+        first_row, last_row = np.clip(
+            [(rows.start - top) / y, (rows.stop - top) / y], 0, dataset.height
+        )
+        first_col, last_col = np.clip(
+            [(cols.start - left) / x, (cols.stop - left) / x], 0, dataset.width
+        )
+        part = RasterWindow(first_col, first_row, last_col - first_col, last_row - first_row)
+        shape = rows.stop - rows.start, cols.stop - cols.start
+        options = {"window": part, "out_shape": shape, "resampling": Resampling.nearest}
+        values[rows, cols] = dataset.read(1, **options)
+        valid[rows, cols] = dataset.read_masks(1, **options) > 0
+    return values, valid
 
 
 def _whole_scene(like: Reduced) -> tuple[float, float, float, float]:

@@ -70,6 +70,9 @@ class ClassifyReport(Report):
     peak_memory_bytes: int
     class_cells: dict[str, int]
     """Cells of each class; nodata is listed as such."""
+    class_area_m2: dict[str, float] | None
+    """Ground of each class inside the scene, whose last cells are narrower; None where the size of
+    a pixel is not known."""
     mean_confidence: float | None
     """Of the labelled cells."""
     backend: str
@@ -169,6 +172,7 @@ class _Run:
         self._network_seconds = 0.0
         self._counts = LabelCounts()
         self._class_cells = np.zeros(len(plan.names), np.int64)
+        self._class_px = np.zeros(len(plan.names))
         self._confidence_sum = 0.0
         self._polygons: int | None = None
         self._confidence_placed: list[Part] = []
@@ -241,11 +245,19 @@ class _Run:
             network_seconds=round(self._network_seconds, 3),
             peak_memory_bytes=peak_memory_bytes(),
             class_cells={**counts, "nodata": height * width - known},
+            class_area_m2=self._class_area_m2(),
             mean_confidence=round(self._confidence_sum / known, 4) if known else None,
             backend=self._predictor.name,
             model=f"{card.name} {card.version}",
             settings=plan.settings,
         )
+
+    def _class_area_m2(self) -> dict[str, float] | None:
+        gsd_m = self._plan.gsd_m
+        if gsd_m is None:
+            return None
+        areas = (self._class_px * gsd_m[0] * gsd_m[1]).round(1)
+        return dict(zip(self._plan.names, areas.tolist(), strict=True))
 
     def _confidence_parts(self, stack: ExitStack) -> Parts | None:
         path = self._plan.spec.confidence
@@ -277,6 +289,9 @@ class _Run:
             best = rows.probabilities.max(axis=0)
             likeliest = rows.probabilities.argmax(axis=0)[rows.known]
             self._class_cells += np.bincount(likeliest, minlength=len(self._class_cells))
+            heights, widths = (np.diff(edges) for edges in self._plan.cell_edges_px)
+            area_px = np.outer(heights[rows.row : rows.row + len(rows.known)], widths)[rows.known]
+            self._class_px += np.bincount(likeliest, area_px, len(self._class_px))
             self._confidence_sum += float(best[rows.known].sum(dtype=np.float64))
             if confidence is not None:
                 part = confidence.write(rows.row, 0, quantised(best[None], rows.known))

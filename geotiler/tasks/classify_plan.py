@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from geotiler.core.cells import CellAxis
 from geotiler.core.label_sweep import LabelPlan
 from geotiler.core.measure import Ground
@@ -85,6 +88,18 @@ class ClassifyPlan:
     def names(self) -> list[str]:
         """Name of each channel of the network's answer."""
         return [item.name for item in self.bundle.card.classes]
+
+    @property
+    def cell_edges_px(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Limits of the rows and of the columns of cells, in pixels of what is read.
+
+        They end where that does: the last cells may be narrower.
+        """
+        rows, columns = (
+            np.minimum(cells.edges / axis.ratio, axis.source_px)
+            for cells, axis in zip(self.cells, self.axes, strict=True)
+        )
+        return rows, columns
 
     def label_plan(self, batch: int) -> LabelPlan:
         """The plan of the pass."""

@@ -35,10 +35,7 @@ class CellPolygons:
         self._plan = plan
         self._names = np.array(plan.names, object)
         self._area = "area_m2" if plan.ground.in_metres else "area_px"
-        self._x, self._y = (
-            np.minimum(cells.edges / axis.ratio, axis.source_px)
-            for cells, axis in reversed(list(zip(plan.cells, plan.axes, strict=True)))
-        )
+        self._y, self._x = plan.cell_edges_px
 
     @property
     def layer(self) -> Layer:

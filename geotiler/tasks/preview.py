@@ -128,20 +128,21 @@ def _drawn(view: View, whole: View | None = None) -> Image:
     """The picture of a view; of one that is a part of another one, as bright as that."""
     lit = (whole or view).scene
     image = displayable(view.scene.bands, view.scene.valid, brightness(lit.bands, lit.valid))
+    line = 2 if image.shape[1] > view.scene.window.width else 1
     if view.truth is not None:
         image = compared(image, view.found(), view.truth)
     else:
         for mask in view.masks:
             for class_id, shown in mask.classes.items():
-                image = painted(image, mask.ids == class_id, shown.colour)
+                image = painted(image, mask.ids == class_id, shown.colour, line)
     for layer in view.vectors:
         for index, shown in enumerate(layer.classes):
             chosen = layer.geometries[layer.class_of == index]
             if layer.filled and view.truth is None:
-                image = painted(image, drawn_areas(chosen, image.shape[:2]), shown.colour)
+                image = painted(image, drawn_areas(chosen, image.shape[:2]), shown.colour, line)
                 continue
             rings = [ring for geometry in chosen for ring in rings_of(geometry)]
-            image = outlined(image, rings, shown.colour)
+            image = outlined(image, rings, shown.colour, line)
     return image
 
 

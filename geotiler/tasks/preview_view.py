@@ -55,7 +55,7 @@ def read_view(spec: PreviewSpec, scene: Scene, window: Window, shape: tuple[int,
     vector_paths = [path for path in spec.layers if _holds_features(path)]
     for path in spec.layers:
         if path not in vector_paths:
-            masks.append(read_mask(path, picture))
+            masks.append(read_mask(path, picture, scene))
             colours |= {each.name: each.colour for each in masks[-1].classes.values()}
     vectors = [read_vectors(path, picture, colours, scene) for path in vector_paths]
     known = picture.valid
@@ -65,15 +65,15 @@ def read_view(spec: PreviewSpec, scene: Scene, window: Window, shape: tuple[int,
         scene=picture,
         masks=tuple(masks),
         vectors=tuple(vectors),
-        truth=None if spec.truth is None else _truth(spec, picture) & known,
+        truth=None if spec.truth is None else _truth(spec, picture, scene) & known,
     )
 
 
-def _truth(spec: PreviewSpec, picture: Reduced) -> NDArray[np.bool_]:
+def _truth(spec: PreviewSpec, picture: Reduced, scene: Scene) -> NDArray[np.bool_]:
     path = str(spec.truth)
     if _holds_features(path):
         return burned(path, spec.scene, picture.window, picture.valid.shape)
-    ids = read_mask(path, picture).ids
+    ids = read_mask(path, picture, scene).ids
     return np.asarray((ids != 0) & (ids != MASK_NODATA))
 
 

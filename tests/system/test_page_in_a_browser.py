@@ -170,3 +170,40 @@ def test_it_fits_a_narrow_window(page: Any) -> None:
     page.set_viewport_size({"width": 380, "height": 800})
     page.wait_for_timeout(200)
     assert page.evaluate("document.documentElement.scrollWidth") <= 380
+
+
+def test_a_map_of_polygons_is_filled_with_its_holes_left_out(browser: Any, page_file: Path) -> None:
+    """A square with a hole, and one of another class over its corner; a slider empties them."""
+    scene, layer = page_file.with_name("town.tif"), page_file.with_name("land.gpkg")
+    with rasterio.open(scene) as file:
+        bounds, crs = file.bounds, file.crs
+    side = (bounds.top - bounds.bottom) / 10
+    squares = [
+        shapely.box(bounds.left + a * side, bounds.bottom + a * side,
+                    bounds.left + b * side, bounds.bottom + b * side)
+        for a, b in ((1, 7), (3, 5), (6, 9))
+    ]  # fmt: skip
+    shapes = [squares[0] - squares[1], squares[2]]
+    geopandas.GeoDataFrame({"class": ["field", "lake"]}, geometry=shapes, crs=crs).to_file(layer)
+    target = page_file.with_name("land.html")
+    preview(PreviewSpec(scene=str(scene), output=target, layers=(str(layer),)))
+    opened = browser.new_page(viewport={"width": 1200, "height": 700})
+    opened.goto(target.as_uri())
+    opened.wait_for_selector("html[data-ready=yes]", timeout=120_000)
+    filled = _pixels(opened)
+    slider = opened.locator("input[type=range]").first
+    slider.focus()
+    opened.keyboard.press("Home")
+    empty = _pixels(opened)
+    box = opened.locator("#map").bounding_box()
+    opened.close()
+    scale = min(box["width"] / 800, box["height"] / 600)
+    left, top = (box["width"] - 800 * scale) / 2, (box["height"] - 600 * scale) / 2
+
+    def changed(step: float) -> float:
+        x, y = left + step * 60 * scale, top + (10 - step) * 60 * scale
+        part = np.s_[round(y) - 8 : round(y) + 8, round(x) - 8 : round(x) + 8]
+        return float(np.abs(filled[part] - empty[part]).mean())
+
+    assert min(changed(step) for step in (2, 6.5, 8)) > 5, "areas, one above the other too"
+    assert max(changed(step) for step in (0.5, 4, 9.5)) < 1, "around them, and in the hole"

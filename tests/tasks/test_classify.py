@@ -117,6 +117,22 @@ def test_polygons_bring_the_colours_of_the_classes(
     assert (scene.parent / "map.qml").exists() == (suffix != "gpkg")
 
 
+@pytest.mark.parametrize("shape", [(192, 256), (150, 194)])
+def test_the_ground_of_each_class_is_that_of_its_polygons(
+    tmp_path: Path, model: Model, shape: tuple[int, int]
+) -> None:
+    """Two columns of the last cells are left in the second scene: a cell is no measure there."""
+    height, width = shape
+    scene = _write(tmp_path / "scene.tif", _blocks(CLASSES)[:, :height, :width])
+    report = _run(scene, "map.gpkg")
+    assert report.class_area_m2 is not None
+    _, columns = _features(scene, "map.gpkg")
+    for name, found in report.class_area_m2.items():
+        assert found == pytest.approx(columns["area_m2"][columns["class"] == name].sum(), rel=1e-3)
+    total = sum(report.class_area_m2.values())
+    assert total == pytest.approx(height * width * 100, rel=3e-3)
+
+
 def _raster(scene: Path, name: str = "map.tif") -> NDArray[np.uint8]:
     with rasterio.open(scene.parent / name) as found:
         band: NDArray[np.uint8] = found.read(1)

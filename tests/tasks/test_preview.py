@@ -13,6 +13,7 @@ import numpy as np
 import pyproj
 import pytest
 import rasterio
+from affine import Affine
 from rasterio.transform import from_origin
 
 from geotiler.core.overlay import FALSE_ALARM, FOUND, MISSED, NODATA
@@ -470,3 +471,51 @@ def test_a_picture_without_a_place_is_shown_without_a_library_complaining(
     target = tmp_path / f"look.{suffix}"
     preview(PreviewSpec(scene=str(scene), output=target, layers=(str(mask),)))
     assert target.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("crs", [None, "EPSG:32633"])
+@pytest.mark.parametrize("bounds", [None, (30.0, 10.0, 90.0, 50.0)])
+def test_a_mask_of_a_part_lies_where_the_part_is(
+    tmp_path: Path, crs: str | None, bounds: tuple[float, ...] | None
+) -> None:
+    """With and without a CRS; the mask of rows 20 to 40 and columns 50 to 110."""
+    scene, mask = tmp_path / "scene.tif", tmp_path / "mask.tif"
+    shared = {"driver": "GTiff", "dtype": "uint8", "crs": crs}
+    with rasterio.open(scene, "w", count=3, height=80, width=120, **shared) as out:
+        out.transform = Affine.identity()
+        out.write(np.full((3, 80, 120), 90, np.uint8))
+    ids = np.random.default_rng(3).integers(0, 2, (1, 20, 60)).astype(np.uint8)
+    place = Affine.translation(50, 20)
+    with rasterio.open(
+        mask, "w", count=1, height=20, width=60, transform=place, nodata=255, **shared
+    ) as out:
+        out.write(ids)
+    expected = np.zeros((80, 120), bool)
+    expected[20:40, 50:110] = ids[0] == 1
+    spec = PreviewSpec(
+        scene=str(scene), output=tmp_path / "p.png", layers=(str(mask),), bounds=bounds,
+        width_px=64 if bounds else None,
+    )  # fmt: skip
+    preview(spec)
+    if bounds is not None:
+        expected = expected[10:50, 30:90]
+    height, width = expected.shape
+    drawn = (_picture(tmp_path / "p.png")[:height, :width] != 90).any(axis=2)
+    np.testing.assert_array_equal(drawn, expected)
+    away = Affine.translation(500, 20)
+    with rasterio.open(mask, "r+") as out:
+        out.transform = away
+    with pytest.raises(InputError, match="touch"):
+        preview(replace(spec, overwrite=True))
+
+
+def test_the_mask_of_a_neighbour_of_the_same_size_is_not_this_scenes(tmp_path: Path) -> None:
+    scene = _write(tmp_path / "scene.tif", np.full((3, 40, 40), 90, np.uint8))
+    mask = tmp_path / "mask.tif"
+    with rasterio.open(
+        mask, "w", driver="GTiff", count=1, height=40, width=40, dtype="uint8",
+        crs="EPSG:32633", transform=from_origin(WEST + 40 * GSD_M, NORTH, GSD_M, GSD_M),
+    ) as dataset:  # fmt: skip
+        dataset.write(np.ones((1, 40, 40), np.uint8))
+    with pytest.raises(InputError, match="touch"):
+        preview(PreviewSpec(scene=str(scene), output=tmp_path / "p.png", layers=(str(mask),)))
