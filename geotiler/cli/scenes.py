@@ -66,8 +66,12 @@ def made_folder(folder: Path | None) -> None:
     """Make a folder for outputs if it is not there. Raises: OutputError: it cannot be."""
     if folder is None:
         return
-    from geotiler.io.outputs import check_is_local  # after the flags are checked: it loads GDAL
+    # After the flags are checked: it loads GDAL.
+    from geotiler.io.object_store import address_of
+    from geotiler.io.outputs import check_is_local
 
+    if address_of(folder):  # names of objects need none
+        return
     check_is_local(folder)
     try:
         folder.mkdir(exist_ok=True)
