@@ -4,7 +4,8 @@
 
 prints its port and serves until its input ends. Every request has to be signed. A bucket exists
 when it was put. /-/refuse?N lets the next N requests come back later; /-/log tells all requests as
-JSON; /-/deny?WORD forbids requests of that method. Written from the API reference of Amazon S3.
+JSON; /-/deny?WORD forbids requests of that method; /-/naive?1 lets it ignore conditions of a put.
+Written from the API reference of Amazon S3.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from xml.sax.saxutils import escape
 OBJECTS: dict[str, dict[str, tuple[bytes, dict[str, str]]]] = {}
 """Bucket → key → content and headers."""
 UPLOADS: dict[str, dict[int, bytes]] = {}
-STATE: dict[str, Any] = {"refusals": 0, "denied": "", "log": []}
+STATE: dict[str, Any] = {"refusals": 0, "denied": "", "naive": False, "log": []}
 LOCK = threading.Lock()
 
 
@@ -66,6 +67,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def asked(self, word: str, value: str) -> None:
         if word == "refuse":
             STATE["refusals"] = int(value)
+        elif word == "naive":
+            STATE["naive"] = value == "1"
         elif word == "deny":
             STATE["denied"] = value
         self.end(200, json.dumps(STATE["log"]).encode() if word == "log" else b"")
@@ -97,7 +100,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.end(200, headers={"ETag": f'"{hashlib.md5(body).hexdigest()}"'})
             return
         there = objects[key][1]["ETag"] if key in objects else None
-        if self.headers.get("If-None-Match") == "*" and there is not None:
+        if self.headers.get("If-None-Match") == "*" and there is not None and not STATE["naive"]:
             self.fail(412, "PreconditionFailed")
             return
         wanted = self.headers.get("If-Match")

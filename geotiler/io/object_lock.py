@@ -111,6 +111,18 @@ class ObjectHold:
                 return found[1]
             raise
 
+    def _check_conditions(self) -> None:
+        """Raises: OutputError: the store puts an object whatever the condition says."""
+        try:
+            self._folder.put_if(LOCK, b"{}", None)
+        except TakenError:
+            return
+        self._folder.remove([LOCK])
+        raise OutputError(
+            f"output {self._target} cannot be locked: the store ignores conditional writes",
+            hint="write to a folder, and copy the file when it is there",
+        )
+
     def _taken(self) -> str | None:
         """The version of the lock that is now this run's."""
         watched: str | None = None
@@ -123,7 +135,9 @@ class ObjectHold:
             is_alive = found is not None and version != watched
             if not is_alive and (found is None or time.monotonic() - since >= _LEASE_S):
                 with suppress(TakenError):
-                    return self._put(version)
+                    version = self._put(version)
+                    self._check_conditions()
+                    return version
                 is_alive = watched is not None
             if is_alive:
                 raise OutputError(

@@ -346,6 +346,18 @@ def test_without_the_right_to_write_it_ends_before_it_computes(
     assert bucket.keys == []
 
 
+def test_a_store_without_conditions_is_refused(remote: SegmentSpec, bucket: Any) -> None:
+    if not bucket.can_refuse:
+        pytest.skip("only our own server can be told to ignore conditions")
+    bucket.ask("-/naive?1")
+    try:
+        with pytest.raises(OutputError, match="ignores conditional writes"):
+            segment(remote)
+    finally:
+        bucket.ask("-/naive?0")
+    assert bucket.keys == []
+
+
 def test_a_store_that_does_not_answer_is_one_line_soon(
     spec: SegmentSpec, bucket: Any, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
