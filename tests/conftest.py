@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import settings
@@ -364,3 +375,92 @@ def make_product() -> Callable[..., Path]:
         return root / f"MTD_MSI{level}.xml"
 
     return make
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket of an S3 on this machine, looked at without what geotiler looks with."""
+
+    endpoint: str
+    name: str
+    can_refuse: bool
+    """A server of our own, which can be told to: see `s3_server.py`."""
+
+    @property
+    def address(self) -> str:
+        """What outputs in it begin with."""
+        return f"s3://{self.name}"
+
+    def ask(self, path: str, method: str = "GET", body: bytes | None = None) -> bytes:
+        """What the server answers."""
+        # By nobody: a server for tests does not compute it.
+        scope = "test/20260101/us-east-1/s3/aws4_request"
+        words = f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"
+        signed = {"Authorization": words, "Content-Type": "application/octet-stream"}
+        request = urllib.request.Request(f"{self.endpoint}/{path}", body, signed, method=method)
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return bytes(answer.read())
+
+    @property
+    def keys(self) -> list[str]:
+        """Names of all objects."""
+        listed = ElementTree.fromstring(self.ask(f"{self.name}?list-type=2"))
+        return [each.text or "" for each in listed.findall(".//{*}Key")]
+
+    @property
+    def objects(self) -> dict[str, bytes]:
+        """All objects."""
+        return {key: self.ask(f"{self.name}/{quote(key)}") for key in self.keys}
+
+
+@pytest.fixture(scope="session", params=["stand-in", pytest.param("moto", marks=pytest.mark.slow)])
+def s3_endpoint(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    """An S3 of our own, and moto's where it is installed (it cannot be beside the tested set)."""
+    if request.param == "moto":
+        program = shutil.which("moto_server")
+        if program is None:
+            pytest.skip("moto_server is not on the PATH")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        words = [program, "-H", "127.0.0.1", "-p", str(port)]
+    else:
+        words = [sys.executable, str(Path(__file__).with_name("s3_server.py"))]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as server:
+        try:
+            if request.param == "moto":
+                for _ in range(300):
+                    with contextlib.suppress(OSError):
+                        socket.create_connection(("127.0.0.1", port), 1).close()
+                        break
+                    if server.poll() is not None:
+                        pytest.skip("moto_server is on the PATH, but does not run")
+                    time.sleep(0.1)
+            else:
+                assert server.stdout is not None
+                port = int(server.stdout.readline())
+            yield f"http://127.0.0.1:{port}", request.param
+        finally:
+            server.kill()
+
+
+@pytest.fixture
+def bucket(s3_endpoint: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """An empty bucket that this process, and those it starts, have keys for."""
+    pytest.importorskip("obstore", reason="the extra remote is not installed")
+    for key in [key for key in os.environ if key.startswith("AWS_")]:
+        monkeypatch.delenv(key)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint[0])
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIATEST")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "Tops3cret")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    from geotiler.io import object_store
+
+    object_store._opened.cache_clear()  # it was opened with the settings of another test
+    made = Bucket(
+        endpoint=s3_endpoint[0],
+        name=f"bucket-{uuid.uuid4().hex[:8]}",
+        can_refuse=s3_endpoint[1] == "stand-in",
+    )
+    made.ask(made.name, "PUT")
+    return made

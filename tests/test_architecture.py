@@ -35,7 +35,7 @@ HOMES: dict[str, set[str]] = {
     for layers, libraries in {
         "models training": "torch torchvision segmentation_models_pytorch timm safetensors",
         "models": "onnx onnxscript onnxruntime openvino pystac stac_model",
-        "io": "rasterio rio_cogeo geopandas pyogrio pyarrow",
+        "io": "rasterio rio_cogeo geopandas pyogrio pyarrow obstore",
         "io service": "filelock",
         "io models": "pandas",  # in models: what MLflow takes as an example
         "core io training": "cv2",

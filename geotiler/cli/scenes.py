@@ -86,8 +86,12 @@ def made_folder(folder: Path | None, *, only_check: bool = False) -> None:
     """
     if folder is None:
         return
-    from geotiler.io.outputs import check_is_local  # after the flags are checked: it loads GDAL
+    # After the flags are checked: it loads GDAL.
+    from geotiler.io.object_store import address_of
+    from geotiler.io.outputs import check_is_local
 
+    if address_of(folder):  # names of objects need none
+        return
     check_is_local(folder)
     try:
         if only_check and not folder.is_dir():

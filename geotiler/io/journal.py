@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ class OtherRunError(OutputError):
     """What is there of an unfinished run was made from something else."""
 
     @classmethod
-    def of(cls, folder: Path, difference: str) -> OtherRunError:
+    def of(cls, folder: Path | str, difference: str) -> OtherRunError:
         """The error that says where, and what differs."""
         return cls(
             f"{folder} holds an unfinished run with other settings: {difference}",
@@ -31,19 +32,40 @@ class OtherRunError(OutputError):
         )
 
 
-class Journal:
-    """The journal of one piece of work."""
+class AnyJournal(ABC):
+    """The journal of one piece of work, wherever it is kept."""
 
-    def __init__(self, path: Path) -> None:
-        """Args: path: the file; need not be there."""
-        self.path = path
+    place: str
+    """Where, for messages."""
+
+    @abstractmethod
+    def _content(self) -> bytes:
+        """All that is there; nothing where there is none."""
+
+    @abstractmethod
+    def begin(self, made_from: Mapping[str, Any], lines: list[dict[str, Any]]) -> None:
+        """Replace the journal, in one step, by a new one that holds these lines already.
+
+        Raises:
+            OutputError: the disk, or store, refuses.
+        """
+
+    @abstractmethod
+    def append(self, values: Mapping[str, Any]) -> None:
+        """Add a line; it is kept when this returns.
+
+        Raises:
+            OutputError: the disk, or store, refuses.
+        """
+
+    @staticmethod
+    def header(made_from: Mapping[str, Any]) -> dict[str, Any]:
+        """Values of the first line."""
+        return {"journal": _VERSION, "made_from": made_from}
 
     def read(self) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
         """What the work is made from (None where nothing can be gone on from), and its lines."""
-        try:
-            content = self.path.read_bytes()
-        except OSError:
-            return None, []
+        content = self._content()
         found: list[dict[str, Any]] = []
         # Not splitlines: that would also split at characters inside of texts.
         for line in content.split(b"\n")[:-1]:  # the last piece is empty, or was cut off
@@ -70,20 +92,31 @@ class Journal:
             return []
         other = difference(before, made_from)
         if other:
-            raise OtherRunError.of(self.path.parent, other)
+            raise OtherRunError.of(self.place, other)
         return lines
 
-    def begin(self, made_from: Mapping[str, Any], lines: list[dict[str, Any]]) -> None:
-        """Replace the journal, in one step, by a new one that holds these lines already.
 
-        Raises:
-            OutputError: the disk refuses.
-        """
+class Journal(AnyJournal):
+    """A journal in a file."""
+
+    def __init__(self, path: Path) -> None:
+        """Args: path: the file; need not be there."""
+        self.path = path
+        self.place = str(path.parent)
+
+    def _content(self) -> bytes:
+        try:
+            return self.path.read_bytes()
+        except OSError:
+            return b""
+
+    def begin(self, made_from: Mapping[str, Any], lines: list[dict[str, Any]]) -> None:
+        """As `AnyJournal.begin`."""
         temporary = self.path.with_name(f"{self.path.name}.new")
-        header = {"journal": _VERSION, "made_from": made_from}
+        header = self.header(made_from)
         try:
             with temporary.open("wb") as file:
-                file.writelines(_line(values) for values in (header, *lines))
+                file.writelines(journal_line(values) for values in (header, *lines))
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(self.path)
@@ -91,14 +124,10 @@ class Journal:
             raise self._refused(error) from error
 
     def append(self, values: Mapping[str, Any]) -> None:
-        """Add a line; it is on the disk when this returns.
-
-        Raises:
-            OutputError: the disk refuses.
-        """
+        """As `AnyJournal.append`."""
         try:
             with self.path.open("ab", buffering=0) as file:
-                line = _line(values)
+                line = journal_line(values)
                 if file.write(line) != len(line):
                     raise OSError(28, "No space left on device")
                 os.fsync(file.fileno())
@@ -112,5 +141,6 @@ class Journal:
         )
 
 
-def _line(values: Mapping[str, Any]) -> bytes:
+def journal_line(values: Mapping[str, Any]) -> bytes:
+    """A line of a journal."""
     return (json.dumps(values, ensure_ascii=False) + "\n").encode()

@@ -15,7 +15,7 @@ from geotiler.io.work_folder import WorkFolder
 
 _ADDRESS = re.compile(r"(s3|s3a|gs|gcs|az|abfss?|hdfs|https?|ftp)://|/vsi\w+/", re.IGNORECASE)
 
-_SIDECARS = (".aux.xml", ".ovr", ".msk")
+SIDECARS = (".aux.xml", ".ovr", ".msk")
 """What GDAL keeps beside a raster of the name."""
 
 
@@ -66,7 +66,7 @@ def check_is_local(path: Path) -> None:
         raise OutputError(
             f"output {shown(text)} is an address: outputs go to a folder of this machine, or one "
             "that machines share",
-            hint="write to a folder, and copy the file when it is there",
+            hint="copy the file when it is there; only segment writes to s3://BUCKET/NAME itself",
         )
 
 
@@ -129,7 +129,7 @@ def _flush(path: Path) -> None:
 
 def _remove_stale(path: Path, fresh: set[str]) -> None:
     """Remove what GDAL kept beside a file that was replaced: statistics and overviews of others."""
-    for suffix in _SIDECARS:
+    for suffix in SIDECARS:
         sidecar = path.with_name(path.name + suffix)
         if sidecar.name not in fresh:
             sidecar.unlink(missing_ok=True)

@@ -50,11 +50,6 @@ def parts_folder(output: Path) -> Path:
     return output.with_name(f"{output.name}.parts")
 
 
-def is_unfinished(output: Path) -> bool:
-    """Whether an earlier run may have left parts of an output to go on from."""
-    return os.path.isdir(parts_folder(output))  # False, too, where no folder can be called so
-
-
 def hold_parts(output: Path) -> WorkFolder:
     """The folder of an output's parts, made if need be, for this process alone.
 
@@ -128,6 +123,14 @@ class Parts:
     def holds(self, part: Part) -> bool:
         """Whether a part's file is there as it was written."""
         return is_stored(self.folder / part.name, part.bytes, part.sha256)
+
+    def kept(self, parts: Sequence[Part]) -> set[Part]:
+        """Those of some parts whose files are there as they were written."""
+        return {part for part in parts if self.holds(part)}
+
+    def is_there(self) -> bool:
+        """Whether the target is there, of whatever making."""
+        return self.output.exists()
 
     def read(self, part: Part) -> NDArray[Any]:
         """The values (band, row, col) of a stored part.

@@ -71,6 +71,14 @@ class WorkFolder:
             self.leave()
             raise OutputError(f"{path} cannot be written: {error.strerror}") from error
 
+    @property
+    def place(self) -> str:
+        """The folder, for messages."""
+        return str(self.path)
+
+    def check(self) -> None:
+        """Nothing: what the operating system has locked is not taken."""
+
     def entries(self) -> list[Path]:
         """What the folder holds besides the lock."""
         return sorted(p for p in self.path.iterdir() if p.name not in (LOCK, OWNER, GIVEN))

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from geotiler.core.seams import reliable_seam_index
+from geotiler.io.part_place import shown_target
 from geotiler.io.raster import open_scene
 from geotiler.io.remote import shown
 from geotiler.machine import peak_memory_bytes
@@ -38,8 +39,9 @@ class SegmentReport(Report):
     """What a run did, and what it cost."""
 
     scene: str
-    output: Path
-    probability: Path | None
+    output: Path | str
+    """A path, or an address s3://BUCKET/NAME."""
+    probability: Path | str | None
     shape: tuple[int, int]
     """Output (height, width) in pixels: the scene's, or those of the area asked for."""
     windows: int
@@ -247,8 +249,8 @@ def _report(work: SegmentWork, seconds: float, backend: str) -> SegmentReport:
     seams = reliable_seam_index(seam_sums)
     return SegmentReport(
         scene=shown(plan.spec.scene),
-        output=plan.spec.output,
-        probability=plan.spec.probability,
+        output=shown_target(plan.spec.output),
+        probability=plan.spec.probability and shown_target(plan.spec.probability),
         shape=plan.mask.shape,
         windows=sum(strip.computed for strip in work.strips),
         skipped=sum(strip.skipped for strip in work.strips),

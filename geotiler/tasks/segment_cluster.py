@@ -1,8 +1,9 @@
 """`geotiler segment --engine dask`: the strips of a scene as tasks of a cluster.
 
-Workers read the scene and write parts themselves, on paths that they share with this process;
-only reports of finished strips travel. What a worker computes is what one machine would, to the
-byte: a task is a stretch of rows, for which the windows above that touch it are computed again.
+Workers read the scene and write parts themselves, on paths or addresses that mean the same to them
+as to this process; only reports of finished strips travel. What a worker computes is what one
+machine would, to the byte: a task is a stretch of rows, for which the windows above that touch it
+are computed again.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from geotiler.engines.cluster import opened_cluster
 from geotiler.errors import DeviceError, GeotilerError
+from geotiler.io.part_place import same_everywhere
 from geotiler.io.remote import is_remote
 from geotiler.models.mirrored import mirrored
 from geotiler.models.networks import KeptNetworks
@@ -95,9 +97,9 @@ def _anywhere(plan: SegmentPlan) -> SegmentPlan:
     scene = spec.scene
     if not is_remote(scene) and Path(scene).exists():
         scene = str(Path(scene).absolute())
-    probability = spec.probability and spec.probability.absolute()
+    probability = spec.probability and same_everywhere(spec.probability)
     spec = replace(
-        spec, scene=scene, output=spec.output.absolute(), probability=probability,
+        spec, scene=scene, output=same_everywhere(spec.output), probability=probability,
         threads=spec.threads or 1,
     )  # fmt: skip
     bundle = replace(plan.bundle, folder=plan.bundle.folder.absolute())

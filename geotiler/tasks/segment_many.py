@@ -18,8 +18,7 @@ from geotiler.engines.ordered import ordered_map
 from geotiler.errors import GeotilerError, InputError, OutputError, SpecError
 from geotiler.io.area import OutsideError
 from geotiler.io.identity import shown_name
-from geotiler.io.outputs import check_output
-from geotiler.io.parts import is_unfinished
+from geotiler.io.part_place import check_target, is_unfinished, shown_target
 from geotiler.models.networks import KeptNetworks, Networks
 from geotiler.progress import Event, Notice, Reporter, StageAdvanced, StageFinished, StageStarted
 from geotiler.progress import silent as nobody
@@ -46,7 +45,7 @@ class SceneOutcome:
     """What became of one scene."""
 
     scene: str
-    output: Path
+    output: Path | str
     status: str
     """done, done before (by an earlier run), outside (of the area asked for) or failed."""
     error: str | None = None
@@ -220,7 +219,7 @@ def _check_names(specs: Sequence[SegmentSpec]) -> None:
         if other != spec.scene:
             raise SpecError(
                 f"{shown_name(other)} and {shown_name(spec.scene)} would both be written to "
-                f"{spec.output}",
+                f"{shown_target(spec.output)}",
                 hint="segment them in two runs, with another -o",
             )
 
@@ -252,7 +251,7 @@ class _Run:
                 if all(parts.is_finished() for parts in plan.parts):
                     return self._outcome(spec, "done before")
                 for parts in plan.parts:
-                    check_output(parts.output, overwrite=False)
+                    check_target(parts.output, overwrite=False)
             return replace(plan, spec=replace(plan.spec, overwrite=spec.overwrite))
         except OutsideError:
             return self._outcome(spec, "outside")
@@ -297,7 +296,9 @@ class _Run:
         return self._outcome(spec, "done", report=found)
 
     def _outcome(self, spec: SegmentSpec, status: str, **more: object) -> SceneOutcome:
-        return SceneOutcome(scene=shown_name(spec.scene), output=spec.output, status=status, **more)  # type: ignore[arg-type]
+        return SceneOutcome(
+            scene=shown_name(spec.scene), output=shown_target(spec.output), status=status, **more
+        )  # type: ignore[arg-type]
 
     def failed(self, spec: SegmentSpec, error: GeotilerError) -> SceneOutcome:
         """The outcome of a scene that an error ended."""

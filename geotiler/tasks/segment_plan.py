@@ -19,11 +19,17 @@ from geotiler.io.area import Area, area_of_bounds, area_of_file, few_pixels
 from geotiler.io.class_raster import BACKGROUND, class_layout
 from geotiler.io.fingerprint import scene_fingerprint
 from geotiler.io.mosaic import mosaic_of
-from geotiler.io.outputs import check_output
 from geotiler.io.part_layout import RasterLayout, raster_driver
-from geotiler.io.parts import Parts, is_unfinished
+from geotiler.io.part_place import (
+    RasterParts,
+    check_same_kind,
+    check_target,
+    is_unfinished,
+    raster_parts,
+    shown_target,
+)
 from geotiler.io.raster import Scene, open_scene
-from geotiler.io.remote import is_remote
+from geotiler.io.remote import gdal_name, is_remote
 from geotiler.io.stac import scene_of_item
 from geotiler.io.styles import style_notices
 from geotiler.models.bundle import Bundle
@@ -174,18 +180,18 @@ class SegmentPlan:
             row = stop
 
     @property
-    def mask_parts(self) -> Parts:
+    def mask_parts(self) -> RasterParts:
         """Where strips of the mask go."""
-        return Parts(self.spec.output, self.mask)
+        return raster_parts(self.spec.output, self.mask)
 
     @property
-    def probability_parts(self) -> Parts | None:
+    def probability_parts(self) -> RasterParts | None:
         """Where strips of probability go, if they are asked for."""
         path = self.spec.probability
-        return None if path is None else Parts(path, self.probability)
+        return None if path is None else raster_parts(path, self.probability)
 
     @property
-    def parts(self) -> list[Parts]:
+    def parts(self) -> list[RasterParts]:
         """The outputs in the order in which they appear: when the mask is there, everything is."""
         return [parts for parts in (self.probability_parts, self.mask_parts) if parts is not None]
 
@@ -258,12 +264,14 @@ def _with_scene(spec: SegmentSpec) -> SegmentSpec:
 
 def _check_outputs(spec: SegmentSpec) -> None:
     targets = _targets(spec)
+    check_same_kind(targets)
     for target in targets:
         if _is_same_file(target, spec.scene):
-            raise SpecError(f"output {target} is the scene itself", hint="choose another name")
+            raise SpecError(
+                f"output {shown_target(target)} is the scene itself", hint="choose another name"
+            )
         # Where unfinished work lies, it tells whether an output is its own.
-        check_output(target, spec.overwrite or is_unfinished(spec.output))
-        raster_driver(target)
+        check_target(target, spec.overwrite or is_unfinished(spec.output))
     if len({target.resolve() for target in targets}) < len(targets):
         raise SpecError("mask and probability need different files", hint="--probability p.tif")
 
@@ -273,6 +281,8 @@ def _targets(spec: SegmentSpec) -> list[Path]:
 
 
 def _is_same_file(target: Path, source: str) -> bool:
+    if gdal_name(str(shown_target(target))) == gdal_name(source):
+        return True
     try:
         return target.exists() and target.samefile(source)
     except OSError:  # the source is no file, or is not there
@@ -283,12 +293,15 @@ def _check_formats(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> None:
     """Raises: an output that would replace a source of the scene, or cannot hold its pixels."""
     for target in _targets(spec):
         if any(_is_same_file(target, source) for source in scene.files):
-            raise SpecError(f"output {target} is read by the scene", hint="choose another name")
-    if spec.probability is None or raster_driver(spec.probability) != "PNG":
+            raise SpecError(
+                f"output {shown_target(target)} is read by the scene", hint="choose another name"
+            )
+    # By its name alone: an address has no driver.
+    if spec.probability is None or raster_driver(Path(spec.probability.name)) != "PNG":
         return
     if spec.probability_dtype != "uint8" or len(bundle.card.classes) > 1:
         raise SpecError(
-            f"output {spec.probability}: a PNG holds one class as uint8",
+            f"output {shown_target(spec.probability)}: a PNG holds one class as uint8",
             hint="name it --probability p.tif",
         )
 
@@ -298,11 +311,11 @@ def _check_room(spec: SegmentSpec, bundle: Bundle, window: Window) -> None:
     # Twice the pixels: parts and the finished file exist together for a moment. Masks compress
     # to a few percent, so this is a bound for the worst of them.
     pixels = window.height * window.width
-    check_output(spec.output, True, needed_bytes=pixels // 4)
+    check_target(spec.output, True, needed_bytes=pixels // 4)
     if spec.probability:
         width = 4 if spec.probability_dtype == "float32" else 1
         needed = 2 * pixels * len(bundle.card.classes) * width
-        check_output(spec.probability, True, needed_bytes=needed)
+        check_target(spec.probability, True, needed_bytes=needed)
 
 
 def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene, networks: Networks) -> SegmentPlan:

@@ -1,8 +1,8 @@
 """What is finished of a scene and what is not, kept on the disk so that a run can go on.
 
-Strips lie in `<output>.parts/` beside a journal whose head tells what they were made from. A run
-that ends early, however it ends, leaves them; the same command goes on from there, and a command
-that would give other pixels is refused.
+Strips lie in `<output>.parts/`, a folder or a prefix of a bucket, beside a journal whose head tells
+what they were made from. A run that ends early, however it ends, leaves them; the same command goes
+on from there, and a command that would give other pixels is refused.
 """
 
 from __future__ import annotations
@@ -16,9 +16,15 @@ from typing import Any
 
 from geotiler import __version__
 from geotiler.errors import OutputError
-from geotiler.io.journal import JOURNAL, Journal
-from geotiler.io.parts import Parts, hold_parts, parts_folder
-from geotiler.io.work_folder import WorkFolder
+from geotiler.io.journal import AnyJournal
+from geotiler.io.part_place import (
+    Hold,
+    RasterParts,
+    hold_place,
+    part_journal,
+    same_everywhere,
+    shown_target,
+)
 from geotiler.models.predictor import Predictor
 from geotiler.progress import Kept, Notice, Reporter
 from geotiler.tasks.segment_plan import SegmentPlan, Stretch
@@ -34,7 +40,7 @@ def made_from(plan: SegmentPlan, predictor: Predictor) -> dict[str, Any]:
     spec = plan.spec
     probability = None
     if spec.probability is not None:
-        probability = [str(spec.probability.absolute()), spec.probability_dtype]
+        probability = [str(shown_target(same_everywhere(spec.probability))), spec.probability_dtype]
     values = {
         "scene": plan.scene,
         "model": [plan.bundle.card.name, plan.bundle.card.version, plan.bundle.digest],
@@ -60,7 +66,7 @@ def finished_before(plan: SegmentPlan, now: dict[str, Any]) -> tuple[list[Strip]
     """
     if plan.spec.restart:
         return [], False
-    lines = Journal(parts_folder(plan.spec.output) / JOURNAL).lines_from(now)
+    lines = part_journal(plan.spec.output).lines_from(now)
     places = {panel.answered for panel in plan.panels}
     strips = []
     for values in lines:
@@ -82,7 +88,9 @@ class SegmentWork:
     """A scene on its way; see `opened_work`."""
 
     plan: SegmentPlan
-    journal: Journal
+    journal: AnyJournal
+    holds: Sequence[Hold]
+    """Places of the outputs' parts, which are this run's."""
     strips: list[Strip]
     """Finished, in any order."""
     is_assembled: bool
@@ -123,16 +131,23 @@ class SegmentWork:
 
     def keep(self, strip: Strip) -> None:
         """Note that a strip is stored."""
+        self.check()
         self.journal.append(strip.as_json())
         self.strips.append(strip)
 
-    def assemble(self, parts: Parts) -> None:
+    def check(self) -> None:
+        """Raises: OutputError: the work is no longer this run's."""
+        for hold in self.holds:
+            hold.check()
+
+    def assemble(self, parts: RasterParts) -> None:
         """Turn stored strips into a finished raster, unless it is there."""
         if self.is_assembled:
             return
         is_mask = parts.output == self.plan.spec.output
         stored = [strip.mask if is_mask else strip.probability for strip in self.strips]
         placed = sorted((part for part in stored if part), key=lambda part: (part.row, part.col))
+        self.check()
         parts.assemble(placed, self.plan.spec.overwrite or parts.is_finished())
 
 
@@ -152,11 +167,11 @@ def opened_work(plan: SegmentPlan, now: dict[str, Any], report: Reporter) -> Ite
         OutputError: another run works on the same output, what is there was made from something
             else, or an output exists that is not to be replaced.
     """
-    folders: list[WorkFolder] = []
+    folders: list[Hold] = []
     try:
         for parts in plan.parts:
-            folders.append(hold_parts(parts.output))
-        work = _begun(plan, now)
+            folders.append(hold_place(parts.output))
+        work = _begun(plan, now, folders)
     except BaseException:
         for folder in folders:
             folder.leave() if folder.entries() else folder.remove()
@@ -169,7 +184,7 @@ def opened_work(plan: SegmentPlan, now: dict[str, Any], report: Reporter) -> Ite
         for folder in folders:
             folder.leave() if work.strips else folder.remove()
         if work.strips:
-            kept = f"what is finished ({work.share}) is kept in {folders[-1].path}"
+            kept = f"what is finished ({work.share}) is kept in {folders[-1].place}"
             report(Notice(message=f"{kept}: run the same command again to go on"))
         report(Kept(share=work.finished_share))
         raise
@@ -178,44 +193,50 @@ def opened_work(plan: SegmentPlan, now: dict[str, Any], report: Reporter) -> Ite
         folder.remove()
 
 
-def _begun(plan: SegmentPlan, now: dict[str, Any]) -> SegmentWork:
+def _begun(plan: SegmentPlan, now: dict[str, Any], holds: Sequence[Hold]) -> SegmentWork:
     """The work with its journal in order and without strips whose files are not as they were."""
-    journal = Journal(parts_folder(plan.spec.output) / JOURNAL)
+    journal = part_journal(plan.spec.output)
     if plan.spec.restart:
         _drop(journal)
     strips, is_assembled = finished_before(plan, now)
     is_assembled = is_assembled and all(parts.is_finished() for parts in plan.parts)
     if not is_assembled:
-        strips = [strip for strip in strips if _is_stored(plan, strip)]
-    work = SegmentWork(plan=plan, journal=journal, strips=strips, is_assembled=is_assembled)
+        strips = _stored(plan, strips)
+    work = SegmentWork(
+        plan=plan, journal=journal, holds=holds, strips=strips, is_assembled=is_assembled
+    )
     is_over = not work.open_stretches()
     for parts in plan.parts:
         # After a kill between the last step and the removal of parts, the outputs are our own.
         own = is_over and parts.is_finished()
-        if parts.output.exists() and not (plan.spec.overwrite or own):
+        if parts.is_there() and not (plan.spec.overwrite or own):
             raise OutputError(
-                f"output {parts.output} exists already", hint="--overwrite replaces it"
+                f"output {shown_target(parts.output)} exists already",
+                hint="--overwrite replaces it",
             )
     journal.begin(now, [strip.as_json() for strip in strips] + [_ASSEMBLED] * is_assembled)
     return work
 
 
-def _is_stored(plan: SegmentPlan, strip: Strip) -> bool:
-    if plan.probability_parts is not None and (
-        strip.probability is None or not plan.probability_parts.holds(strip.probability)
-    ):
-        return False
-    return plan.mask_parts.holds(strip.mask)
+def _stored(plan: SegmentPlan, strips: list[Strip]) -> list[Strip]:
+    """The strips whose parts are all there as they were written."""
+    found = plan.mask_parts.kept([strip.mask for strip in strips])
+    strips = [strip for strip in strips if strip.mask in found]
+    if plan.probability_parts is None:
+        return strips
+    parts = [strip.probability for strip in strips if strip.probability is not None]
+    found = plan.probability_parts.kept(parts)
+    return [strip for strip in strips if strip.probability in found]
 
 
-def _drop(journal: Journal) -> None:
+def _drop(journal: AnyJournal) -> None:
     """Remove the probabilities of an earlier run that had them elsewhere."""
     before, _ = journal.read()
     raster = (before or {}).get(_PROBABILITY)
     if not isinstance(raster, list) or not raster or not isinstance(raster[0], str):
         return
     with suppress(OutputError):  # held already where it is this run's own, too
-        hold_parts(Path(raster[0])).remove()
+        hold_place(Path(raster[0])).remove()
 
 
 def _gaps(within: tuple[int, int], done: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

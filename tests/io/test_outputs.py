@@ -169,7 +169,7 @@ _PLACE = "https://me:Tops3cret@host/x{}?sig=Tops3cret"
         (["vectorize", "a.tif", "-o", _PLACE.format(".gpkg")], 4),
         (["segment", "a.tif", "-o", _PLACE.format(".tif")], 4),
         (["segment", "a.tif", "b.tif", "-o", _PLACE.format("")], 4),
-        (["segment", "a.tif", "b.tif", "-o", "s3://me/bucket"], 4),
+        (["segment", "a.tif", "b.tif", "-o", "gs://me/bucket"], 4),
         (["classify", "a.tif", "-o", _PLACE.format(".tif")], 4),
         (["classify", "a.tif", "-o", _PLACE.format(".gpkg")], 4),
         (["render", _PLACE.format(".tif")], 4),

@@ -1,0 +1,412 @@
+"""What lies under a prefix of a bucket is what lies in a folder, byte for byte, whoever dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+from geotiler.cli.main import main
+from geotiler.errors import OutputError
+from geotiler.io import object_lock
+from geotiler.io.journal import OtherRunError
+from geotiler.models.bundle import Bundle
+from geotiler.progress import StageAdvanced, StageStarted
+from geotiler.specs import Backend, Engine, SegmentSpec
+from geotiler.tasks.segment import segment
+
+SHAPE = (900, 170)
+
+
+@pytest.fixture
+def spec(tiny_bundle: Bundle, tmp_path: Path) -> SegmentSpec:
+    """A scene whose outputs go to a folder of this machine."""
+    image = np.random.default_rng(3).integers(0, 256, (3, *SHAPE), dtype=np.uint8)
+    path = tmp_path / "scene.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", count=3, height=SHAPE[0], width=SHAPE[1], dtype="uint8",
+        crs="EPSG:32633", transform=Affine(0.5, 0, 5e5, 0, -0.5, 5e6), blockysize=16,
+    ) as out:  # fmt: skip
+        out.write(image)
+    (tmp_path / "out").mkdir()
+    return SegmentSpec(
+        scene=str(path), output=tmp_path / "out" / "mask.tif", model=str(tiny_bundle.folder),
+        tile_px=(64, 96), overlap_px=16, backend=Backend.ONNX, threads=1,
+        probability=tmp_path / "out" / "p.tif",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def expected(spec: SegmentSpec) -> dict[str, bytes]:
+    """What one machine writes into a folder, by the names under the prefix."""
+    segment(spec)
+    return {f"a/b/{path.name}": path.read_bytes() for path in spec.output.parent.iterdir()}
+
+
+@pytest.fixture
+def remote(spec: SegmentSpec, bucket: Any) -> SegmentSpec:
+    """The same with outputs in the bucket."""
+    place = f"{bucket.address}/a/b"
+    return replace(spec, output=Path(f"{place}/mask.tif"), probability=Path(f"{place}/p.tif"))
+
+
+@pytest.fixture
+def quick_lock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock that is given up after two seconds."""
+    monkeypatch.setattr(object_lock, "_RENEW_S", 0.3)
+    monkeypatch.setattr(object_lock, "_LEASE_S", 2.0)
+    monkeypatch.setattr(object_lock, "_LOOK_S", 0.1)
+
+
+class Workers:
+    """A scheduler and workers, each with a temporary folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.address = ""
+        self.started: list[subprocess.Popen[bytes]] = []
+        words = ["dask_scheduler", "--port", "0", "--no-dashboard", "--scheduler-file"]
+        self._start([*words, str(folder / "scheduler.json")], "scheduler")
+        for _ in range(300):
+            if (folder / "scheduler.json").exists():
+                break
+            time.sleep(0.1)
+        time.sleep(0.2)
+        self.address = json.loads((folder / "scheduler.json").read_text())["address"]
+        self.add()
+        self.add()
+
+    def add(self) -> None:
+        """One more worker."""
+        words = ["dask_worker", self.address, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
+        self._start(words, f"worker{len(self.started)}")
+
+    def _start(self, words: list[str], name: str) -> None:
+        (self.folder / name).mkdir()
+        module, *rest = words
+        self.started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", f"distributed.cli.{module}", *rest],
+                cwd=self.folder / name, stderr=subprocess.DEVNULL,
+                env={**os.environ, "TMPDIR": str(self.folder / name)},
+            )
+        )  # fmt: skip
+
+
+@pytest.fixture
+def workers(bucket: Any, tmp_path: Path) -> Iterator[Workers]:
+    """Two workers that share nothing with this process but the bucket and what is read."""
+    pytest.importorskip("distributed", reason="the extra dask is not installed")
+    (tmp_path / "cluster").mkdir()
+    made = Workers(tmp_path / "cluster")
+    yield made
+    for process in made.started:
+        process.kill()
+        process.wait()
+
+
+def _stopping(after: int) -> Callable[[Any], None]:
+    heard: list[Any] = []
+
+    def stop(event: Any) -> None:
+        if isinstance(event, StageAdvanced) and event.stage == "segment" and event.amount:
+            heard.append(event)
+            if len(heard) == after:
+                raise KeyboardInterrupt
+
+    return stop
+
+
+def test_one_machine_puts_what_it_writes_into_a_folder(
+    remote: SegmentSpec, expected: dict[str, bytes], bucket: Any
+) -> None:
+    report = segment(remote)
+    assert bucket.objects == expected
+    assert report.output == f"{bucket.address}/a/b/mask.tif"
+    with pytest.raises(OutputError, match="exists already"):
+        segment(remote)
+    assert segment(replace(remote, overwrite=True)).resumed_px == 0
+    assert bucket.objects == expected
+
+
+def test_workers_without_a_folder_in_common_put_the_same(
+    remote: SegmentSpec, expected: dict[str, bytes], bucket: Any, workers: Workers
+) -> None:
+    segment(replace(remote, engine=Engine.DASK, scheduler=workers.address))
+    assert bucket.objects == expected
+    left = [p for p in workers.folder.rglob("*") if p.suffix in (".tif", ".parts")]
+    assert left == []
+
+
+def test_a_worker_that_is_killed_is_replaced(
+    remote: SegmentSpec, expected: dict[str, bytes], bucket: Any, workers: Workers
+) -> None:
+    killed: list[int] = []
+
+    def kill(event: Any) -> None:
+        if isinstance(event, StageAdvanced) and event.stage == "segment" and event.amount:
+            while not killed:
+                killed.append(workers.started[-1].pid)
+                os.kill(killed[0], signal.SIGKILL)
+                workers.add()
+
+    segment(replace(remote, engine=Engine.DASK, scheduler=workers.address), report=kill)
+    assert killed
+    assert bucket.objects == expected
+
+
+CLIENT = """
+import sys, os, signal, pickle
+from geotiler.progress import StageAdvanced
+from geotiler.tasks.segment import segment
+heard = []
+def kill(event):
+    if isinstance(event, StageAdvanced) and event.stage == "segment" and event.amount:
+        heard.append(event)
+        if len(heard) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+segment(pickle.load(open(sys.argv[1], "rb")), report=kill)
+"""
+
+
+@pytest.mark.parametrize("engine", list(Engine))
+def test_a_killed_client_is_gone_on_from(
+    engine: Engine, remote: SegmentSpec, expected: dict[str, bytes], bucket: Any,
+    workers: Workers, quick_lock: None, tmp_path: Path,
+) -> None:  # fmt: skip
+    if engine is Engine.DASK:
+        remote = replace(remote, engine=engine, scheduler=workers.address)
+    (tmp_path / "spec").write_bytes(pickle.dumps(remote))
+    words = [sys.executable, "-c", CLIENT, str(tmp_path / "spec")]
+    assert subprocess.run(words, check=False).returncode == -signal.SIGKILL
+    keys = bucket.keys
+    assert "a/b/mask.tif" not in keys
+    assert "a/b/mask.tif.parts/lock" in keys
+    assert any(key.startswith("a/b/mask.tif.parts/r0") for key in keys)
+    with pytest.raises(OtherRunError, match="threshold"):
+        segment(replace(remote, threshold=0.3))
+    began = time.monotonic()
+    report = segment(remote)
+    assert 0 < report.resumed_px < SHAPE[0] * SHAPE[1]
+    assert time.monotonic() - began < 120
+    assert bucket.objects == expected
+
+
+def test_what_is_begun_in_a_bucket_is_dropped_with_restart(
+    remote: SegmentSpec, expected: dict[str, bytes], bucket: Any
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        segment(remote, report=_stopping(5))
+    assert "a/b/mask.tif.parts/lock" not in bucket.keys
+    assert segment(replace(remote, restart=True)).resumed_px == 0
+    assert bucket.objects == expected
+
+
+def test_a_part_that_is_gone_or_changed_is_computed_again(
+    remote: SegmentSpec, expected: dict[str, bytes], bucket: Any
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        segment(remote, report=_stopping(9))
+    found = bucket.objects
+    first, second, *_ = sorted(key for key in found if key.startswith("a/b/mask.tif.parts/r"))
+    bucket.ask(f"{bucket.name}/{first}", "DELETE")
+    damaged = bytearray(found[second])
+    damaged[len(damaged) // 2] ^= 1
+    bucket.ask(f"{bucket.name}/{second}", "PUT", bytes(damaged))
+    assert 0 < segment(remote).resumed_px < 9 * 48 * SHAPE[1]
+    assert bucket.objects == expected
+
+
+def test_a_part_that_is_changed_at_the_end_is_told_and_computed_again(
+    remote: SegmentSpec, expected: dict[str, bytes], bucket: Any
+) -> None:
+    def damage(event: Any) -> None:
+        if isinstance(event, StageStarted) and event.stage == "write":
+            key = next(key for key in bucket.keys if key.startswith("a/b/p.tif.parts/r"))
+            bucket.ask(f"{bucket.name}/{key}", "PUT", b"nothing of the kind")
+
+    with pytest.raises(OutputError, match="was changed since it was written"):
+        segment(remote, report=damage)
+    assert 0 < segment(remote).resumed_px < SHAPE[0] * SHAPE[1]
+    assert bucket.objects == expected
+
+
+def test_two_runs_on_one_output_are_one_too_many(
+    remote: SegmentSpec, expected: dict[str, bytes], bucket: Any, quick_lock: None
+) -> None:
+    refused: list[str] = []
+
+    def second(event: Any) -> None:
+        if isinstance(event, StageAdvanced) and event.stage == "segment" and not refused:
+            with pytest.raises(OutputError, match="another run") as caught:
+                segment(remote)
+            refused.append(str(caught.value))
+
+    segment(remote, report=second)
+    assert str(os.getpid()) in refused[0]
+    assert bucket.objects == expected
+
+
+def test_a_run_whose_place_was_taken_ends(
+    remote: SegmentSpec, bucket: Any, quick_lock: None
+) -> None:
+    def taken(event: Any) -> None:
+        if isinstance(event, StageAdvanced) and event.stage == "segment":
+            bucket.ask(f"{bucket.name}/a/b/mask.tif.parts/lock", "PUT", b"{}")
+            time.sleep(1)
+
+    with pytest.raises(OutputError, match="was taken over by another run"):
+        segment(remote, report=taken)
+    assert "a/b/mask.tif" not in bucket.keys
+    assert "a/b/mask.tif.parts/lock" in bucket.keys, "the lock of the other run was removed"
+
+
+def test_a_style_of_a_person_stays(
+    remote: SegmentSpec, expected: dict[str, bytes], bucket: Any
+) -> None:
+    style = b"<qgis styleCategories='Symbology'><own/></qgis>"
+    bucket.ask(f"{bucket.name}/a/b/mask.qml", "PUT", style)
+    segment(remote)
+    assert bucket.objects == {**expected, "a/b/mask.qml": style}
+
+
+def _run(spec: SegmentSpec, *words: str) -> int:
+    return main(
+        ["segment", "--model", spec.model, "--tile", "64,96", "--overlap", "16", "--backend",
+         "onnx", "--threads", "1", "-q", *words]
+    )  # fmt: skip
+
+
+def test_many_scenes_go_under_one_prefix(
+    spec: SegmentSpec, bucket: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second = tmp_path / "second.tif"
+    second.write_bytes(Path(spec.scene).read_bytes())
+    scenes = [spec.scene, str(second)]
+    (tmp_path / "masks").mkdir()
+    assert _run(spec, *scenes, "-o", f"{tmp_path}/masks/") == 0
+    wanted = {f"m/{path.name}": path.read_bytes() for path in (tmp_path / "masks").iterdir()}
+    assert _run(spec, *scenes, "-o", f"{bucket.address}/m/") == 0
+    assert bucket.objects == wanted
+    capsys.readouterr()
+    assert _run(spec, *scenes, "-o", f"{bucket.address}/m/", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["done_before"] == 2
+    assert said["scenes"][0]["output"] == f"{bucket.address}/m/scene_mask.tif"
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("s3://no-such-bucket/a/mask.tif", "there is no bucket 'no-such-bucket'"),
+        ("{address}/mask.jpg", "no raster format"),
+        ("s3://AKIATEST:Tops3cret@bucket/mask.tif", "holds nothing else"),
+        ("{address}/mask.tif?X-Amz-Signature=Tops3cret", "holds nothing else"),
+        ("s3://bucket", "holds nothing else|no raster format"),
+    ],
+)
+def test_a_place_that_is_none_is_one_line(
+    place: str, told: str, spec: SegmentSpec, bucket: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(spec, spec.scene, "-o", place.format(address=bucket.address)) == 4
+    said = capsys.readouterr().err
+    assert re.search(told, said), said
+    assert len(said.strip().splitlines()) == 1
+    assert "Tops3cret" not in said
+    assert "AKIATEST" not in said
+
+
+def test_without_the_right_to_write_it_ends_before_it_computes(
+    spec: SegmentSpec, bucket: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not bucket.can_refuse:
+        pytest.skip("only our own server can be told to refuse")
+    bucket.ask("-/deny?PUT")
+    try:
+        assert _run(spec, spec.scene, "-o", f"{bucket.address}/mask.tif") == 4
+    finally:
+        bucket.ask("-/deny?")
+    said = capsys.readouterr().err
+    assert "refuses it" in said
+    assert len(said.strip().splitlines()) == 1
+    assert bucket.keys == []
+
+
+def test_a_store_without_conditions_is_refused(remote: SegmentSpec, bucket: Any) -> None:
+    if not bucket.can_refuse:
+        pytest.skip("only our own server can be told to ignore conditions")
+    bucket.ask("-/naive?1")
+    try:
+        with pytest.raises(OutputError, match="ignores conditional writes"):
+            segment(remote)
+    finally:
+        bucket.ask("-/naive?0")
+    assert bucket.keys == []
+
+
+def test_a_store_that_does_not_answer_is_one_line_soon(
+    spec: SegmentSpec, bucket: Any, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    began = time.monotonic()
+    assert _run(spec, spec.scene, "-o", "s3://nobody-answers/mask.tif") == 4
+    assert time.monotonic() - began < 90
+    said = capsys.readouterr().err
+    assert "no store answers" in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_a_busy_store_is_asked_again(
+    remote: SegmentSpec, expected: dict[str, bytes], bucket: Any
+) -> None:
+    if not bucket.can_refuse:
+        pytest.skip("only our own server can be told to refuse")
+
+    def busy(event: Any) -> None:
+        if isinstance(event, StageAdvanced) and event.amount:
+            bucket.ask("-/refuse?2")
+
+    segment(remote, report=busy)
+    bucket.ask("-/refuse?0")
+    assert bucket.objects == expected
+
+
+def test_without_the_extra_it_is_one_line(
+    spec: SegmentSpec, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    monkeypatch.setitem(sys.modules, "obstore.store", None)
+    assert _run(spec, spec.scene, "-o", "s3://bucket-without/mask.tif") == 7
+    said = capsys.readouterr().err
+    assert 'pip install "geotiler[remote]"' in said
+    assert len(said.strip().splitlines()) == 1
+
+
+def test_mask_and_probability_stay_together(spec: SegmentSpec, bucket: Any) -> None:
+    assert _run(spec, spec.scene, "-o", f"{bucket.address}/m.tif", "--probability", "p.tif") == 2
+
+
+def test_no_key_lies_in_the_bucket(remote: SegmentSpec, bucket: Any) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        segment(remote, report=_stopping(5))
+    texts = bucket.objects
+    assert any(b"made_from" in text for text in texts.values())
+    segment(remote)
+    for text in [*texts.values(), *bucket.objects.values()]:
+        assert b"Tops3cret" not in text
+        assert b"AKIATEST" not in text
