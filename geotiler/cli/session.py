@@ -69,8 +69,8 @@ class Heard:
         if self.kept == 0:  # rows are stored when all windows that touch them are done
             return f" after {done}: no row was finished, so nothing is kept"
         if self.kept is not None:
-            share = f"{100 * self.kept:.0f} % is kept"
-            return f" after {done}: {share}; the same command goes on from there"
+            share = f"{100 * self.kept:.0f} %"
+            return f" after {done}: {share} is kept; the same command goes on from there"
         text = f": {done} done"
         return f"{text}; {_GOES_ON[self.stage]}" if self.stage in _GOES_ON else text
 

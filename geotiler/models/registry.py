@@ -45,7 +45,7 @@ def find_model(name_or_path: str | Path) -> Bundle:
     name = str(name_or_path)[:80]
     raise ModelError(
         f"no model {name!r}{did_you_mean(name, shipped) or ': not shipped, and no model folder'}",
-        hint=f"a model is one of: {', '.join(shipped) or 'none shipped'}; a folder; an .onnx",
+        hint=f"`model` is one of: {', '.join(shipped) or 'none shipped'}; a folder; an .onnx",
     )
 
 

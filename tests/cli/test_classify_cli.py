@@ -249,7 +249,7 @@ BAD: dict[str, tuple[list[str | Callable[[Path], str]], int, str]] = {
     "smaller than a tile": ([_small, "-o", "m.tif"], 2, "30×30 px"),
     "damaged scene": ([_truncated, "-o", "m.geojson"], 3, "damaged.tif"),
     "two scenes": (["scene.tif", "scene.tif", "-o", "m.tif"], 3, "one scene at a time"),
-    "nameless format": (["scene.tif", "-o", "m"], 4, ".tif"),
+    "nameless format": (["scene.tif", "-o", "m"], 2, ".tif"),
     "no such folder": (["scene.tif", "-o", "none/m.gpkg"], 4, "mkdir -p none"),
     "existing output": (["scene.tif", "-o", "one.png"], 4, "--overwrite"),
     "the scene itself": (["scene.tif", "-o", "scene.tif", "--overwrite"], 2, "another name"),

@@ -63,7 +63,7 @@ def test_a_misspelt_model_names_the_nearest(typed: str, is_near: bool) -> None:
     with pytest.raises(ModelError) as caught:
         CliRunner().invoke(app, ["show", typed], catch_exceptions=False)
     assert ("did you mean 'tiny'?" in str(caught.value)) == is_near
-    assert "a model is one of: tiny" in str(caught.value), "told in any case"
+    assert "`model` is one of: tiny" in str(caught.value), "told in any case"
 
 
 def test_an_unknown_model_is_a_model_error() -> None:

@@ -150,7 +150,7 @@ BAD: dict[str, tuple[dict[str, Any], int, str]] = {
     "existing output": ({"output": _existing}, 4, "--overwrite"),
     "no such folder": ({"output": "none/mask.tif"}, 4, "mkdir -p none"),
     "folder": ({"output": lambda path: str(path.parent)}, 4, "folder"),
-    "nameless format": ({"output": "mask"}, 4, ".tif"),
+    "nameless format": ({"output": "mask"}, 2, ".tif"),
     "closed folder": ({"output": "/proc/mask.tif"}, 4, "/proc"),
     "endless name": ({"output": "m" * 300 + ".tif"}, 4, "cannot be written"),
     "unknown model": ({"model": "castles"}, 5, "--model"),

@@ -129,7 +129,7 @@ def test_other_settings_are_refused_by_name_unless_it_begins_anew(
     _stopped(spec, model, 6)
     for other, told in (
         (replace(spec, stride_px=32), "`stride_px` was 64, now 32"),
-        (replace(spec, radiometry=RadiometrySpec(bands=(3, 2, 1))), "bands was"),
+        (replace(spec, radiometry=RadiometrySpec(bands=(3, 2, 1))), "`bands` was 1,2,3, now 3,2,1"),
         (replace(spec, min_valid=0.1), "`min_valid` was 0.5, now 0.1"),
     ):
         with pytest.raises(GeotilerError, match=told) as raised:
