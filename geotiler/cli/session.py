@@ -55,6 +55,7 @@ class Heard:
         """Follow an event; any thread may call."""
         if isinstance(event, StageStarted):
             self.stage, self.done, self.total = event.stage, 0.0, event.total
+            self.kept = None  # what was told of another scene
             self.unit = event.unit if event.unit.endswith("px") else f"{event.unit}s"
         elif isinstance(event, StageAdvanced) and event.stage == self.stage:
             self.done += event.amount

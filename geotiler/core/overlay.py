@@ -51,7 +51,7 @@ def _range(values: NDArray[np.float32]) -> Range:
     if known.size == 0:
         return 0.0, 1.0
     low, high = np.percentile(known, _PERCENTILES)
-    return float(low), max(float(high), float(low) + 1e-12)
+    return float(low), float(high if high > low else low + 1)
 
 
 def displayable(

@@ -13,7 +13,7 @@ _TURNED_AXES: tuple[tuple[int, ...], ...] = ((), (3,), (2,), (2, 3))
 class MirroredPredictor:
     """A `Predictor` of a segmentation network that answers with a mean over mirror images.
 
-    Law: with four of them, mirroring a tile mirrors its answer.
+    Law: with four of them, mirroring a tile mirrors its answer, up to rounding.
     """
 
     def __init__(self, inner: Predictor, images: int) -> None:

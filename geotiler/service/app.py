@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import shutil
 import signal
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -30,6 +30,8 @@ from geotiler.service.state import State
 from geotiler.service.work import Workbench
 
 _log = logging.getLogger(LOGGER)
+
+_SCRATCH_PREFIX = "geotiler-serve-"
 
 _DESCRIPTION = """Segments scenes into masks and footprints, with the models of this service.
 
@@ -174,29 +176,40 @@ class _own_folder:  # noqa: N801 - reads as a statement
 def _requests_in(settings: Settings, folder: Path) -> Iterator[Path]:
     """Where requests under way have their folders, without what an earlier process left.
 
-    Elsewhere than in the service's folder, whose lock keeps others out, it is named after that
-    folder, since other services may use the place as well.
-
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the place that the settings name cannot be written.
     """
-    place = folder
-    if settings.scratch is not None:
-        owner = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
-        place = settings.scratch.absolute() / f"geotiler-{owner}"
-    requests = place / "requests"
-    shutil.rmtree(requests, ignore_errors=True)
+    if settings.scratch is None:
+        shutil.rmtree(folder / "requests", ignore_errors=True)
+        yield folder / "requests"
+        return
     try:
-        requests.mkdir(parents=True, exist_ok=True)
+        place = _place_in(settings.scratch.absolute())
     except OSError as error:
         raise OutputError(
-            f"{requests} cannot be written: {error.strerror}", hint="choose another SCRATCH"
+            f"{settings.scratch} cannot be written: {error.strerror}",
+            hint="choose another GEOTILER_SERVE_SCRATCH",
         ) from error
     try:
-        yield requests
+        with FileLock(place / ".lock", timeout=0):
+            yield place / "requests"
     finally:
-        if place != folder:
-            shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _place_in(scratch: Path) -> Path:
+    """A new folder for one process, in a place that others may use as well.
+
+    The folders of processes that ended without clearing up, which nobody locks, are removed.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    for left in scratch.glob(f"{_SCRATCH_PREFIX}*"):
+        if left.is_symlink() or not (left / ".lock").is_file():
+            continue
+        with suppress(Timeout, OSError):
+            FileLock(left / ".lock", timeout=0).acquire().lock.release()
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=_SCRATCH_PREFIX, dir=scratch))
 
 
 def _listen_for_hangup(shelf: Shelf) -> None:

@@ -253,10 +253,10 @@ class _Run:
         )
 
     def _class_area_m2(self) -> dict[str, float] | None:
-        gsd_m = self._plan.gsd_m
-        if gsd_m is None:
+        ground_m = self._plan.ground_m
+        if ground_m is None:
             return None
-        areas = (self._class_px * gsd_m[0] * gsd_m[1]).round(1)
+        areas = (self._class_px * ground_m[0] * ground_m[1]).round(1)
         return dict(zip(self._plan.names, areas.tolist(), strict=True))
 
     def _confidence_parts(self, stack: ExitStack) -> Parts | None:

@@ -64,7 +64,9 @@ class ClassifyPlan:
     ground: Ground
     """Where the pixels of what is read lie."""
     gsd_m: tuple[float, float] | None
-    """Size (x, y) on the ground of a pixel of what is read."""
+    """Size (x, y) that a pixel of what is read is taken to have."""
+    ground_m: tuple[float, float] | None
+    """The same on the ground: by the georeference where there is one, whatever was said."""
     radiometry: Radiometry
     axes: tuple[Axis, Axis]
     cells: tuple[CellAxis, CellAxis]
@@ -222,6 +224,7 @@ def _planned(spec: ClassifySpec, bundle: Bundle, source: SceneSource, scene: Sce
             shape=read.shape,
             ground=Ground(tuple(read.transform), None if read.crs is None else read.crs.to_wkt()),
             gsd_m=gsd_m,
+            ground_m=read.gsd_m or gsd_m,
             radiometry=values,
             axes=axes,
             cells=cells,

@@ -38,6 +38,8 @@ from geotiler.tasks.preview_page import PAGE_WIDTH_PX, write_page
 from geotiler.tasks.preview_view import View, attribution_of, read_view
 
 PICTURE_WIDTH_PX = 1600
+_MOST_PX = 8192
+"""Longer side of an enlarged picture at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +103,7 @@ def _fitted(window: Window, width_px: int, *, enlarged: bool) -> tuple[int, int]
     """
     height, width = window.shape
     if enlarged and max(height, width) <= width_px:
-        times = width_px // max(height, width)
+        times = max(1, min(width_px, _MOST_PX) // max(height, width))
         return height * times, width * times
     columns = min(width, width_px)
     return max(1, round(height * columns / width)), columns

@@ -108,8 +108,7 @@ def test_what_is_told_follows_the_stage_that_runs() -> None:
     assert heard.when_interrupted() == (
         " after 1,500,000 of 4,000,000 px: 25 % is kept; the same command goes on from there"
     )
-    heard = Heard()
-    heard(StageStarted(stage="training", total=300, unit="step"))
+    heard(StageStarted(stage="training", total=300, unit="step"))  # nothing was told of this one
     assert heard.when_interrupted() == (
         ": 0 of 300 steps done; the same command with --resume goes on"
     )

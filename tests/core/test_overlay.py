@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -95,3 +97,11 @@ def test_the_busiest_square_has_no_better(side_px: int) -> None:
 
 def test_nothing_to_look_at_is_looked_at_in_the_middle() -> None:
     assert busiest(np.zeros((20, 30), bool), 10) == (5, 10)
+
+
+def test_a_band_of_one_value_is_drawn_dark_without_a_warning() -> None:
+    bands = np.full((3, 4, 5), 30_000, np.uint16)
+    valid = np.ones((4, 5), bool)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert (displayable(bands, valid) == 0).all()

@@ -251,7 +251,7 @@ def test_what_cannot_be_the_truth_is_refused_in_one_line(tmp_path, mask):
         write(tmp_path / "far.tif", BLOCKS, transform=far): "do not overlap",
         write_vector(tmp_path / "far.gpkg", [shapely.box(0, 0, 9, 9)], UTM): "do not overlap",
         write(tmp_path / "size.png", BLOCKS[:30], crs=None): "without a CRS they must be equal",
-        tmp_path / "t.txt": "cannot be opened",
+        tmp_path / "t.txt": "is no raster but a text",
         tmp_path / "absent.tif": "no such file",
         tmp_path / "absent.geojson": "no such file",
         geopoint: "holds no polygons",

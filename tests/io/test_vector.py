@@ -11,7 +11,7 @@ import pyproj
 import pytest
 import shapely
 
-from geotiler.errors import InputError, OutputError
+from geotiler.errors import InputError, OutputError, SpecError
 from geotiler.io import vector
 from geotiler.io.geojson import GeoJSONWriter, to_lonlat
 from geotiler.io.vector import FeatureBatch, Layer, write_features
@@ -126,7 +126,7 @@ def test_an_existing_file_stays_unless_it_may_be_replaced(tmp_path, suffix):
 
 
 def test_an_unknown_suffix_is_refused(tmp_path):
-    with pytest.raises(OutputError, match="expected one of"):
+    with pytest.raises(SpecError, match="expected one of"):
         write(tmp_path / "b.docx", [])
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from geotiler.errors import OutputError
 from geotiler.models.bundle import Bundle
 from geotiler.specs import SegmentSpec, VectorizeSpec
 from geotiler.tasks.segment import segment
@@ -112,20 +113,38 @@ def test_nothing_stays_on_disk(service: TestClient, scene: Path, tmp_path: Path)
 def test_requests_under_way_may_lie_elsewhere(
     make_service: Callable[..., TestClient], scene: Path, by_command: Path, tmp_path: Path
 ) -> None:
-    fast = tmp_path / "fast"
-    service = make_service(scratch=fast, predict_px=30_000)
-    (place,) = fast.iterdir()
+    fast, foreign = tmp_path / "fast", tmp_path / "foreign"
+    ended = fast / "geotiler-serve-ended" / "requests"
+    for folder in (ended, foreign, fast / "requests"):
+        folder.mkdir(parents=True)
+    for lock in (ended.parent / ".lock", foreign / ".lock"):
+        lock.touch()
+    (fast / "geotiler-serve-link").symlink_to(foreign)
+    kept = {"geotiler-serve-link", "requests"}
+    service = make_service(scratch=fast)
+    (place,) = (path for path in fast.iterdir() if path.name not in kept)
+    assert place != ended.parent
+    assert (foreign / ".lock").exists()
     answer = service.post(
         "/predict", files={"file": scene.read_bytes()}, headers={"Accept": "image/png"}
     )
     assert answer.content == (by_command / "mask.png").read_bytes()
     assert list((place / "requests").iterdir()) == []
     assert not (tmp_path / "serve" / "requests").exists()
-    larger = make_service(folder=tmp_path / "other", scratch=fast, predict_px=1000)
+    other = make_service(folder=tmp_path / "other", scratch=fast, predict_px=1000)
     assert place.is_dir()  # of the first service, which still runs
-    job = larger.post("/predict", files={"file": ("town.tif", scene.read_bytes())})
+    job = other.post("/predict", files={"file": ("town.tif", scene.read_bytes())})
     assert job.status_code == 202
-    assert wait(larger, job.headers["Location"])["state"] == "done"
+    assert wait(other, job.headers["Location"])["state"] == "done"
+
+
+def test_a_place_for_requests_that_is_none_is_named(
+    make_service: Callable[..., TestClient], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="file cannot be written") as caught:
+        make_service(scratch=tmp_path / "file")
+    assert "GEOTILER_SERVE_SCRATCH" in str(caught.value)
 
 
 def test_a_scene_that_is_large_becomes_a_job(

@@ -131,6 +131,9 @@ def test_the_ground_of_each_class_is_that_of_its_polygons(
         assert found == pytest.approx(columns["area_m2"][columns["class"] == name].sum(), rel=1e-3)
     total = sum(report.class_area_m2.values())
     assert total == pytest.approx(height * width * 100, rel=3e-3)
+    doubted = _run(scene, "doubted.gpkg", gsd_m=(12.0, 12.0))
+    assert doubted.class_area_m2 is not None  # the ground is where the georeference says
+    assert sum(doubted.class_area_m2.values()) == pytest.approx(total, rel=1e-6)
 
 
 def _raster(scene: Path, name: str = "map.tif") -> NDArray[np.uint8]:

@@ -480,10 +480,10 @@ REFUSED: dict[str, tuple[Callable[[Path], dict[str, Any]], type[GeotilerError], 
     ),
     "one file for both": (_both_outputs, SpecError, "different files"),
     "no such folder": (lambda f: {"output": f / "none" / "m.tif"}, OutputError, "mkdir"),
-    "no such format": (lambda f: {"output": f / "out" / "m.shp"}, OutputError, r"\.tif"),
+    "no such format": (lambda f: {"output": f / "out" / "m.shp"}, SpecError, r"\.tif"),
     "floats in a PNG": (
         lambda f: {"probability": f / "out" / "p.png", "probability_dtype": "float32"},
-        OutputError, "p.tif",
+        SpecError, "p.tif",
     ),
     "overlap of the card": (lambda f: {"tile_px": (32, 32), "overlap_px": None}, SpecError, "--ov"),
 }  # fmt: skip
