@@ -220,6 +220,7 @@ def _table(values: dict[str, Any]) -> dict[str, Any]:
         cost = scene.get("estimate")
         if cost:
             left = cost["windows"] - cost["skipped"]
-            what = f"{what}, {left:,} windows, {cost['seconds']:,.0f} s"
+            windows = "1 window" if left == 1 else f"{left:,} windows"
+            what = "; ".join([f"{what}, {windows}, {cost['seconds']:,.0f} s", *cost["notices"]])
         values[str(number)] = f"{scene['scene']} {scene['status']}: {what}"
     return values

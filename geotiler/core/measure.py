@@ -26,6 +26,17 @@ Floats = npt.NDArray[np.float64]
 Geometries = npt.NDArray[np.object_]
 
 
+def pixel_origin(transform: Sequence[float]) -> tuple[float, float]:
+    """(x, y) in a scene, in pixels, of a raster without a CRS that is a part of it.
+
+    Args:
+        transform: a, b, c, d, e, f of the part: the scene's pixels, moved; any other transform
+            says nothing about pixels, and its origin is (0, 0).
+    """
+    a, b, c, d, e, f = (float(v) for v in transform[:6])
+    return (c, f) if np.allclose((a, b, d, e), (1, 0, 0, 1), rtol=0, atol=1e-9) else (0.0, 0.0)
+
+
 class Ground:
     """Where the pixels of a raster lie on the ground.
 
@@ -42,8 +53,9 @@ class Ground:
         """Prepare the way from pixels to the ellipsoid.
 
         Args:
-            transform: a, b, c, d, e, f of an affine transform, pixel to CRS; unused without CRS.
-            crs: anything pyproj understands, or None: coordinates are pixels.
+            transform: a, b, c, d, e, f of an affine transform, pixel to CRS; without a CRS it may
+                say where a part of a scene begins, see `pixel_origin`.
+            crs: anything pyproj understands, or None: coordinates are pixels of the scene.
             gsd_m: without CRS, size (x, y) of a pixel on the ground; None: measures are pixels.
         """
         self.crs = None if crs is None else pyproj.CRS.from_user_input(crs)
@@ -53,7 +65,8 @@ class Ground:
         self._unit_m: tuple[float, float] = (1.0, 1.0)
         self._is_measured = self.crs is not None or gsd_m is not None
         if self.crs is None:
-            self._affine = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+            x, y = pixel_origin(self._affine)
+            self._affine = (1.0, 0.0, x, 0.0, 1.0, y)
             self._unit_m = gsd_m or self._unit_m
             return
         geodetic = self.crs.geodetic_crs

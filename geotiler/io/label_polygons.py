@@ -17,6 +17,7 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 
+from geotiler.core.measure import pixel_origin
 from geotiler.errors import InputError
 from geotiler.io.label_source import Classes, Frame, described_boxes, placed_points, way_to
 from geotiler.io.vector_reading import attribute_names, read_features
@@ -63,13 +64,7 @@ class PolygonFile:
         wanted = [] if attribute is None else [attribute]
         features = read_features(path, columns=wanted, keep_empty=True)
         if attribute is not None and attribute not in features.attributes:
-            known = attribute_names(path)
-            have = ", ".join(known[:12]) or "none"
-            raise InputError(
-                f"{path} has no attribute {attribute!r}{did_you_mean(attribute, known) or ';'} "
-                f"its attributes: {have}",
-                hint="--attribute takes one of these",
-            )
+            raise no_such_attribute(path, attribute)
         self.crs = features.crs
         self.shapes: Shapes = features.geometries
         self.classes: dict[int, str] = {}
@@ -155,6 +150,17 @@ class PolygonFile:
             )
 
 
+def no_such_attribute(path: str, attribute: str) -> InputError:
+    """The error that says which attributes there are."""
+    known = attribute_names(path)
+    have = ", ".join(known[:12]) or "none"
+    return InputError(
+        f"{path} has no attribute {attribute!r}{did_you_mean(attribute, known) or ';'} "
+        f"its attributes: {have}",
+        hint="--attribute takes one of these",
+    )
+
+
 def in_pixels(
     path: str, shapes: Shapes, crs: pyproj.CRS | None, frame: Frame, flag: str
 ) -> tuple[Shapes, NDArray[np.bool_]]:
@@ -170,7 +176,9 @@ def in_pixels(
     if frame.crs is None:
         if crs is not None:
             raise _without_place(path, crs, frame, flag)
-        pixels = points * [axis.ratio for axis in frame.axes[::-1]]
+        ratios = [axis.ratio for axis in frame.axes[::-1]]
+        origin = pixel_origin(tuple(frame.transform @ Affine.scale(*ratios)))
+        pixels = (points - origin) * ratios
     else:
         if crs is None:
             raise InputError(

@@ -13,7 +13,12 @@ import shapely
 
 from geotiler.core.resample import Axis
 from geotiler.errors import InputError
-from geotiler.io.label_polygons import PolygonLabels, in_pixels, is_polygonal
+from geotiler.io.label_polygons import (
+    PolygonLabels,
+    in_pixels,
+    is_polygonal,
+    no_such_attribute,
+)
 from geotiler.io.label_rasters import (
     SampledLabels,
     is_raster,
@@ -27,6 +32,8 @@ from geotiler.io.raster import Scene, open_scene
 from geotiler.io.vector_reading import attribute_names, read_features
 from geotiler.specs import LARGEST_CLASS, MASK_NODATA, Window
 
+CLASS_ATTRIBUTE = "class"
+"""What is looked at where no attribute is asked for; polygons need not have it."""
 TRUTH = "--truth"
 PREDICTION = "PREDICTION"
 
@@ -64,7 +71,7 @@ def holds_raster(path: str, flag: str) -> bool:
 
 @contextmanager
 def open_side(
-    path: str, grid: Scene, names: Names, *, flag: str, attribute: str = "class"
+    path: str, grid: Scene, names: Names, *, flag: str, attribute: str = CLASS_ATTRIBUTE
 ) -> Iterator[Side]:
     """One side on the grid of an open raster, which may be that side itself.
 
@@ -180,7 +187,14 @@ def class_names(paths: Mapping[str, str], attribute: str) -> dict[int, str]:
     Args:
         paths: path → flag that named it, the prediction first.
         attribute: of polygons.
+
+    Raises:
+        InputError: it was asked for, and neither side's polygons have it.
     """
+    drawn = [path for path, flag in paths.items() if not holds_raster(path, flag)]
+    asked = attribute != CLASS_ATTRIBUTE
+    if asked and drawn and not any(attribute in attribute_names(path) for path in drawn):
+        raise no_such_attribute(drawn[-1], attribute)
     values: dict[str, str] = {}
     """Text in lower case → as it was said first."""
     for path, flag in paths.items():

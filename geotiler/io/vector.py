@@ -321,7 +321,8 @@ def _check_same_crs(path: Path, layer: str, crs: str | None) -> None:
             pyproj.CRS.from_user_input(crs), ignore_axis_order=True
         )
     if not same:
-        raise ValueError(f"layer {layer} is in {there}, the new features are in {crs}")
+        old, new = there or "no CRS", crs or "no CRS"
+        raise ValueError(f"layer {layer} is in {old}, the new features are in {new}")
 
 
 @contextmanager

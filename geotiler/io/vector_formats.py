@@ -80,6 +80,10 @@ def check_target(
             hint="--append is for GeoPackage and GeoJSONSeq: .gpkg, .geojsonl",
         )
     if target != STDOUT:
+        if path.is_file() and driver in APPENDABLE and not (overwrite or append):
+            raise OutputError(
+                f"output {path} exists already", hint="--append adds to it, --overwrite replaces it"
+            )
         check_output(path, overwrite or append)
         if driver == "ESRI Shapefile" and not overwrite:
             for suffix in _SIDECARS:

@@ -88,7 +88,7 @@ class SegmentSpec:
         at_least("batch", self.batch, 1, "try --batch 4")
         at_least("threads", self.threads, 1, "try --threads 2")
         if self.tta not in (1, 2, 4):
-            raise SpecError(f"tta must be 1, 2 or 4, got {self.tta}", hint="try --tta 2")
+            raise SpecError(f"`tta` must be 1, 2 or 4, got {self.tta}", hint="try --tta 2")
         at_least("workers", self.workers, 1, "try --workers 2")
         if self.engine is Engine.LOCAL and (self.scheduler or self.workers):
             raise SpecError(

@@ -261,3 +261,10 @@ def test_what_cannot_be_the_truth_is_refused_in_one_line(tmp_path, mask):
         with pytest.raises(InputError, match=message) as caught:
             truth(path, mask)
         assert "\n" not in str(caught.value)
+
+
+def test_an_attribute_that_was_asked_for_and_is_nowhere_is_refused(tmp_path):
+    path = write_vector(tmp_path / "t.gpkg", [shapely.box(0, 0, 9, 9)], UTM)
+    assert class_names({str(path): TRUTH}, "class") == {}
+    with pytest.raises(InputError, match="has no attribute 'kind'"):
+        class_names({str(path): TRUTH}, "kind")

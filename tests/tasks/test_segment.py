@@ -582,5 +582,5 @@ def test_mirror_images_are_averaged_and_written_down(
     assert report.as_dict()["settings"]["tta"]["value"] == 2
     with rasterio.open(scene.parent / "out" / "mask.tif") as found:
         assert json.loads(found.tags()["GEOTILER_SETTINGS"])["tta"] == 2
-    with pytest.raises(SpecError, match="tta must be 1, 2 or 4"):
+    with pytest.raises(SpecError, match="`tta` must be 1, 2 or 4"):
         _spec(scene, tta=3)

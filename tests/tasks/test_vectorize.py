@@ -22,7 +22,8 @@ from geotiler.io.raster import Scene
 from geotiler.io.styles import shown_classes
 from geotiler.io.vector_reading import read_features
 from geotiler.progress import Notice, StageAdvanced, StageStarted
-from geotiler.specs import OutlinesFrom, Regularize, VectorizeSpec
+from geotiler.specs import EvaluateSpec, OutlinesFrom, Regularize, VectorizeSpec
+from geotiler.tasks.evaluate import evaluate
 from geotiler.tasks.vectorize import vectorize
 from geotiler.tasks.vectorize_input import VectorizeInput
 from geotiler.tasks.vectorize_workers import drawn_tables
@@ -32,7 +33,9 @@ TAGS = {"GEOTILER_CLASSES": '{"1": "building", "2": "Straße"}'}
 
 
 def write(path, values, *, nodata=255, crs="EPSG:3857", transform=MERCATOR, tags=TAGS):
-    options = {"crs": crs, "transform": transform} if crs else {}
+    options = {"crs": crs} if crs else {}
+    if crs or transform is not MERCATOR:
+        options["transform"] = transform
     bands = values[None] if values.ndim == 2 else values
     with rasterio.open(
         path, "w", height=bands.shape[1], width=bands.shape[2], count=len(bands),
@@ -813,3 +816,26 @@ def test_a_mask_enlarged_from_coarser_pixels_is_drawn_in_those(tmp_path):
         corners = read_features(target).attributes["n_vertices"]
         assert (np.median(corners) == 4) == (path == told)
     assert counts[told] == {"right_angles": len(houses)}
+
+
+def test_polygons_of_a_part_without_a_crs_lie_where_the_part_does(tmp_path, values):
+    rows, cols = slice(30, 260), slice(10, 270)
+    place = Affine.translation(cols.start, rows.start)
+    part = write(tmp_path / "part.tif", values[rows, cols], crs=None, transform=place)
+    whole = write(tmp_path / "whole.tif", values, crs=None, transform=Affine.identity())
+    vectorize(exact(part, tmp_path / "part.gpkg"))
+    found = read_features(str(tmp_path / "part.gpkg"))
+    ids = {"building": 1, "Straße": 2}
+    burned = features.rasterize(
+        [(g, ids[c]) for g, c in zip(found.geometries, found.attributes["class"], strict=True)],
+        out_shape=values.shape,
+    )
+    expected = np.zeros_like(values)
+    expected[rows, cols] = np.where(values == 255, 0, values)[rows, cols]
+    np.testing.assert_array_equal(burned, expected)
+    for mask in (part, whole):  # the part of the whole that was not looked at is missed
+        report = evaluate(
+            EvaluateSpec(predictions=(str(tmp_path / "part.gpkg"),), truths=(mask,), objects=False)
+        )
+        assert report.precision == 1.0
+        assert (report.recall == 1.0) == (mask == part)
