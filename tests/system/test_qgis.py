@@ -24,7 +24,9 @@ from geotiler.io.part_layout import RasterLayout
 from geotiler.io.parts import Parts, hold_parts
 from geotiler.io.scene_tags import CLASSES_TAG
 from geotiler.models.bundle import Bundle
-from geotiler.specs import RenderSpec, VectorizeSpec
+from geotiler.models.registry import find_model
+from geotiler.specs import ClassifySpec, RenderSpec, VectorizeSpec
+from geotiler.tasks.classify import classify
 from geotiler.tasks.render import render
 from geotiler.tasks.vectorize import vectorize
 
@@ -150,6 +152,27 @@ def test_a_raster_and_polygons_of_one_name_are_both_styled(
     assert seen["town.tif"]["renderer"] == "paletted"
     assert ["lake", _hex(LAKE)] in seen["town.geojson"]["legend"]
     assert seen["town.geojson"]["renderer"] == "categorizedSymbol"
+
+
+@pytest.mark.parametrize("suffix", ["gpkg", "geojson"])
+def test_areas_of_land_use_are_drawn_in_the_colours_of_their_classes(
+    tmp_path: Path, suffix: str
+) -> None:
+    scene, output = tmp_path / "scene.tif", tmp_path / f"use.{suffix}"
+    pixels = np.random.default_rng(4).integers(1, 255, (3, 128, 192), dtype=np.uint8)
+    pixels[:, :, :64] = np.array([[[20]], [[40]], [[60]]])  # water
+    with rasterio.open(
+        scene, "w", driver="GTiff", count=3, height=128, width=192, dtype="uint8",
+        crs="EPSG:32632", transform=Affine(10, 0, 690_000, 0, -10, 5_340_000),
+    ) as out:  # fmt: skip
+        out.write(pixels)
+    classify(ClassifySpec(scene=(str(scene),), output=str(output)))
+    seen, drawn = _look(tmp_path / "look.png", output)
+    layer = seen[output.name]
+    assert layer["renderer"] == "categorizedSymbol"
+    colours = {(each.name, each.color) for each in find_model("landuse").card.classes}
+    assert {(name, colour) for name, colour in layer["legend"]} == colours
+    assert len({tuple(each) for each in drawn.reshape(-1, 3).tolist()}) > 2
 
 
 def _processed(scene: Path, bundle: Bundle, folder: Path, **changes: str) -> dict[str, Any]:
