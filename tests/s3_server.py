@@ -4,7 +4,8 @@
 
 prints its port and serves until its input ends. Every request has to be signed. A bucket exists
 when it was put. /-/refuse?N lets the next N requests come back later; /-/log tells all requests as
-JSON; /-/deny?WORD forbids requests of that method; /-/naive?1 lets it ignore conditions of a put.
+JSON; /-/deny?WORD forbids requests of that method (LIST: listings); /-/naive?1 lets it ignore
+conditions of a put; /-/stall?NAME lets the next put of an object of that name wait for /-/stall?.
 Written from the API reference of Amazon S3.
 """
 
@@ -26,8 +27,9 @@ from xml.sax.saxutils import escape
 OBJECTS: dict[str, dict[str, tuple[bytes, dict[str, str]]]] = {}
 """Bucket → key → content and headers."""
 UPLOADS: dict[str, dict[int, bytes]] = {}
-STATE: dict[str, Any] = {"refusals": 0, "denied": "", "naive": False, "log": []}
+STATE: dict[str, Any] = {"refusals": 0, "denied": "", "naive": False, "log": [], "stall": ""}
 LOCK = threading.Lock()
+FLOWING = threading.Event()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -41,18 +43,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
         query = {key: values[0] for key, values in parse_qs(url.query, True).items()}
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         bucket, _, key = unquote(url.path).lstrip("/").partition("/")
+        if self.command == "PUT" and STATE["stall"] and key.endswith(STATE["stall"]):
+            STATE["stall"] = ""
+            FLOWING.wait(60)
         with LOCK:
             if bucket == "-":
                 self.asked(key, url.query)
                 return
             STATE["log"].append(f"{self.command} {unquote(self.path)}")
+            word, denied = self.command, STATE["denied"]
+            if word == "GET" and not key:
+                word = "LIST"
             if STATE["refusals"]:
                 STATE["refusals"] -= 1
                 self.fail(503, "SlowDown")
-            elif (
-                "AWS4-HMAC-SHA256" not in self.headers.get("Authorization", "")
-                or self.command == STATE["denied"]
-            ):
+            elif "AWS4-HMAC-SHA256" not in self.headers.get("Authorization", "") or word == denied:
                 self.fail(403, "AccessDenied")
             elif not key and self.command == "PUT":
                 OBJECTS.setdefault(bucket, {})
@@ -71,6 +76,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             STATE["naive"] = value == "1"
         elif word == "deny":
             STATE["denied"] = value
+        elif word == "stall":
+            STATE["stall"] = value
+            (FLOWING.clear if value else FLOWING.set)()
         self.end(200, json.dumps(STATE["log"]).encode() if word == "log" else b"")
 
     def end(self, code: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:

@@ -191,8 +191,10 @@ def _several(
     from geotiler.tasks.segment_many import estimate_many, named_outputs, segment_many
 
     if spec.output.suffix.lower() in (".tif", ".tiff", ".png") and not spec.output.is_dir():
+        from geotiler.io.part_place import shown_target
+
         raise SpecError(
-            f"several scenes need a folder, got -o {spec.output}",
+            f"several scenes need a folder, got -o {shown_target(spec.output)}",
             hint="-o masks/; or --mosaic takes them for one scene",
         )
     specs = named_outputs(spec, paths)

@@ -13,9 +13,10 @@ import rasterio.features
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.crs import CRS
 
 from geotiler.errors import GeotilerError, InputError, SpecError
-from geotiler.io.raster import Scene, crs_name
+from geotiler.io.raster import Scene
 from geotiler.specs import Window
 
 _BURN_ROWS = 256
@@ -169,6 +170,16 @@ def _box(
     except pyproj.exceptions.CRSError as error:
         raise SpecError(f"no such CRS: {crs!r}", hint="as --bounds-crs EPSG:4326") from error
     return shapely.envelope(_moved(box, source, _crs_of(scene)))
+
+
+def crs_name(crs: CRS | None) -> str | None:
+    """Authority and code of a CRS, else its projection; None: there is none."""
+    if crs is None:
+        return None
+    authority = crs.to_authority()
+    if authority:
+        return ":".join(authority)
+    return str(crs.to_dict().get("proj", "a CRS of its own"))
 
 
 def extent(scene: Scene) -> tuple[float, float, float, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,15 +71,26 @@ class ObjectParts:
         """Whether the target is there, of whatever making."""
         return self._beside.marks(self._name) is not None
 
-    def assemble(self, placed: Sequence[Part], overwrite: bool) -> None:
-        """As `Parts.assemble`."""
+    def assemble(
+        self, placed: Sequence[Part], overwrite: bool, ready: Callable[[Path], None]
+    ) -> None:
+        """As `Parts.assemble`; what is `ready` is looked at before anything in the bucket changes.
+
+        Parts that are not what was put, for one, are removed: the next run computes them again.
+        """
         with self._local() as local:
-            with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="geotiler-fetch") as pool:
-                list(pool.map(lambda part: self._fetched(part, local.folder), placed))
+            changed = [part.name for part in self._changed(placed, local.folder)]
+            if changed:
+                ready(local.folder / changed[0])
+                self._folder.remove(changed)
+                raise OutputError(
+                    f"{self._folder.address}/{changed[0]} was changed since it was written",
+                    hint="nothing else may write there; run the same command again",
+                )
             # A style that is there decides about the new one, as it would on a disk.
             style = local.output.with_suffix(SUFFIX)
             before = style.read_bytes() if self._beside.fetch(style.name, style) else None
-            local.assemble(placed, overwrite=True)
+            local.assemble(placed, overwrite=True, ready=ready)
             there = self.is_there()
             if there and not overwrite:
                 raise OutputError(
@@ -115,16 +126,16 @@ class ObjectParts:
                 hint="TMPDIR names another one",
             ) from error
 
-    def _fetched(self, part: Part, folder: Path) -> None:
-        """Bring a part here. Raises: OutputError: it is not what was put there."""
-        path = folder / part.name
-        if self._folder.fetch(part.name, path) and is_stored(path, part.bytes, part.sha256):
-            return
-        self._folder.remove([part.name])  # so that the next run computes it again
-        raise OutputError(
-            f"{self._folder.address}/{part.name} was changed since it was written",
-            hint="nothing else may write there; run the same command again",
-        )
+    def _changed(self, parts: Sequence[Part], folder: Path) -> list[Part]:
+        """Bring parts here; those that are not what was put there."""
+
+        def is_whole(part: Part) -> bool:
+            path = folder / part.name
+            return self._folder.fetch(part.name, path) and is_stored(path, part.bytes, part.sha256)
+
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="geotiler-fetch") as pool:
+            found = zip(parts, pool.map(is_whole, parts), strict=True)
+            return [part for part, whole in found if not whole]
 
 
 def parts_prefix(address: str) -> ObjectFolder:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from geotiler.errors import MissingExtraError, OutputError
+from geotiler.io.remote import shown
 
 _ADDRESS = re.compile(r"s3:/+([^/]+)(?:/(.*))?", re.IGNORECASE | re.DOTALL)
 _BUCKET = re.compile(r"[\w.-]+", re.ASCII)
@@ -25,6 +26,10 @@ _CLIENT = {
     "timeout": "180s",  # of one request; a part is a few megabytes
 }
 _RETRIES = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
+
+_PROMPT_CLIENT = {**_CLIENT, "connect_timeout": "5s", "timeout": "10s"}
+_PROMPT_RETRIES = {"max_retries": 4, "retry_timeout": timedelta(seconds=10)}
+"""A request with all of its repetitions is over after 20 s, and mostly after 10."""
 
 _CHUNK_BYTES = 16 * 2**20
 _MOST_CHUNKS = 9_000
@@ -47,27 +52,45 @@ def address_of(path: Path) -> str | None:
     return f"s3://{match[1]}/{match[2] or ''}" if match else None
 
 
+def shown_address(address: str) -> str:
+    """An address for messages: one that is of no use loses user, password and query."""
+    return address if _bucket_and_key(address) else shown(address)
+
+
+def _bucket_and_key(address: str) -> tuple[str, str] | None:
+    """What an address consists of; None: it is none, or holds more."""
+    match = _ADDRESS.fullmatch(address)
+    if not match or not _BUCKET.fullmatch(match[1]):
+        return None
+    key = match[2] or ""
+    return None if re.search(r"[?#\x00-\x1f]", key) else (match[1], key)
+
+
 class ObjectFolder:
     """What lies under a prefix of a bucket. Names are relative to it."""
 
-    def __init__(self, address: str) -> None:
-        """Args: address: s3://bucket/prefix.
+    def __init__(self, address: str, *, prompt: bool = False) -> None:
+        """Use s3://bucket/prefix.
+
+        Args:
+            address: of the prefix.
+            prompt: requests are given up after 20 s; for small objects, whose time counts.
 
         Raises:
             OutputError: it is none, or holds more than bucket and prefix.
             MissingExtraError: obstore is not installed.
         """
-        match = _ADDRESS.fullmatch(address)
-        bucket, prefix = (match[1], match[2] or "") if match else ("", "")
-        if not _BUCKET.fullmatch(bucket) or re.search(r"[?#\x00-\x1f]", prefix):
+        found = _bucket_and_key(address)
+        if found is None:
             raise OutputError(
                 "an output's address is s3://BUCKET/NAME and holds nothing else",
                 hint="keys are taken from the environment, as AWS_ACCESS_KEY_ID",
             )
-        self._prefix = prefix.strip("/") + "/" if prefix.strip("/") else ""
+        bucket, prefix = found[0], found[1].strip("/")
+        self._prefix = f"{prefix}/" if prefix else ""
         self.address = f"s3://{bucket}/{self._prefix}".rstrip("/")
         self._bucket = bucket
-        self._store = _opened(bucket)
+        self._store = _opened(bucket, prompt)
 
     def get(self, name: str) -> tuple[bytes, str | None] | None:
         """Content and version of an object; None: there is none."""
@@ -168,10 +191,7 @@ class ObjectFolder:
         try:
             yield
         except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-            raise OutputError(
-                f"{place} cannot be {what}: the store refuses it with the keys at hand",
-                hint="check AWS_ACCESS_KEY_ID and the bucket's rights: read, write, list, delete",
-            ) from error
+            raise _refused(place, what) from error
         except FileNotFoundError as error:
             raise self._no_bucket(place, what) from error
         except exceptions.NotSupportedError as error:
@@ -182,6 +202,8 @@ class ObjectFolder:
         except (exceptions.BaseError, ValueError) as error:
             if "<Code>NoSuchBucket</Code>" in str(error):
                 raise self._no_bucket(place, what) from error
+            if "<Code>AccessDenied</Code>" in str(error):  # of a listing
+                raise _refused(place, what) from error
             raise OutputError(
                 f"{place} cannot be {what}: {_reason(error)}",
                 hint="check AWS_ENDPOINT_URL and AWS_REGION, and run the same command again",
@@ -192,6 +214,13 @@ class ObjectFolder:
             f"{place} cannot be {what}: there is no bucket {self._bucket!r}",
             hint="check its name, and AWS_ENDPOINT_URL",
         )
+
+
+def _refused(place: str, what: str) -> OutputError:
+    return OutputError(
+        f"{place} cannot be {what}: the store refuses it with the keys at hand",
+        hint="check AWS_ACCESS_KEY_ID and the bucket's rights: read, write, list, delete",
+    )
 
 
 def _reason(error: Exception) -> str:
@@ -220,7 +249,7 @@ def _absent_is_none() -> Iterator[None]:
 
 
 @functools.lru_cache(maxsize=8)
-def _opened(bucket: str) -> Any:
+def _opened(bucket: str, prompt: bool) -> Any:
     """The bucket. Raises: MissingExtraError, OutputError: settings of the environment are wrong."""
     try:
         from obstore import exceptions
@@ -228,7 +257,8 @@ def _opened(bucket: str) -> Any:
     except ImportError as error:
         raise MissingExtraError("obstore", "an output at s3://", "remote") from error
     try:
-        return S3Store(bucket, client_options=_CLIENT, retry_config=_RETRIES)  # type: ignore[arg-type]
+        client, retries = (_PROMPT_CLIENT, _PROMPT_RETRIES) if prompt else (_CLIENT, _RETRIES)
+        return S3Store(bucket, client_options=client, retry_config=retries)  # type: ignore[arg-type]
     except (exceptions.BaseError, ValueError) as error:
         raise OutputError(
             f"s3://{bucket} cannot be opened with the AWS_ settings of this machine",

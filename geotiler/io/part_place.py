@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -20,10 +20,11 @@ from geotiler.errors import OutputError, SpecError
 from geotiler.io.journal import JOURNAL, AnyJournal, Journal
 from geotiler.io.object_lock import ObjectHold, ObjectJournal
 from geotiler.io.object_parts import ObjectParts, parts_prefix
-from geotiler.io.object_store import ObjectFolder, address_of
+from geotiler.io.object_store import ObjectFolder, address_of, shown_address
 from geotiler.io.outputs import check_output
 from geotiler.io.part_layout import Part, RasterLayout, raster_driver
 from geotiler.io.parts import Parts, hold_parts, parts_folder
+from geotiler.progress import Reporter, silent
 
 
 class RasterParts(Protocol):
@@ -47,8 +48,10 @@ class RasterParts(Protocol):
         """Whether the target is there, of whatever making."""
         ...
 
-    def assemble(self, placed: Sequence[Part], overwrite: bool) -> None:
-        """Turn the parts into the target."""
+    def assemble(
+        self, placed: Sequence[Part], overwrite: bool, ready: Callable[[Path], None]
+    ) -> None:
+        """Turn the parts into the target, unless what hears that it is ready raises."""
         ...
 
 
@@ -60,12 +63,12 @@ class Hold(Protocol):
         """Where that is, for messages."""
         ...
 
-    def entries(self) -> Sequence[object]:
-        """What lies there."""
+    def check(self) -> None:
+        """Raises: TakenError: another run has taken it meanwhile, as far as is known."""
         ...
 
-    def check(self) -> None:
-        """Raises: OutputError: another run has taken it meanwhile."""
+    def confirm(self) -> None:
+        """Raises: TakenError: another run has taken it. OutputError: that cannot be known."""
         ...
 
     def leave(self) -> None:
@@ -83,14 +86,20 @@ def raster_parts(output: Path, layout: RasterLayout) -> RasterParts:
     return Parts(output, layout) if address is None else ObjectParts(output, address, layout)
 
 
-def hold_place(output: Path) -> Hold:
+def hold_place(output: Path, report: Reporter = silent) -> Hold:
     """The place of an output's parts, for this process alone.
+
+    Args:
+        output: the target.
+        report: hears where it takes a while to know whether another run lives.
 
     Raises:
         OutputError: another run holds it, it cannot be made, or it holds something else.
     """
     address = address_of(output)
-    return hold_parts(output) if address is None else ObjectHold(parts_prefix(address), address)
+    if address is None:
+        return hold_parts(output)
+    return ObjectHold(parts_prefix(address), address, report)
 
 
 def part_journal(output: Path) -> AnyJournal:
@@ -152,9 +161,15 @@ def check_same_kind(outputs: Sequence[Path]) -> None:
         )
 
 
+def is_local(output: Path) -> bool:
+    """Whether a target is a file, and no address."""
+    return address_of(output) is None
+
+
 def shown_target(output: Path) -> Path | str:
     """A target as it is named in reports and messages: an address has all of its slashes."""
-    return address_of(output) or output
+    address = address_of(output)
+    return output if address is None else shown_address(address)
 
 
 def same_everywhere(output: Path) -> Path:

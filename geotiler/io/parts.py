@@ -161,6 +161,18 @@ class Parts:
         except InputError:
             return False
 
+    def _check_placed(self, placed: Sequence[Part]) -> None:
+        """Raises: OutputError: a part is not as it was written."""
+        height, width = self._layout.shape
+        if sum(part.height * part.width for part in placed) != height * width:
+            raise ValueError(f"the parts do not cover {self.output}")
+        for part in placed:
+            if not self.holds(part):  # perhaps by a worker of an earlier run that was not told
+                raise OutputError(
+                    f"{self.folder / part.name} was changed since it was written",
+                    hint="nothing else may write there; run the same command again",
+                )
+
     def assemble(
         self,
         placed: Sequence[Part],
@@ -177,25 +189,10 @@ class Parts:
         Raises:
             OutputError: the disk refuses, or the target appeared meanwhile.
         """
-        height, width = self._layout.shape
-        if sum(part.height * part.width for part in placed) != height * width:
-            raise ValueError(f"the parts do not cover {self.output}")
-        for part in placed:
-            if not self.holds(part):  # perhaps by a worker of an earlier run that was not told
-                raise OutputError(
-                    f"{self.folder / part.name} was changed since it was written",
-                    hint="nothing else may write there; run the same command again",
-                )
+        self._check_placed(placed)
         mosaic = self.folder / _MOSAIC
         driver = raster_driver(self.output)
-        options: dict[str, str] = {}
-        if driver == "COG":
-            options = {
-                "COMPRESS": "DEFLATE", "LEVEL": "6", "BLOCKSIZE": "512", "BIGTIFF": "IF_SAFER",
-                "OVERVIEW_RESAMPLING": "MODE" if self._layout.categorical else "AVERAGE",
-                "NUM_THREADS": "ALL_CPUS",
-            }  # fmt: skip
-            options["PREDICTOR"] = "YES" if self._layout.dtype == "float32" else "NO"
+        options = _cog_options(self._layout) if driver == "COG" else {}
         try:
             mosaic.write_text(mosaic_text(self._layout, placed), encoding="utf-8")
             with (
@@ -217,6 +214,16 @@ class Parts:
                 f"output {self.output} cannot be written: {reason}",
                 hint="make room and run the same command again",
             ) from error
+
+
+def _cog_options(layout: RasterLayout) -> dict[str, str]:
+    """How a Cloud-Optimized GeoTIFF is written."""
+    return {
+        "COMPRESS": "DEFLATE", "LEVEL": "6", "BLOCKSIZE": "512", "BIGTIFF": "IF_SAFER",
+        "OVERVIEW_RESAMPLING": "MODE" if layout.categorical else "AVERAGE",
+        "NUM_THREADS": "ALL_CPUS",
+        "PREDICTOR": "YES" if layout.dtype == "float32" else "NO",
+    }  # fmt: skip
 
 
 def _check_stored(path: Path, wanted: Callable[[tuple[int, int]], NDArray[np.generic]]) -> None:

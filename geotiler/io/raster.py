@@ -40,16 +40,6 @@ TALLEST_BLOCK_PX = 2048
 _COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
 
-def crs_name(crs: CRS | None) -> str | None:
-    """Authority and code of a CRS, else its projection; None: there is none."""
-    if crs is None:
-        return None
-    authority = crs.to_authority()
-    if authority:
-        return ":".join(authority)
-    return str(crs.to_dict().get("proj", "a CRS of its own"))
-
-
 class Scene:
     """An open raster. Not for sharing between threads: each thread opens its own."""
 

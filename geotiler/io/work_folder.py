@@ -79,6 +79,9 @@ class WorkFolder:
     def check(self) -> None:
         """Nothing: what the operating system has locked is not taken."""
 
+    def confirm(self) -> None:
+        """Nothing, as `check`."""
+
     def entries(self) -> list[Path]:
         """What the folder holds besides the lock."""
         return sorted(p for p in self.path.iterdir() if p.name not in (LOCK, OWNER, GIVEN))

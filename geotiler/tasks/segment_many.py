@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from geotiler.engines.ordered import ordered_map
 from geotiler.errors import GeotilerError, InputError, OutputError, SpecError
 from geotiler.io.area import OutsideError
 from geotiler.io.identity import shown_name
-from geotiler.io.part_place import check_target, is_unfinished, shown_target
+from geotiler.io.part_place import check_target, is_local, is_unfinished, shown_target
 from geotiler.models.networks import KeptNetworks, Networks
 from geotiler.progress import Event, Notice, Reporter, StageAdvanced, StageFinished, StageStarted
 from geotiler.progress import silent as nobody
@@ -77,7 +77,7 @@ class SceneEstimate:
     """What would become of one scene."""
 
     scene: str
-    output: Path
+    output: Path | str
     status: str
     """to do, done before (by an earlier run), outside (of the area asked for) or failed."""
     error: str | None = None
@@ -187,8 +187,11 @@ def _scene_estimate(run: _Run, spec: SegmentSpec, paces: dict[object, Pace]) -> 
         spec: of the scene.
         paces: what was measured so far; added to.
     """
-    # A folder that is yet to be made holds no output, and cannot be written to either.
-    plan = run.planned(spec, will_write=spec.output.parent.is_dir())
+    targets = [spec.output, *([spec.probability] if spec.probability else [])]
+    missing = {
+        target.parent for target in targets if is_local(target) and not target.parent.is_dir()
+    }
+    plan = run.planned(spec, yet_to_make=missing)
     if isinstance(plan, SegmentPlan):
         try:
             predictor = opened_predictor(plan, run.networks)
@@ -201,7 +204,10 @@ def _scene_estimate(run: _Run, spec: SegmentSpec, paces: dict[object, Pace]) -> 
             plan = run.failed(spec, error)
         else:
             return SceneEstimate(
-                scene=shown_name(spec.scene), output=spec.output, status="to do", estimate=found
+                scene=shown_name(spec.scene),
+                output=shown_target(spec.output),
+                status="to do",
+                estimate=found,
             )
     return SceneEstimate(
         scene=plan.scene,
@@ -241,17 +247,20 @@ class _Run:
     report: Reporter
     networks: Networks
 
-    def planned(self, spec: SegmentSpec, *, will_write: bool = True) -> SegmentPlan | SceneOutcome:
-        """The plan of a scene, or what became of it without one."""
+    def planned(
+        self, spec: SegmentSpec, *, yet_to_make: Collection[Path] = ()
+    ) -> SegmentPlan | SceneOutcome:
+        """The plan of a scene, or what became of it without one; see `plan_segment`."""
         try:
             # An output that is there may be the one that this run would make: the plan tells.
             made = replace(spec, overwrite=True)
-            plan = plan_segment(made, self.networks, will_write=will_write)
-            if will_write and not spec.overwrite and not is_unfinished(spec.output):
+            plan = plan_segment(made, self.networks, yet_to_make=yet_to_make)
+            if not spec.overwrite and not is_unfinished(spec.output):
                 if all(parts.is_finished() for parts in plan.parts):
                     return self._outcome(spec, "done before")
                 for parts in plan.parts:
-                    check_target(parts.output, overwrite=False)
+                    if parts.output.parent not in yet_to_make:
+                        check_target(parts.output, overwrite=False)
             return replace(plan, spec=replace(plan.spec, overwrite=spec.overwrite))
         except OutsideError:
             return self._outcome(spec, "outside")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -215,7 +215,11 @@ class SegmentPlan:
 
 
 def plan_segment(
-    spec: SegmentSpec, networks: Networks = FROM_DISK, *, will_write: bool = True
+    spec: SegmentSpec,
+    networks: Networks = FROM_DISK,
+    *,
+    will_write: bool = True,
+    yet_to_make: Collection[Path] = (),
 ) -> SegmentPlan:
     """The plan of one run, with every check that needs no pixel, cheapest first.
 
@@ -223,6 +227,7 @@ def plan_segment(
         spec: what to do.
         networks: where the model comes from.
         will_write: check the outputs; False where only the scene is asked about.
+        yet_to_make: folders that a run would make: they hold no output, and have no room to see.
 
     Raises:
         OutputError: target exists, cannot be written, or the disk is too small.
@@ -231,7 +236,7 @@ def plan_segment(
         SpecError: a setting does not fit scene or model.
     """
     if will_write:
-        _check_outputs(spec)
+        _check_outputs(spec, yet_to_make)
     spec = _with_scene(spec)
     with open_scene(spec.scene, drivers=spec.drivers, allow_remote=spec.allow_remote) as scene:
         bundle = networks.bundle(spec.model)
@@ -245,7 +250,7 @@ def plan_segment(
         plan = _planned(spec, bundle, scene, networks)
     if not will_write:
         return plan
-    _check_room(spec, bundle, plan.window)
+    _check_room(plan, yet_to_make)
     return replace(plan, notices=(*plan.notices, *style_notices(_targets(spec))))
 
 
@@ -262,7 +267,7 @@ def _with_scene(spec: SegmentSpec) -> SegmentSpec:
     return replace(spec, scene=scene, allow_remote=allow_remote)
 
 
-def _check_outputs(spec: SegmentSpec) -> None:
+def _check_outputs(spec: SegmentSpec, yet_to_make: Collection[Path]) -> None:
     targets = _targets(spec)
     check_same_kind(targets)
     for target in targets:
@@ -270,8 +275,9 @@ def _check_outputs(spec: SegmentSpec) -> None:
             raise SpecError(
                 f"output {shown_target(target)} is the scene itself", hint="choose another name"
             )
-        # Where unfinished work lies, it tells whether an output is its own.
-        check_target(target, spec.overwrite or is_unfinished(spec.output))
+        if target.parent not in yet_to_make:
+            # Where unfinished work lies, it tells whether an output is its own.
+            check_target(target, spec.overwrite or is_unfinished(spec.output))
     if len({target.resolve() for target in targets}) < len(targets):
         raise SpecError("mask and probability need different files", hint="--probability p.tif")
 
@@ -306,16 +312,17 @@ def _check_formats(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> None:
         )
 
 
-def _check_room(spec: SegmentSpec, bundle: Bundle, window: Window) -> None:
+def _check_room(plan: SegmentPlan, yet_to_make: Collection[Path]) -> None:
     """Raises: OutputError: the disk is too small."""
+    spec = plan.spec
     # Twice the pixels: parts and the finished file exist together for a moment. Masks compress
     # to a few percent, so this is a bound for the worst of them.
-    pixels = window.height * window.width
-    check_target(spec.output, True, needed_bytes=pixels // 4)
-    if spec.probability:
-        width = 4 if spec.probability_dtype == "float32" else 1
-        needed = 2 * pixels * len(bundle.card.classes) * width
-        check_target(spec.probability, True, needed_bytes=needed)
+    pixels = plan.window.height * plan.window.width
+    width = 4 if spec.probability_dtype == "float32" else 1
+    needed = pixels // 4, 2 * pixels * len(plan.bundle.card.classes) * width
+    for target, needed_bytes in zip(_targets(spec), needed, strict=False):
+        if target.parent not in yet_to_make:
+            check_target(target, True, needed_bytes)
 
 
 def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene, networks: Networks) -> SegmentPlan:

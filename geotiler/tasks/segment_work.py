@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from geotiler import __version__
 from geotiler.errors import OutputError
 from geotiler.io.journal import AnyJournal
+from geotiler.io.object_store import TakenError
 from geotiler.io.part_place import (
     Hold,
     RasterParts,
@@ -40,7 +41,7 @@ def made_from(plan: SegmentPlan, predictor: Predictor) -> dict[str, Any]:
     spec = plan.spec
     probability = None
     if spec.probability is not None:
-        probability = [str(shown_target(same_everywhere(spec.probability))), spec.probability_dtype]
+        probability = [_named(spec.probability), spec.probability_dtype]
     values = {
         "scene": plan.scene,
         "model": [plan.bundle.card.name, plan.bundle.card.version, plan.bundle.digest],
@@ -140,6 +141,11 @@ class SegmentWork:
         for hold in self.holds:
             hold.check()
 
+    def confirm(self) -> None:
+        """As `check`, after asking where the work lies."""
+        for hold in self.holds:
+            hold.confirm()
+
     def assemble(self, parts: RasterParts) -> None:
         """Turn stored strips into a finished raster, unless it is there."""
         if self.is_assembled:
@@ -148,7 +154,9 @@ class SegmentWork:
         stored = [strip.mask if is_mask else strip.probability for strip in self.strips]
         placed = sorted((part for part in stored if part), key=lambda part: (part.row, part.col))
         self.check()
-        parts.assemble(placed, self.plan.spec.overwrite or parts.is_finished())
+        # It takes long, and nothing is to appear that another run may be making by then.
+        overwrite = self.plan.spec.overwrite or parts.is_finished()
+        parts.assemble(placed, overwrite, lambda _: self.confirm())
 
 
 @contextmanager
@@ -167,37 +175,39 @@ def opened_work(plan: SegmentPlan, now: dict[str, Any], report: Reporter) -> Ite
         OutputError: another run works on the same output, what is there was made from something
             else, or an output exists that is not to be replaced.
     """
-    folders: list[Hold] = []
-    try:
+    holds: list[Hold] = []
+    with ExitStack() as held:
         for parts in plan.parts:
-            folders.append(hold_place(parts.output))
-        work = _begun(plan, now, folders)
-    except BaseException:
-        for folder in folders:
-            folder.leave() if folder.entries() else folder.remove()
-        raise
-    if work.strips:
-        report(Notice(message=f"{work.share} was finished by an earlier run, which goes on here"))
-    try:
-        yield work
-    except BaseException:
-        for folder in folders:
-            folder.leave() if work.strips else folder.remove()
+            holds.append(hold_place(parts.output, report))
+            held.callback(holds[-1].leave)  # each of them, whatever becomes of the others
+        work = _begun(plan, now, holds, report)
         if work.strips:
-            kept = f"what is finished ({work.share}) is kept in {folders[-1].place}"
-            report(Notice(message=f"{kept}: run the same command again to go on"))
-        report(Kept(share=work.finished_share))
-        raise
-    work.journal.append(_ASSEMBLED)
-    for folder in folders:  # the mask's last, which holds the journal
-        folder.remove()
+            message = f"{work.share} was finished by an earlier run, which goes on here"
+            report(Notice(message=message))
+        try:
+            yield work
+            work.confirm()
+        except BaseException as error:
+            for hold in [] if work.strips else holds:
+                hold.remove()
+            held.close()
+            if work.strips and not isinstance(error, TakenError):
+                kept = f"what is finished ({work.share}) is kept in {holds[-1].place}"
+                report(Notice(message=f"{kept}: run the same command again to go on"))
+            report(Kept(share=work.finished_share))
+            raise
+        work.journal.append(_ASSEMBLED)
+        for hold in holds:  # the mask's last, which holds the journal
+            hold.remove()
 
 
-def _begun(plan: SegmentPlan, now: dict[str, Any], holds: Sequence[Hold]) -> SegmentWork:
+def _begun(
+    plan: SegmentPlan, now: dict[str, Any], holds: Sequence[Hold], report: Reporter
+) -> SegmentWork:
     """The work with its journal in order and without strips whose files are not as they were."""
     journal = part_journal(plan.spec.output)
     if plan.spec.restart:
-        _drop(journal)
+        _drop(plan, journal, report)
     strips, is_assembled = finished_before(plan, now)
     is_assembled = is_assembled and all(parts.is_finished() for parts in plan.parts)
     if not is_assembled:
@@ -229,14 +239,21 @@ def _stored(plan: SegmentPlan, strips: list[Strip]) -> list[Strip]:
     return [strip for strip in strips if strip.probability in found]
 
 
-def _drop(journal: AnyJournal) -> None:
+def _drop(plan: SegmentPlan, journal: AnyJournal, report: Reporter) -> None:
     """Remove the probabilities of an earlier run that had them elsewhere."""
     before, _ = journal.read()
     raster = (before or {}).get(_PROBABILITY)
     if not isinstance(raster, list) or not raster or not isinstance(raster[0], str):
         return
-    with suppress(OutputError):  # held already where it is this run's own, too
-        hold_place(Path(raster[0])).remove()
+    if raster[0] in {_named(parts.output) for parts in plan.parts}:
+        return  # it is this run's own, and held already
+    with suppress(OutputError):
+        hold_place(Path(raster[0]), report).remove()
+
+
+def _named(output: Path) -> str:
+    """What an output is called in a journal."""
+    return str(shown_target(same_everywhere(output)))
 
 
 def _gaps(within: tuple[int, int], done: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

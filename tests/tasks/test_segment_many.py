@@ -246,3 +246,14 @@ def test_a_dry_run_does_not_ask_for_the_folder_that_a_run_makes(
     later = replace(spec, output=tmp_path / "later")
     assert estimate_many(named_outputs(later, scenes[:1])).to_do == 1
     assert not later.output.exists()
+    # Each target for itself: one folder is there, the other one is made.
+    for both in (
+        replace(spec, probability=tmp_path / "p"),
+        replace(later, probability=tmp_path / "out"),
+    ):
+        found = estimate_many(named_outputs(both, scenes[:1]))
+        assert (found.to_do, found.exit_code) == (1, 0), found.scenes
+    assert not (tmp_path / "p").exists()
+    (tmp_path / "out" / "s_0_mask.tif").write_bytes(b"somebody's")
+    found = estimate_many(named_outputs(replace(spec, probability=tmp_path / "p"), scenes[:1]))
+    assert "exists already" in (found.scenes[0].error or "")

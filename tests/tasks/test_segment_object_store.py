@@ -9,9 +9,11 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,13 @@ from affine import Affine
 
 from geotiler.cli.main import main
 from geotiler.errors import OutputError
-from geotiler.io import object_lock
+from geotiler.io import object_lock, object_store
 from geotiler.io.journal import OtherRunError
+from geotiler.io.object_lock import ObjectHold
+from geotiler.io.object_parts import parts_prefix
+from geotiler.io.parts import Parts
 from geotiler.models.bundle import Bundle
-from geotiler.progress import StageAdvanced, StageStarted
+from geotiler.progress import Notice, StageAdvanced, StageFinished, StageStarted
 from geotiler.specs import Backend, Engine, SegmentSpec
 from geotiler.tasks.segment import segment
 
@@ -70,6 +75,10 @@ def quick_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(object_lock, "_RENEW_S", 0.3)
     monkeypatch.setattr(object_lock, "_LEASE_S", 2.0)
     monkeypatch.setattr(object_lock, "_LOOK_S", 0.1)
+    prompt = {**object_store._PROMPT_CLIENT, "timeout": "1s"}
+    monkeypatch.setattr(object_store, "_PROMPT_CLIENT", prompt)
+    retries = {"max_retries": 4, "retry_timeout": timedelta(seconds=1)}
+    monkeypatch.setattr(object_store, "_PROMPT_RETRIES", retries)
 
 
 class Workers:
@@ -264,15 +273,228 @@ def test_two_runs_on_one_output_are_one_too_many(
 def test_a_run_whose_place_was_taken_ends(
     remote: SegmentSpec, bucket: Any, quick_lock: None
 ) -> None:
+    heard: list[str] = []
+
     def taken(event: Any) -> None:
         if isinstance(event, StageAdvanced) and event.stage == "segment":
             bucket.ask(f"{bucket.name}/a/b/mask.tif.parts/lock", "PUT", b"{}")
             time.sleep(1)
+        if isinstance(event, Notice):
+            heard.append(event.message)
 
     with pytest.raises(OutputError, match="was taken over by another run"):
         segment(remote, report=taken)
     assert "a/b/mask.tif" not in bucket.keys
     assert "a/b/mask.tif.parts/lock" in bucket.keys, "the lock of the other run was removed"
+    assert not any("run the same command again" in message for message in heard)
+
+
+LOCK = "a/b/mask.tif.parts/lock"
+OTHER = b'{"process": 7, "host": "elsewhere", "run": "other"}'
+
+
+def _take(bucket: Any, key: str = LOCK) -> None:
+    """What another run does that has waited for long enough."""
+    bucket.ask(f"{bucket.name}/{key}", "PUT", OTHER)
+
+
+def test_a_place_that_is_taken_while_the_raster_is_made_stays_as_it_is(
+    remote: SegmentSpec, bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Parts.assemble
+
+    def slow(parts: Parts, *words: Any, **more: Any) -> None:
+        if parts.output.name == "mask.tif":
+            _take(bucket)
+        made(parts, *words, **more)
+
+    monkeypatch.setattr(Parts, "assemble", slow)
+    before: list[str] = []
+
+    def look(event: Any) -> None:
+        if isinstance(event, StageStarted) and event.stage == "write":
+            before.extend(key for key in bucket.keys if key.startswith("a/b/mask.tif"))
+
+    with pytest.raises(OutputError, match="was taken over by another run") as caught:
+        segment(remote, report=look)
+    assert caught.value.exit_code == 4
+    assert [key for key in bucket.keys if key.startswith("a/b/mask")] == before
+    assert bucket.objects[LOCK] == OTHER
+
+
+def test_a_place_that_is_taken_when_all_is_put_stays_as_it_is(
+    remote: SegmentSpec, bucket: Any
+) -> None:
+    remote = replace(remote, probability=None)
+
+    def taken(event: Any) -> None:
+        if isinstance(event, StageFinished) and event.stage == "write":
+            _take(bucket)
+            left.update(bucket.objects)
+
+    left: dict[str, bytes] = {}
+    with pytest.raises(OutputError, match="was taken over by another run"):
+        segment(remote, report=taken)
+    assert left[LOCK] == OTHER
+    assert bucket.objects == left
+
+
+def test_a_part_of_the_run_that_has_taken_the_place_is_not_removed(
+    remote: SegmentSpec, bucket: Any
+) -> None:
+    keys: list[str] = []
+
+    def taken(event: Any) -> None:
+        if isinstance(event, StageStarted) and event.stage == "write":
+            keys.append(next(key for key in bucket.keys if key.startswith("a/b/p.tif.parts/r")))
+            bucket.ask(f"{bucket.name}/{keys[0]}", "PUT", b"of the other run")
+            _take(bucket, "a/b/p.tif.parts/lock")
+
+    with pytest.raises(OutputError, match="was taken over by another run"):
+        segment(remote, report=taken)
+    assert bucket.objects[keys[0]] == b"of the other run"
+    assert "a/b/p.tif" not in bucket.keys
+
+
+def _holds(bucket: Any) -> Callable[[], ObjectHold]:
+    address = f"{bucket.address}/a/b/mask.tif"
+    return lambda: ObjectHold(parts_prefix(address), address)
+
+
+def _beating() -> list[str]:
+    return [each.name for each in threading.enumerate() if each.name == "geotiler-lock"]
+
+
+def test_while_a_sign_of_life_is_under_way_the_lease_runs_out(
+    bucket: Any, quick_lock: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not bucket.can_refuse:
+        pytest.skip("only our own server can be told to let a request wait")
+    slow = {**object_store._PROMPT_CLIENT, "timeout": "5s"}  # longer than the lease of this test
+    monkeypatch.setattr(object_store, "_PROMPT_CLIENT", slow)
+    held = _holds(bucket)
+    first = held()
+    bucket.ask("-/stall?/lock")
+    try:
+        second = held()
+        with pytest.raises(OutputError, match="was taken over by another run"):
+            first.check()
+        bucket.ask(f"{bucket.name}/a/b/mask.tif.parts/r0-c0.tif", "PUT", b"of the second")
+        first.remove()
+        assert bucket.keys == [LOCK, "a/b/mask.tif.parts/r0-c0.tif"]
+        second.check()
+    finally:
+        bucket.ask("-/stall?")
+    second.confirm()
+    second.remove()
+    assert bucket.keys == []
+    assert _beating() == []
+
+
+@pytest.mark.parametrize("end", ["leave", "remove"])
+@pytest.mark.parametrize("is_over", [False, True])
+def test_what_another_run_has_taken_just_now_is_not_removed(
+    end: str, is_over: bool, bucket: Any
+) -> None:
+    held = _holds(bucket)
+    first = held()
+    bucket.ask(f"{bucket.name}/a/b/mask.tif.parts/r0-c0.tif", "PUT", b"a part")
+    _take(bucket)
+    if is_over:  # the other run has ended by now
+        bucket.ask(f"{bucket.name}/{LOCK}", "DELETE")
+    left = bucket.objects
+    with pytest.raises(OutputError, match="was taken over by another run"):
+        first.confirm()
+    getattr(first, end)()
+    assert bucket.objects == left
+    first = held() if is_over else first
+    getattr(first, end)()
+    getattr(first, end)()
+    assert _beating() == []
+
+
+def test_a_sign_of_life_that_came_late_is_ones_own(bucket: Any, quick_lock: None) -> None:
+    if not bucket.can_refuse:
+        pytest.skip("only our own server can be told to let a request wait")
+    held = _holds(bucket)
+    hold = held()
+    bucket.ask("-/stall?/lock")
+    time.sleep(1.6)  # the put was given up, and comes about all the same
+    bucket.ask("-/stall?")
+    for _ in range(5):
+        time.sleep(0.3)
+        hold.check()
+    hold.confirm()
+    hold.leave()
+    assert bucket.keys == []
+
+
+def test_a_hold_that_fails_is_let_go_of(bucket: Any) -> None:
+    if not bucket.can_refuse:
+        pytest.skip("only our own server can be told to refuse")
+    held = _holds(bucket)
+    bucket.ask("-/deny?LIST")
+    try:
+        with pytest.raises(OutputError, match="refuses it"):
+            held()
+    finally:
+        bucket.ask("-/deny?")
+    assert _beating() == []
+    assert bucket.keys == []
+
+
+def test_no_place_stays_held_where_the_next_one_fails(
+    remote: SegmentSpec, bucket: Any, quick_lock: None
+) -> None:
+    if not bucket.can_refuse:
+        pytest.skip("only our own server can be told to refuse")
+    _take(bucket)  # of a run that is gone
+
+    def deny(event: Any) -> None:
+        if isinstance(event, Notice) and "elsewhere" in event.message:
+            assert "a/b/p.tif.parts/lock" in bucket.keys
+            bucket.ask("-/deny?LIST")
+
+    try:
+        with pytest.raises(OutputError, match="refuses it"):
+            segment(remote, report=deny)
+    finally:
+        bucket.ask("-/deny?")
+    assert _beating() == []
+    assert bucket.keys == []
+
+
+def test_a_wait_for_a_run_that_may_be_gone_is_told_once(
+    remote: SegmentSpec, bucket: Any, quick_lock: None
+) -> None:
+    _take(bucket)
+    heard: list[str] = []
+
+    def hear(event: Any) -> None:
+        if isinstance(event, Notice):
+            heard.append(event.message)
+
+    segment(remote, report=hear)
+    (told,) = [message for message in heard if "another run" in message]
+    assert f"{bucket.address}/a/b/mask.tif" in told
+    assert "process 7 on elsewhere" in told
+    assert "2 s" in told
+
+
+def test_restart_does_not_wait_for_its_own_lock(remote: SegmentSpec, bucket: Any) -> None:
+    if not bucket.can_refuse:
+        pytest.skip("only our own server tells what it was asked")
+
+    def looks(spec: SegmentSpec) -> int:
+        before = len(json.loads(bucket.ask("-/log")))
+        segment(spec)
+        asked = json.loads(bucket.ask("-/log"))[before:]
+        return asked.count(f"GET /{bucket.name}/a/b/p.tif.parts/lock")
+
+    once = looks(replace(remote, overwrite=True))
+    with pytest.raises(KeyboardInterrupt):
+        segment(replace(remote, overwrite=True), report=_stopping(5))
+    assert looks(replace(remote, overwrite=True, restart=True)) == once
 
 
 def test_a_style_of_a_person_stays(
@@ -282,6 +504,13 @@ def test_a_style_of_a_person_stays(
     bucket.ask(f"{bucket.name}/a/b/mask.qml", "PUT", style)
     segment(remote)
     assert bucket.objects == {**expected, "a/b/mask.qml": style}
+
+
+def test_a_request_for_a_lock_ends_before_its_lease() -> None:
+    timeout_s = float(object_store._PROMPT_CLIENT["timeout"].removesuffix("s"))
+    retries_s = object_store._PROMPT_RETRIES["retry_timeout"].total_seconds()
+    # What it puts, and what it looks for where that was refused.
+    assert object_lock._RENEW_S + timeout_s + retries_s < object_lock._LEASE_S
 
 
 def _run(spec: SegmentSpec, *words: str) -> int:
@@ -307,22 +536,45 @@ def test_many_scenes_go_under_one_prefix(
     said = json.loads(capsys.readouterr().out)
     assert said["done_before"] == 2
     assert said["scenes"][0]["output"] == f"{bucket.address}/m/scene_mask.tif"
+    # A dry run says what a run would find.
+    assert _run(spec, *scenes, "-o", f"{bucket.address}/m/", "--dry-run", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["done_before"], said["to_do"]) == (2, 0)
+    assert _run(spec, *scenes, "-o", f"{bucket.address}/n/", "--dry-run", "--json") == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["to_do"] == 2
+    assert said["scenes"][0]["output"] == f"{bucket.address}/n/scene_mask.tif"
+    assert bucket.objects == wanted
+
+
+@pytest.mark.parametrize("more", [[], ["--dry-run"], ["--json"], ["--json", "--dry-run"]])
+def test_an_address_of_many_outputs_is_told_without_what_is_secret(
+    more: list[str], spec: SegmentSpec, bucket: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for place in ("{}/masks?token=Tops3cret", "{}/masks?token=Tops3cret/", "s3://A:Tops3cret@b/m"):
+        words = [spec.scene, spec.scene, "-o", place.format(bucket.address), *more]
+        assert _run(spec, *words) == 4
+        said = "".join(capsys.readouterr())
+        assert "holds nothing else" in said
+        assert "Tops3cret" not in said
+    assert bucket.keys == []
 
 
 @pytest.mark.parametrize(
-    ("place", "told"),
+    ("place", "told", "code"),
     [
-        ("s3://no-such-bucket/a/mask.tif", "there is no bucket 'no-such-bucket'"),
-        ("{address}/mask.jpg", "no raster format"),
-        ("s3://AKIATEST:Tops3cret@bucket/mask.tif", "holds nothing else"),
-        ("{address}/mask.tif?X-Amz-Signature=Tops3cret", "holds nothing else"),
-        ("s3://bucket", "holds nothing else|no raster format"),
+        ("s3://no-such-bucket/a/mask.tif", "there is no bucket 'no-such-bucket'", 4),
+        ("{address}/mask.jpg", "no raster format", 2),
+        ("s3://AKIATEST:Tops3cret@bucket/mask.tif", "holds nothing else", 4),
+        ("{address}/mask.tif?X-Amz-Signature=Tops3cret", "holds nothing else", 4),
+        ("s3://bucket", "holds nothing else|no raster format", 2),
     ],
 )
 def test_a_place_that_is_none_is_one_line(
-    place: str, told: str, spec: SegmentSpec, bucket: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert _run(spec, spec.scene, "-o", place.format(address=bucket.address)) == 4
+    place: str, told: str, code: int, spec: SegmentSpec, bucket: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    assert _run(spec, spec.scene, "-o", place.format(address=bucket.address)) == code
     said = capsys.readouterr().err
     assert re.search(told, said), said
     assert len(said.strip().splitlines()) == 1
