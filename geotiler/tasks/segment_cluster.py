@@ -8,6 +8,7 @@ are computed again.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -29,9 +30,6 @@ from geotiler.tasks.segment_work import SegmentWork
 
 _MOST_ROWS_OF_WINDOWS = 16
 """Rows of windows of the longest task: one more is computed for each, so 6 % at most."""
-
-_TASKS_PER_THREAD = 3
-"""So that the last tasks end at about the same time."""
 
 _LOADED = threading.local()
 
@@ -109,7 +107,9 @@ def _anywhere(plan: SegmentPlan) -> SegmentPlan:
 def _pieces(plan: SegmentPlan, stretches: list[Stretch], threads: int) -> Iterator[Stretch]:
     """The stretches cut where a row of windows begins, into enough pieces for all threads."""
     rows = sum(len(stretch.rows.starts) for stretch in stretches)
-    step = max(1, min(_MOST_ROWS_OF_WINDOWS, rows // (_TASKS_PER_THREAD * threads)))
+    # As few as keep all threads busy to the end: where two meet, a row is computed twice.
+    rounds = math.ceil(rows / (_MOST_ROWS_OF_WINDOWS * threads))
+    step = max(1, math.ceil(rows / max(1, rounds * threads)))
     axis = plan.axes[0]
     for stretch in stretches:
         first, last = stretch.rows.answered

@@ -156,6 +156,10 @@ def test_pieces_share_out_the_rows(
     columns = len(whole[0].columns.starts)
     # One row of windows for each cut, and one more for the last, which snaps inward.
     assert repeated <= len(pieces) * columns
+    # All threads have one, as far as there are rows, and none has more rounds than it must.
+    rows = len(whole[0].rows.starts)
+    assert len(pieces) >= min(threads, rows) / 2
+    assert len(pieces) <= threads * (1 + rows // (16 * threads)) + 1
 
 
 @pytest.mark.parametrize("kind", [errors.SpecError, errors.InputError, errors.MissingExtraError])
