@@ -327,6 +327,7 @@ def _resolved_device(device: str, backend: Backend) -> str:
     return available_device(device)
 
 
+@functools.cache  # it does not change, and a service asks it for every scene
 def _gpu_is_likely() -> bool:
     """True if it is worth importing torch, which takes a second, to ask it about a GPU."""
     try:
