@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,18 +22,16 @@ from geotiler.io.journal import JOURNAL
 LOCK = "lock"
 OWNER = "owner.json"
 
-GIVEN = "given"
-"""Says that the folder was there, empty, before any run: it stays."""
-
-_MAKING_S = 0.2
-"""Time in which whoever makes a folder has put a lock into it, too."""
-
 _TRIES = 5
 """Another run may remove the folder between making it and locking it."""
 
 
 class WorkFolder:
-    """A folder that is held until `leave` or `remove`."""
+    """A folder that is held until `leave` or `remove`.
+
+    An empty one of its name, whoever made it, is taken over and goes with it: a kill may leave one,
+    and nobody could tell it from another.
+    """
 
     def __init__(self, path: Path, target: Path) -> None:
         """Args: path: the folder; made if it is missing. target: what is named in messages.
@@ -48,7 +45,6 @@ class WorkFolder:
         )
         for attempt in range(1, _TRIES + 1):
             try:
-                is_given = _is_given(path)
                 path.mkdir(exist_ok=True)
                 self._lock.acquire()
                 break
@@ -65,8 +61,6 @@ class WorkFolder:
         try:
             owner = {"process": os.getpid(), "host": platform.node()}
             (path / OWNER).write_text(json.dumps(owner), encoding="utf-8")
-            if is_given:
-                (path / GIVEN).touch()
         except OSError as error:
             self.leave()
             raise OutputError(f"{path} cannot be written: {error.strerror}") from error
@@ -84,7 +78,7 @@ class WorkFolder:
 
     def entries(self) -> list[Path]:
         """What the folder holds besides the lock."""
-        return sorted(p for p in self.path.iterdir() if p.name not in (LOCK, OWNER, GIVEN))
+        return sorted(p for p in self.path.iterdir() if p.name not in (LOCK, OWNER))
 
     def clear(self) -> None:
         """Remove what it holds.
@@ -106,7 +100,7 @@ class WorkFolder:
         self._end(remove=self._lock.is_locked and not self.entries())
 
     def remove(self) -> None:
-        """Remove the folder and everything in it; one that was there before, only the latter."""
+        """Remove the folder and everything in it."""
         self._end(remove=True)
 
     def _end(self, remove: bool) -> None:
@@ -117,10 +111,6 @@ class WorkFolder:
             for entry in sorted(self.entries(), key=lambda entry: entry.name == JOURNAL):
                 shutil.rmtree(entry, ignore_errors=True)
                 _unlink(entry)
-        stays = not self.entries() and (self.path / GIVEN).exists()
-        if stays:
-            _unlink(self.path / GIVEN)
-        remove = remove and not stays
         _unlink(self.path / OWNER)
         # While it is held where the system lets one: nobody can then take a lock that is about
         # to lose its name.
@@ -146,20 +136,6 @@ def held(target: Path) -> Iterator[None]:
         yield
     finally:
         folder.remove()
-
-
-def _is_given(path: Path) -> bool:
-    """Whether a folder is there that no run has made: an empty one, which stays so."""
-    try:
-        before = path.stat()
-        if any(path.iterdir()):
-            return False
-        time.sleep(_MAKING_S)
-        after = path.stat()  # its time of change tells of files that came and went
-        same = (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
-        return same and not any(path.iterdir())
-    except OSError:  # not there, or not to be read
-        return False
 
 
 def _unlink(path: Path) -> None:
