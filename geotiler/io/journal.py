@@ -11,7 +11,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from geotiler.errors import OutputError
 from geotiler.io.differences import difference
@@ -99,9 +99,10 @@ class AnyJournal(ABC):
 class Journal(AnyJournal):
     """A journal in a file."""
 
-    def __init__(self, path: Path) -> None:
-        """Args: path: the file; need not be there."""
+    def __init__(self, path: Path, *, lasting: bool = True) -> None:
+        """Args: path: the file; need not be there. lasting: wait until the disk has each line."""
         self.path = path
+        self._lasting = lasting
         self.place = str(path.parent)
 
     def _content(self) -> bytes:
@@ -118,7 +119,7 @@ class Journal(AnyJournal):
             with temporary.open("wb") as file:
                 file.writelines(journal_line(values) for values in (header, *lines))
                 file.flush()
-                os.fsync(file.fileno())
+                self._wait(file)
             temporary.replace(self.path)
         except OSError as error:
             raise self._refused(error) from error
@@ -130,9 +131,13 @@ class Journal(AnyJournal):
                 line = journal_line(values)
                 if file.write(line) != len(line):
                     raise OSError(28, "No space left on device")
-                os.fsync(file.fileno())
+                self._wait(file)
         except OSError as error:
             raise self._refused(error) from error
+
+    def _wait(self, file: IO[bytes]) -> None:
+        if self._lasting:
+            os.fsync(file.fileno())
 
     def _refused(self, error: OSError) -> OutputError:
         return OutputError(

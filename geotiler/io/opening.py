@@ -6,11 +6,13 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import rasterio
 from rasterio._err import CPLE_BaseError  # which reading lets through as it is
+from rasterio.drivers import raster_driver_extensions
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 
 from geotiler.errors import InputError
@@ -69,13 +71,20 @@ def opened_by(path: str, drivers: Sequence[str] | None, **options: Any) -> raste
     if drivers is None:
         return rasterio.open(path, **options)
     failures: list[RasterioIOError] = []
-    for driver in drivers:
+    likely = _suffixes().get(Path(path).suffix.lower().removeprefix("."))
+    for driver in sorted(drivers, key=lambda driver: driver != likely):
         try:
             return rasterio.open(path, driver=driver, **options)
         except RasterioIOError as error:
             # Without its traceback, which would hold this frame, and everything it is called for.
             failures.append(error.with_traceback(None))
     raise next((e for e in failures if "not recognized" not in str(e)), failures[0])
+
+
+@cache
+def _suffixes() -> dict[str, str]:
+    """Suffix of a file → the driver that writes such, and is the first to be asked."""
+    return dict(raster_driver_extensions())
 
 
 def check_kind(name: str, dataset: rasterio.DatasetReader) -> None:

@@ -23,7 +23,7 @@ from geotiler.io.object_parts import ObjectParts, parts_prefix
 from geotiler.io.object_store import ObjectFolder, address_of, shown_address
 from geotiler.io.outputs import check_output
 from geotiler.io.part_layout import Part, RasterLayout, raster_driver
-from geotiler.io.parts import Parts, hold_parts, parts_folder
+from geotiler.io.parts import Parts, PartsInMemory, hold_parts, parts_folder
 from geotiler.progress import Reporter, silent
 
 
@@ -80,10 +80,21 @@ class Hold(Protocol):
         ...
 
 
-def raster_parts(output: Path, layout: RasterLayout) -> RasterParts:
-    """The parts of an output. Raises: OutputError, MissingExtraError: an address of no use."""
+def raster_parts(output: Path, layout: RasterLayout, *, lasting: bool = True) -> RasterParts:
+    """The parts of an output.
+
+    Args:
+        output: the target.
+        layout: what it will be.
+        lasting: False where they may be lost with the process, which is quicker.
+
+    Raises:
+        OutputError, MissingExtraError: an address of no use.
+    """
     address = address_of(output)
-    return Parts(output, layout) if address is None else ObjectParts(output, address, layout)
+    if address is not None:
+        return ObjectParts(output, address, layout)
+    return Parts(output, layout) if lasting else PartsInMemory(output, layout)
 
 
 def hold_place(output: Path, report: Reporter = silent) -> Hold:
@@ -102,11 +113,11 @@ def hold_place(output: Path, report: Reporter = silent) -> Hold:
     return ObjectHold(parts_prefix(address), address, report)
 
 
-def part_journal(output: Path) -> AnyJournal:
-    """The journal beside the parts of an output."""
+def part_journal(output: Path, *, lasting: bool = True) -> AnyJournal:
+    """The journal beside the parts of an output. Args: lasting: as for `raster_parts`."""
     address = address_of(output)
     if address is None:
-        return Journal(parts_folder(output) / JOURNAL)
+        return Journal(parts_folder(output) / JOURNAL, lasting=lasting)
     return ObjectJournal(parts_prefix(address))
 
 

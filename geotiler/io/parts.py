@@ -12,7 +12,8 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,6 +24,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError  # which copying lets through as it is
 from rasterio.errors import RasterioError
+from rasterio.io import MemoryFile
 
 from geotiler.errors import InputError, OutputError
 from geotiler.io.cache import bounded_cache
@@ -190,17 +192,15 @@ class Parts:
             OutputError: the disk refuses, or the target appeared meanwhile.
         """
         self._check_placed(placed)
-        mosaic = self.folder / _MOSAIC
-        driver = raster_driver(self.output)
-        options = _cog_options(self._layout) if driver == "COG" else {}
+        options = _FORMATS[raster_driver(self.output)](self._layout)
         try:
-            mosaic.write_text(mosaic_text(self._layout, placed), encoding="utf-8")
             with (
                 rasterio.Env(),
                 bounded_cache(),
+                self._mosaic(placed) as mosaic,
                 replacing(self.output, overwrite) as temporary,
             ):
-                rasterio.shutil.copy(mosaic, temporary, driver=driver, strict=False, **options)
+                rasterio.shutil.copy(mosaic, temporary, strict=False, **options)
                 with _opened(mosaic) as wanted:
                     _check_stored(temporary, lambda rows: wanted.read(window=_across(wanted, rows)))
                 save_style(style_text(self._layout), "raster", self.output, temporary)
@@ -215,15 +215,69 @@ class Parts:
                 hint="make room and run the same command again",
             ) from error
 
+    @contextmanager
+    def _mosaic(self, placed: Sequence[Part]) -> Iterator[Path | str]:
+        """The virtual raster over some parts, for as long as the block lasts."""
+        mosaic = self.folder / _MOSAIC
+        mosaic.write_text(mosaic_text(self._layout, placed), encoding="utf-8")
+        yield mosaic
 
-def _cog_options(layout: RasterLayout) -> dict[str, str]:
+
+class PartsInMemory(Parts):
+    """The strips of one raster that is made so quickly that no run would go on from them.
+
+    They are lost with the process. The journal and the hold lie where those of `Parts` do.
+    """
+
+    def __init__(self, output: Path, layout: RasterLayout) -> None:
+        """As `Parts`."""
+        super().__init__(output, layout)
+        self._values: dict[Part, NDArray[np.generic]] = {}
+
+    def write(self, row: int, col: int, values: NDArray[np.generic]) -> Part:
+        """As `Parts.write`, but for the disk."""
+        _, height, width = values.shape
+        part = Part(row=row, col=col, height=height, width=width, bytes=0, sha256="")
+        self._values[part] = values.copy()
+        return part
+
+    def holds(self, part: Part) -> bool:
+        """Whether it was written, here."""
+        return part in self._values
+
+    @contextmanager
+    def _mosaic(self, placed: Sequence[Part]) -> Iterator[Path | str]:
+        folder = uuid.uuid4().hex
+        with ExitStack() as files:
+            for part in placed:
+                file = files.enter_context(MemoryFile(dirname=folder, filename=part.name))
+                values = self._values[part]
+                with file.open(
+                    driver="GTiff", count=len(values), height=part.height, width=part.width,
+                    dtype=self._layout.dtype, transform=_SOMEWHERE,
+                ) as stored:  # fmt: skip
+                    stored.write(values)
+            text = mosaic_text(self._layout, placed).encode()
+            yield files.enter_context(MemoryFile(text, dirname=folder, filename=_MOSAIC)).name
+
+
+def _cog(layout: RasterLayout) -> dict[str, str]:
     """How a Cloud-Optimized GeoTIFF is written."""
     return {
+        "driver": "COG",
         "COMPRESS": "DEFLATE", "LEVEL": "6", "BLOCKSIZE": "512", "BIGTIFF": "IF_SAFER",
         "OVERVIEW_RESAMPLING": "MODE" if layout.categorical else "AVERAGE",
         "NUM_THREADS": "ALL_CPUS",
         "PREDICTOR": "YES" if layout.dtype == "float32" else "NO",
     }  # fmt: skip
+
+
+def _png(_: RasterLayout) -> dict[str, str]:
+    """How a PNG is written."""
+    return {"driver": "PNG"}
+
+
+_FORMATS = {"COG": _cog, "PNG": _png}
 
 
 def _check_stored(path: Path, wanted: Callable[[tuple[int, int]], NDArray[np.generic]]) -> None:
@@ -246,7 +300,7 @@ def _check_stored(path: Path, wanted: Callable[[tuple[int, int]], NDArray[np.gen
                 smaller.read(window=_across(smaller, (row, min(row + step, smaller.height))))
 
 
-def _opened(path: Path, **options: int) -> Any:
+def _opened(path: Path | str, **options: int) -> Any:
     """A raster, with a place or without; filters of warnings are held for this moment only."""
     with quiet_about_georeferencing():
         return rasterio.open(path, **options)

@@ -87,9 +87,15 @@ async def received(
 async def _from_body(request: Request, folder: Path, name: str | None) -> Upload:
     plain = harmless_name(name)
     path = _place(folder, 0, plain)
+    # What the network brings comes in many small pieces, and each write is a thread's errand.
+    pending = bytearray()
     async with await anyio.open_file(path, "wb") as file:
         async for piece in request.stream():
-            await file.write(piece)
+            pending += piece
+            if len(pending) >= _PIECE_BYTES:
+                await file.write(pending)
+                pending.clear()
+        await file.write(pending)
     return Upload(path=path, name=plain)
 
 

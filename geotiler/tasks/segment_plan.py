@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +20,24 @@ from geotiler.io.area import Area, area_of_bounds, area_of_file, few_pixels
 from geotiler.io.class_raster import BACKGROUND, class_layout
 from geotiler.io.fingerprint import scene_fingerprint
 from geotiler.io.mosaic import mosaic_of
-from geotiler.io.part_layout import RasterLayout, raster_driver
-from geotiler.io.part_place import (
-    RasterParts,
-    check_same_kind,
-    check_target,
-    is_unfinished,
-    raster_parts,
-    shown_target,
-)
+from geotiler.io.part_layout import RasterLayout
+from geotiler.io.part_place import RasterParts, is_local, raster_parts
 from geotiler.io.raster import Scene, open_scene
-from geotiler.io.remote import gdal_name, is_remote
+from geotiler.io.remote import is_remote
 from geotiler.io.stac import scene_of_item
 from geotiler.io.styles import style_notices
 from geotiler.models.bundle import Bundle
 from geotiler.models.networks import FROM_DISK, Networks
 from geotiler.reports import Setting
-from geotiler.specs import MASK_NODATA, PROBABILITY_STEPS, Precision, Scale, SegmentSpec, Window
+from geotiler.specs import (
+    MASK_NODATA,
+    PROBABILITY_STEPS,
+    Engine,
+    Precision,
+    Scale,
+    SegmentSpec,
+    Window,
+)
 from geotiler.tasks.segment_settings import (
     axes_setting,
     bands_setting,
@@ -45,11 +47,15 @@ from geotiler.tasks.segment_settings import (
     threshold_setting,
     tta_setting,
 )
+from geotiler.tasks.segment_targets import check_formats, check_room, check_targets, targets_of
 
 PANEL_PX = 16_384
 """Network columns of one sweep; wider scenes are swept in panels, which bounds memory."""
 
 _CHUNK_ROWS = 256
+
+_AT_ONCE_PX = 2**22
+"""Pixels of the largest output that waits in memory until it is finished."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,15 +186,24 @@ class SegmentPlan:
             row = stop
 
     @property
+    def is_lasting(self) -> bool:
+        """False if finished strips need not outlive a kill: there is but one small window."""
+        if self.spec.engine is Engine.DASK or not is_local(self.spec.output):
+            return True  # who computes them is not who puts them together
+        return self.windows > 1 or self.window.height * self.window.width > _AT_ONCE_PX
+
+    @cached_property
     def mask_parts(self) -> RasterParts:
         """Where strips of the mask go."""
-        return raster_parts(self.spec.output, self.mask)
+        return raster_parts(self.spec.output, self.mask, lasting=self.is_lasting)
 
-    @property
+    @cached_property
     def probability_parts(self) -> RasterParts | None:
         """Where strips of probability go, if they are asked for."""
         path = self.spec.probability
-        return None if path is None else raster_parts(path, self.probability)
+        if path is None:
+            return None
+        return raster_parts(path, self.probability, lasting=self.is_lasting)
 
     @property
     def parts(self) -> list[RasterParts]:
@@ -236,7 +251,7 @@ def plan_segment(
         SpecError: a setting does not fit scene or model.
     """
     if will_write:
-        _check_outputs(spec, yet_to_make)
+        check_targets(spec, yet_to_make)
     spec = _with_scene(spec)
     with open_scene(spec.scene, drivers=spec.drivers, allow_remote=spec.allow_remote) as scene:
         bundle = networks.bundle(spec.model)
@@ -246,12 +261,13 @@ def plan_segment(
                 hint="geotiler models list shows what each does",
             )
         if will_write:
-            _check_formats(spec, bundle, scene)
+            check_formats(spec, bundle, scene)
         plan = _planned(spec, bundle, scene, networks)
     if not will_write:
         return plan
-    _check_room(plan, yet_to_make)
-    return replace(plan, notices=(*plan.notices, *style_notices(_targets(spec))))
+    pixels = plan.window.height * plan.window.width
+    check_room(spec, pixels, len(bundle.card.classes), yet_to_make)
+    return replace(plan, notices=(*plan.notices, *style_notices(targets_of(spec))))
 
 
 def _with_scene(spec: SegmentSpec) -> SegmentSpec:
@@ -265,64 +281,6 @@ def _with_scene(spec: SegmentSpec) -> SegmentSpec:
     # Addresses that were named themselves need no further leave.
     allow_remote = spec.allow_remote or any(is_remote(path) for path in scenes)
     return replace(spec, scene=scene, allow_remote=allow_remote)
-
-
-def _check_outputs(spec: SegmentSpec, yet_to_make: Collection[Path]) -> None:
-    targets = _targets(spec)
-    check_same_kind(targets)
-    for target in targets:
-        if _is_same_file(target, spec.scene):
-            raise SpecError(
-                f"output {shown_target(target)} is the scene itself", hint="choose another name"
-            )
-        if target.parent not in yet_to_make:
-            # Where unfinished work lies, it tells whether an output is its own.
-            check_target(target, spec.overwrite or is_unfinished(spec.output))
-    if len({target.resolve() for target in targets}) < len(targets):
-        raise SpecError("mask and probability need different files", hint="--probability p.tif")
-
-
-def _targets(spec: SegmentSpec) -> list[Path]:
-    return [spec.output, *([spec.probability] if spec.probability else [])]
-
-
-def _is_same_file(target: Path, source: str) -> bool:
-    if gdal_name(str(shown_target(target))) == gdal_name(source):
-        return True
-    try:
-        return target.exists() and target.samefile(source)
-    except OSError:  # the source is no file, or is not there
-        return False
-
-
-def _check_formats(spec: SegmentSpec, bundle: Bundle, scene: Scene) -> None:
-    """Raises: an output that would replace a source of the scene, or cannot hold its pixels."""
-    for target in _targets(spec):
-        if any(_is_same_file(target, source) for source in scene.files):
-            raise SpecError(
-                f"output {shown_target(target)} is read by the scene", hint="choose another name"
-            )
-    # By its name alone: an address has no driver.
-    if spec.probability is None or raster_driver(Path(spec.probability.name)) != "PNG":
-        return
-    if spec.probability_dtype != "uint8" or len(bundle.card.classes) > 1:
-        raise SpecError(
-            f"output {shown_target(spec.probability)}: a PNG holds one class as uint8",
-            hint="name it --probability p.tif",
-        )
-
-
-def _check_room(plan: SegmentPlan, yet_to_make: Collection[Path]) -> None:
-    """Raises: OutputError: the disk is too small."""
-    spec = plan.spec
-    # Twice the pixels: parts and the finished file exist together for a moment. Masks compress
-    # to a few percent, so this is a bound for the worst of them.
-    pixels = plan.window.height * plan.window.width
-    width = 4 if spec.probability_dtype == "float32" else 1
-    needed = pixels // 4, 2 * pixels * len(plan.bundle.card.classes) * width
-    for target, needed_bytes in zip(_targets(spec), needed, strict=False):
-        if target.parent not in yet_to_make:
-            check_target(target, True, needed_bytes)
 
 
 def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene, networks: Networks) -> SegmentPlan:

@@ -93,7 +93,7 @@ class SegmentWork:
     holds: Sequence[Hold]
     """Places of the outputs' parts, which are this run's."""
     strips: list[Strip]
-    """Finished, in any order."""
+    """Finished, in any order; those of a plan that `is_lasting` are on the disk."""
     is_assembled: bool
     """The outputs are there already: an earlier run was killed while it tidied up."""
     found_px: int = field(init=False)
@@ -133,7 +133,8 @@ class SegmentWork:
     def keep(self, strip: Strip) -> None:
         """Note that a strip is stored."""
         self.check()
-        self.journal.append(strip.as_json())
+        if self.plan.is_lasting:
+            self.journal.append(strip.as_json())
         self.strips.append(strip)
 
     def check(self) -> None:
@@ -188,7 +189,9 @@ def opened_work(plan: SegmentPlan, now: dict[str, Any], report: Reporter) -> Ite
             yield work
             work.confirm()
         except BaseException as error:
-            for hold in [] if work.strips else holds:
+            if not plan.is_lasting:
+                work.strips.clear()
+            for hold in [] if work.strips or _has_appeared(plan) else holds:
                 hold.remove()
             held.close()
             if work.strips and not isinstance(error, TakenError):
@@ -205,9 +208,10 @@ def _begun(
     plan: SegmentPlan, now: dict[str, Any], holds: Sequence[Hold], report: Reporter
 ) -> SegmentWork:
     """The work with its journal in order and without strips whose files are not as they were."""
-    journal = part_journal(plan.spec.output)
+    journal = part_journal(plan.spec.output, lasting=plan.is_lasting)
     if plan.spec.restart:
         _drop(plan, journal, report)
+    goes_on = journal.read()[0] == now
     strips, is_assembled = finished_before(plan, now)
     is_assembled = is_assembled and all(parts.is_finished() for parts in plan.parts)
     if not is_assembled:
@@ -215,7 +219,7 @@ def _begun(
     work = SegmentWork(
         plan=plan, journal=journal, holds=holds, strips=strips, is_assembled=is_assembled
     )
-    is_over = not work.open_stretches()
+    is_over = not work.open_stretches() or (goes_on and not plan.is_lasting)
     for parts in plan.parts:
         # After a kill between the last step and the removal of parts, the outputs are our own.
         own = is_over and parts.is_finished()
@@ -226,6 +230,12 @@ def _begun(
             )
     journal.begin(now, [strip.as_json() for strip in strips] + [_ASSEMBLED] * is_assembled)
     return work
+
+
+def _has_appeared(plan: SegmentPlan) -> bool:
+    """Whether an output is there that, without strips, only the journal tells to be this run's."""
+    is_known = plan.is_lasting or plan.spec.overwrite
+    return not is_known and any(parts.is_there() for parts in plan.parts)
 
 
 def _stored(plan: SegmentPlan, strips: list[Strip]) -> list[Strip]:

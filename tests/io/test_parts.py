@@ -16,7 +16,7 @@ from rio_cogeo.cogeo import cog_validate
 
 from geotiler.errors import OutputError, SpecError
 from geotiler.io.part_layout import Part, RasterLayout, raster_driver
-from geotiler.io.parts import Parts, hold_parts
+from geotiler.io.parts import Parts, PartsInMemory, hold_parts
 
 
 def _layout(shape: tuple[int, int], **changes: Any) -> RasterLayout:
@@ -129,6 +129,30 @@ def test_grids_are_kept(tmp_path: Path, crs: CRS | None, transform: Affine) -> N
     with rasterio.open(tmp_path / "mask.tif") as found:
         assert found.transform.almost_equals(transform, 1e-12)
         assert found.crs == crs
+
+
+@pytest.mark.parametrize(
+    ("suffix", "dtype"), [(".tif", "uint8"), (".tif", "float32"), (".png", "uint8")]
+)
+def test_parts_in_memory_become_the_same_file(tmp_path: Path, dtype: str, suffix: str) -> None:
+    values = np.random.default_rng(3).integers(0, 256, (1, 70, 90)).astype(dtype)
+    layout = _layout((70, 90), dtype=dtype, colours={} if dtype == "float32" else {1: (1, 2, 3)})
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "memory").mkdir()
+    _assemble(tmp_path / "disk" / f"m{suffix}", layout, values, [13, 40], [31])
+    target = tmp_path / "memory" / f"m{suffix}"
+    parts = PartsInMemory(target, layout)
+    placed = _store(parts, values, [13, 40], [31])
+    values[:] = 0  # what was given may be used again
+    assert not list(target.parent.iterdir())
+    assert parts.kept(placed) == set(placed)
+    assert not PartsInMemory(target, layout).kept(placed)
+    parts.assemble(placed, overwrite=False)
+    found, expected = (
+        {path.name: path.read_bytes() for path in folder.iterdir()}
+        for folder in (target.parent, tmp_path / "disk")
+    )
+    assert found == expected
 
 
 def test_a_png_too(tmp_path: Path) -> None:

@@ -185,6 +185,53 @@ def test_stopped_while_the_outputs_appear(spec: SegmentSpec, tmp_path: Path, sto
     assert _bytes(spec) == expected
 
 
+@pytest.fixture
+def at_once(spec: SegmentSpec) -> SegmentSpec:
+    """The same scene in one window: no run would go on from a part of it."""
+    return replace(spec, tile_px=(448, 192))
+
+
+@pytest.mark.parametrize("stop", ["window", "segment", "between", "write"])
+def test_one_window_stopped_anywhere_ends_in_the_same_bytes(
+    at_once: SegmentSpec, tmp_path: Path, stop: str
+) -> None:
+    expected = _expected(at_once, tmp_path / "whole")
+    listener = _at_window(1) if stop == "window" else _when_finished(stop)
+    if stop == "between":
+        listener = Listener(lambda e: isinstance(e, StageAdvanced) and e.stage == "write")
+    _stopped(at_once, listener)
+    has_begun = stop in ("between", "write")
+    assert bool(list(at_once.output.parent.iterdir())) == has_begun
+    assert not any(KEPT in notice for notice in listener.notices)
+    assert [event.share for event in listener.kept] == [0.0]
+    report = segment(at_once)
+    assert report.resumed_px == 0
+    assert _bytes(at_once) == expected
+
+
+def test_a_stopped_window_gives_no_leave_to_replace(at_once: SegmentSpec) -> None:
+    _stopped(at_once, _when_finished("segment"))
+    at_once.output.write_text("another's")
+    with pytest.raises(OutputError, match="--overwrite"):
+        segment(at_once)
+    _stopped(replace(at_once, overwrite=True), _when_finished("segment"))
+    with pytest.raises(OutputError, match="--overwrite"):
+        segment(at_once)
+    assert {path.name for path in at_once.output.parent.iterdir()} == {"mask.tif"}
+    assert at_once.output.read_text() == "another's"
+
+
+def test_one_window_waits_for_the_disk_once_for_each_output(
+    at_once: SegmentSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many small scenes, waiting would be half of the time."""
+    waited: list[int] = []
+    wait = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (waited.append(1), wait(file)))
+    segment(at_once)
+    assert len(waited) == len({"mask.tif", "p.tif"})
+
+
 def test_killed_while_it_tidied_up(spec: SegmentSpec, tmp_path: Path) -> None:
     _stopped(spec, _when_finished("write"))
     written = spec.output.read_bytes()
