@@ -13,6 +13,7 @@ gives exactly p, since w / W is exactly one. There is no weight raster and no ep
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,18 @@ def window_weights(length_px: int) -> NDArray[np.float32]:
     return np.asarray(np.sin(phase) ** 2, np.float32)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """How much one more window counts where it lies."""
+
+    axis: int
+    """1 weighs rows, 2 weighs columns."""
+    front: int
+    """Positions from here on have no earlier window: its values are the mean."""
+    values: NDArray[np.float32]
+    """Its share of the mean at the positions before."""
+
+
 class RunningMean:
     """Weighted mean along one axis of an array, updated window by window at its front."""
 
@@ -33,12 +46,14 @@ class RunningMean:
         self._sums = np.zeros(shape[axis], np.float32)
         self._axis = axis
 
-    def shares(self, weights: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Take up one more window's weights and return its share of each position."""
+    def share(self, weights: NDArray[np.float32]) -> Share:
+        """Take up one more window's weights."""
         sums = self._sums[: len(weights)]
+        front = int(np.count_nonzero(sums))  # weights are never zero, and windows leave no gap
         sums += weights
-        share: NDArray[np.float32] = weights / sums
-        return share[:, None] if self._axis == 1 else share
+        values: NDArray[np.float32] = weights[:front] / sums[:front]
+        values = values[:, None] if self._axis == 1 else values
+        return Share(axis=self._axis, front=front, values=values)
 
     def shift(self, count: int) -> None:
         """Drop the first positions; the freed ones at the end become empty."""
@@ -49,12 +64,13 @@ class RunningMean:
             array[keep:] = 0
 
 
-def _blend(
-    mean: NDArray[np.float32], values: NDArray[np.float32], share: NDArray[np.float32]
-) -> None:
-    step = values - mean
-    step *= share
-    mean += step
+def _blend(mean: NDArray[np.float32], values: NDArray[np.float32], share: Share) -> None:
+    before = (slice(None),) * share.axis
+    known, new = (*before, slice(share.front)), (*before, slice(share.front, None))
+    mean[new] = values[new]  # what the formula gives there, without computing it
+    step = values[known] - mean[known]
+    step *= share.values
+    mean[known] += step
 
 
 class StripBlender:
@@ -83,7 +99,7 @@ class StripBlender:
         self._along_y = RunningMean((classes, tile_shape[0], self._width), axis=1)
         self._col: int | None = None
         """Scene column of the first position of `_along_x`; None before a row's first window."""
-        self._row_shares: NDArray[np.float32] = np.empty(0, np.float32)
+        self._row_share: Share | None = None
         self._emitted = 0
         """Rows at the strip's top that were given out and are still there."""
 
@@ -97,12 +113,12 @@ class StripBlender:
         """
         self._forget_emitted()
         if self._col is None:
-            self._row_shares = self._along_y.shares(self._row_weights)
+            self._row_share = self._along_y.share(self._row_weights)
         else:
             self._settle(col)
         self._col = col
         width = min(len(self._col_weights), self._width - col)
-        share = self._along_x.shares(self._col_weights[:width])
+        share = self._along_x.share(self._col_weights[:width])
         _blend(self._along_x.mean[:, :, :width], probabilities[:, :, :width], share)
 
     def finish_row(self) -> tuple[int, NDArray[np.float32]]:
@@ -123,11 +139,11 @@ class StripBlender:
 
     def _settle(self, stop: int) -> None:
         """Blend what lies left of a column into the strip."""
-        if self._col is None:
+        if self._col is None or self._row_share is None:
             return
         count = min(stop, self._col + len(self._col_weights)) - self._col
         target = self._along_y.mean[:, :, self._col : self._col + count]
-        _blend(target, self._along_x.mean[:, :, :count], self._row_shares)
+        _blend(target, self._along_x.mean[:, :, :count], self._row_share)
         self._along_x.shift(stop - self._col)
 
     def _forget_emitted(self) -> None:

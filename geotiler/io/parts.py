@@ -43,6 +43,8 @@ _OWN_NAMES = re.compile(
 )
 _DIGEST_BYTES = 2**20
 _CHECK_PX = 4_000_000
+_RowsOf = Callable[[tuple[int, int]], NDArray[np.generic]]
+"""Rows [first, last) → their values (band, row, col)."""
 _SOMEWHERE = Affine(1, 0, 1, 0, -1, 1)
 """A place that says nothing, so that nobody warns of a part without one."""
 
@@ -197,12 +199,11 @@ class Parts:
             with (
                 rasterio.Env(),
                 bounded_cache(),
-                self._mosaic(placed) as mosaic,
+                self._mosaic(placed) as (mosaic, wanted),
                 replacing(self.output, overwrite) as temporary,
             ):
                 rasterio.shutil.copy(mosaic, temporary, strict=False, **options)
-                with _opened(mosaic) as wanted:
-                    _check_stored(temporary, lambda rows: wanted.read(window=_across(wanted, rows)))
+                _check_stored(temporary, wanted)
                 save_style(style_text(self._layout), "raster", self.output, temporary)
                 if ready is not None:
                     ready(temporary)
@@ -216,11 +217,12 @@ class Parts:
             ) from error
 
     @contextmanager
-    def _mosaic(self, placed: Sequence[Part]) -> Iterator[Path | str]:
-        """The virtual raster over some parts, for as long as the block lasts."""
+    def _mosaic(self, placed: Sequence[Part]) -> Iterator[tuple[Path | str, _RowsOf]]:
+        """The virtual raster over some parts, and what reads its rows, while the block lasts."""
         mosaic = self.folder / _MOSAIC
         mosaic.write_text(mosaic_text(self._layout, placed), encoding="utf-8")
-        yield mosaic
+        with _opened(mosaic) as whole:
+            yield mosaic, lambda rows: whole.read(window=_across(whole, rows))
 
 
 class PartsInMemory(Parts):
@@ -246,8 +248,10 @@ class PartsInMemory(Parts):
         return part in self._values
 
     @contextmanager
-    def _mosaic(self, placed: Sequence[Part]) -> Iterator[Path | str]:
+    def _mosaic(self, placed: Sequence[Part]) -> Iterator[tuple[Path | str, _RowsOf]]:
         folder = uuid.uuid4().hex
+        top, left = self._layout.origin
+        whole = np.zeros((len(self._layout.bands), *self._layout.shape), self._layout.dtype)
         with ExitStack() as files:
             for part in placed:
                 file = files.enter_context(MemoryFile(dirname=folder, filename=part.name))
@@ -257,8 +261,11 @@ class PartsInMemory(Parts):
                     dtype=self._layout.dtype, transform=_SOMEWHERE,
                 ) as stored:  # fmt: skip
                     stored.write(values)
+                row, col = part.row - top, part.col - left
+                whole[:, row : row + part.height, col : col + part.width] = values
             text = mosaic_text(self._layout, placed).encode()
-            yield files.enter_context(MemoryFile(text, dirname=folder, filename=_MOSAIC)).name
+            mosaic = files.enter_context(MemoryFile(text, dirname=folder, filename=_MOSAIC))
+            yield mosaic.name, lambda rows: whole[:, slice(*rows)]
 
 
 def _cog(layout: RasterLayout) -> dict[str, str]:
@@ -280,7 +287,7 @@ def _png(_: RasterLayout) -> dict[str, str]:
 _FORMATS = {"COG": _cog, "PNG": _png}
 
 
-def _check_stored(path: Path, wanted: Callable[[tuple[int, int]], NDArray[np.generic]]) -> None:
+def _check_stored(path: Path, wanted: _RowsOf) -> None:
     """Raises: an error of reading, or OSError: a raster does not hold the wanted rows.
 
     On a full disk GDAL may tell of nothing, neither when writing nor when closing, and leave a
