@@ -26,7 +26,7 @@ from geotiler.io.scene_source import SceneSource, scene_source
 from geotiler.io.scene_tags import CONFIDENCE_CONTENT, CONTENT_TAG
 from geotiler.io.scene_values import gsd_notice
 from geotiler.io.styles import style_notices
-from geotiler.io.vector_formats import STDOUT, check_target
+from geotiler.io.vector_formats import STDOUT, check_target, kept_notices
 from geotiler.models.bundle import Bundle
 from geotiler.models.predictor import used_precision
 from geotiler.reports import Setting
@@ -163,7 +163,8 @@ def plan_classify(spec: ClassifySpec) -> ClassifyPlan:
         for target in targets:
             check_not_read(target, scene.files)
         plan = _planned(spec, bundle, source, scene)
-    return replace(plan, notices=(*plan.notices, *style_notices(targets)))
+    notices = [*plan.notices, *style_notices(targets), *kept_notices(spec.output)]
+    return replace(plan, notices=tuple(notices))
 
 
 def cells_output(spec: ClassifySpec) -> Path:
@@ -188,7 +189,7 @@ def own_outputs(spec: ClassifySpec) -> list[Path]:
 def _targets(spec: ClassifySpec, own: Sequence[Path]) -> list[Path]:
     """Files that will be written. Raises: SpecError: an unknown suffix."""
     if spec.is_vector:
-        check_target(spec.output, spec.overwrite or Path(spec.output) in own)
+        check_target(spec.output, spec.overwrite or Path(spec.output) in own, append=None)
         targets = [] if spec.output == STDOUT else [Path(spec.output)]
     else:
         raster_driver(Path(spec.output))

@@ -19,7 +19,13 @@ from geotiler.core.polygons import PolygonStream
 from geotiler.core.snapping import snapped
 from geotiler.io.styles import style_notices
 from geotiler.io.vector import FeatureBatch, write_features
-from geotiler.io.vector_formats import SHAPEFILE_LIMITS, check_target, check_texts, highest_id
+from geotiler.io.vector_formats import (
+    SHAPEFILE_LIMITS,
+    check_target,
+    check_texts,
+    highest_id,
+    kept_notices,
+)
 from geotiler.progress import (
     Notice,
     Reporter,
@@ -95,6 +101,8 @@ def vectorize(
             report(Notice(message=SHAPEFILE_LIMITS, warning=True))
         for note in style_notices([spec.output]):
             report(Notice(message=note, warning=True))
+        for note in () if spec.append else kept_notices(spec.output, spec.layer):
+            report(Notice(message=note))
         check_texts(driver, source.scene.class_names.values())
         store = stack.enter_context(opened_features(spec, source, report))
         first_id = highest_id(spec.output, driver, spec.layer) + 1 if spec.append else 1

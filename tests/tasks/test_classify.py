@@ -411,6 +411,25 @@ def test_outputs_that_would_overwrite_are_refused(scene: Path, model: Model) -> 
     assert [p.name for p in scene.parent.iterdir()] == ["scene.tif"]
 
 
+def test_other_layers_of_a_geopackage_stay(scene: Path, model: Model) -> None:
+    target = scene.parent / "town.gpkg"
+    wells = shapely.to_wkb(shapely.box(0, 0, 1, [1, 2]))
+    pyogrio.raw.write(
+        target, wells, [np.array([3, 4])], ["n"], layer="wells", geometry_type="Polygon",
+        crs="EPSG:3857", driver="GPKG",
+    )  # fmt: skip
+    with pytest.raises(OutputError, match="exists already") as refused:
+        _run(scene, "town.gpkg")
+    assert "--append" not in str(refused.value)  # which `classify` does not have
+    spec = ClassifySpec(scene=(str(scene),), output=str(target), overwrite=True)
+    said: list[str] = []
+    classify(spec, report=lambda e: said.append(e.message) if isinstance(e, Notice) else None)
+    assert any("layer town is written anew, wells stay" in text for text in said)
+    _, _, shapes, (numbers,) = pyogrio.raw.read(target, layer="wells")
+    assert (numbers.tolist(), shapes.tolist()) == ([3, 4], wells.tolist())
+    assert pyogrio.read_info(target, layer="town", force_feature_count=True)["features"] == 12
+
+
 def test_an_error_on_the_way_leaves_nothing(scene: Path, model: Model) -> None:
     content = scene.read_bytes()
     scene.write_bytes(content[: len(content) * 2 // 3])
