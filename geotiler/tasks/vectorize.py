@@ -86,9 +86,10 @@ def vectorize(
         stream: where GeoJSON goes when the output is "-".
 
     Raises:
-        InputError: the mask cannot be read, is no mask, or lacks a class that was asked for.
+        InputError: the mask cannot be read, or is no mask.
         OutputError: the target exists, or cannot be written.
-        SpecError: settings that do not go together, or an unknown suffix of the target.
+        SpecError: settings that do not go together, a class that the mask does not have, or an
+            unknown suffix of the target.
     """
     started = time.perf_counter()
     may_replace = spec.overwrite or is_written(spec)

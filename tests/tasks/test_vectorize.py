@@ -191,7 +191,7 @@ def test_one_class(tmp_path, mask, chosen):
 @pytest.mark.parametrize("tags", [TAGS, {}], ids=["named", "unnamed"])
 def test_a_class_that_is_not_there(tmp_path, values, tags):
     path = write(tmp_path / "m.tif", values, tags=tags)
-    with pytest.raises(InputError, match="has no class '9'; its classes: ") as caught:
+    with pytest.raises(SpecError, match="has no class '9'; its classes: ") as caught:
         vectorize(exact(path, tmp_path / "b.fgb", classes=("9",)))
     assert "--class" in str(caught.value)
     assert not (tmp_path / "b.fgb").exists()
