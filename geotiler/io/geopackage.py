@@ -6,6 +6,7 @@ Such a file is a database of whoever made it: layers, tables, styles and QGIS pr
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -24,6 +25,9 @@ _OF_EVERY_FILE = {
     "layer_styles",
 }
 """Tables that say something about others."""
+
+_ORDERED = ("gpkg_contents", "gpkg_geometry_columns")
+"""Tables whose rows come in the order of the layers."""
 
 _UNSETTLED = ("-wal", "-journal")
 """Endings of files beside a database: changes that are not in it yet, or not yet for good."""
@@ -48,6 +52,25 @@ def has_foreign_style(path: Path, layer: str) -> bool:
         return False
     asked = "SELECT styleQML FROM layer_styles WHERE lower(f_table_name) = lower(?)"
     return not all(is_own_style(text, "vector") for text in _asked(path, asked, layer))
+
+
+def places(path: Path, layer: str) -> dict[str, int]:
+    """Where a layer stands among those of a file, for `put_back`: many programs take the first."""
+    found = {}
+    with closing(sqlite3.connect(path)) as base:
+        for table in _ORDERED:
+            asked = f"SELECT rowid FROM {table} WHERE lower(table_name) = lower(?)"
+            for (row,) in base.execute(asked, (layer,)):
+                found[table] = int(row)
+    return found
+
+
+def put_back(path: Path, layer: str, before: Mapping[str, int]) -> None:
+    """Let a layer that was written anew stand where it stood."""
+    with closing(sqlite3.connect(path)) as base, base:
+        for table, row in before.items():
+            moved = f"UPDATE {table} SET rowid = ? WHERE lower(table_name) = lower(?)"
+            base.execute(moved, (row, layer))
 
 
 def check_settled(path: Path) -> None:

@@ -28,6 +28,7 @@ from geotiler.io.geojson import (
     rounded,
     to_lonlat,
 )
+from geotiler.io.geopackage import places, put_back
 from geotiler.io.outputs import replacing
 from geotiler.io.styles import embed_style, save_polygon_style
 from geotiler.io.vector_formats import (
@@ -118,12 +119,15 @@ def write_features(
     with replacing(Path(target), overwrite or append) as path:
         adds = append and Path(target).exists()
         before = 0
-        if adds or holds_more(Path(target), driver, layer.name):
+        name = layer.name or path.stem
+        keeps = not adds and holds_more(Path(target), driver, layer.name)
+        if adds or keeps:
             shutil.copyfile(target, path)
         if adds:
             before = feature_count(path, driver, layer.name)
         source = _Relay(_gathered(batches))
         try:
+            stood = places(path, name) if keeps else {}
             if driver == "GeoJSON":
                 with path.open("w", encoding="utf-8", newline="\n") as text:
                     _write_geojson(text, source, layer)
@@ -134,11 +138,13 @@ def write_features(
                 _write_parquet(path, source, layer)
             else:
                 _write_gdal(path, source, layer, driver, append=adds)
+            if stood:
+                put_back(path, name, stood)
             if before:
                 _check_new(target, path, driver, layer.name, before)
             styled = tuple(layer.styled())
             if styled and driver in LAYERED:
-                embed_style(path, layer.name or path.stem, styled, append=adds)
+                embed_style(path, name, styled, append=adds)
             elif styled:
                 save_polygon_style(styled, Path(target), path, append=adds)
         except Exception as error:

@@ -123,7 +123,7 @@ def kept_notices(target: str, layer: str | None = None) -> list[str]:
     name = layer or path.stem
     kept = [other for other in other_tables(path, name) if not other.startswith("gpkg_")]
     told = ", ".join(kept[:_MOST_NAMES]) + (", ..." if len(kept) > _MOST_NAMES else "")
-    return [f"{path}: only its layer {name} is written anew, {told} stay"] if kept else []
+    return [f"{path}: only its layer {name} is written anew; kept: {told}"] if kept else []
 
 
 def layer_option(path: Path, driver: str, layer: str | None) -> dict[str, str]:

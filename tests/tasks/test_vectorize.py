@@ -701,10 +701,13 @@ def town(tmp_path, mask):
 
 
 def test_only_the_layer_is_overwritten(tmp_path, mask, town):
+    import pyogrio
+
     before, said = _rows(town), []
     vectorize(exact(mask, tmp_path / "alone.gpkg", layer="X"))
     for _ in range(2):  # the second time it is one of geotiler's own
         vectorize(exact(mask, town, layer="X", overwrite=True), report=said.append)
+    assert pyogrio.list_layers(town)[:4, 0].tolist() == ["roads", "X", "wells", "old"]
     after = _rows(town)
     assert after["X"] == _rows(tmp_path / "alone.gpkg")["X"] != before["X"]
     for name in ("roads", "wells", "old", "notes"):
@@ -770,6 +773,16 @@ def test_changes_that_are_not_in_a_geopackage_yet_are_not_lost(mask, town, how):
         with pytest.raises(OutputError, match=r"town\.gpkg-wal"):
             vectorize(exact(mask, town, layer="X", **{how: True}))
         assert len(base.execute("SELECT * FROM notes").fetchall()) == 2
+
+
+def test_another_database_of_that_name_is_left_alone(tmp_path, mask):
+    target = tmp_path / "b.gpkg"
+    with closing(sqlite3.connect(target)) as base, base:
+        base.execute("CREATE TABLE notes (text TEXT)")
+    before = target.read_bytes()
+    with pytest.raises(OutputError, match="cannot be written"):
+        vectorize(exact(mask, target, overwrite=True))
+    assert target.read_bytes() == before
 
 
 def test_what_is_no_geopackage_is_replaced(tmp_path, mask):
