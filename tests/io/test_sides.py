@@ -127,7 +127,7 @@ def test_classes_are_chosen_by_name_or_id():
     names = {1: "building", 3: "Water"}
     assert chosen_classes(["water", "1"], names, set(), "m.tif") == {1, 3}
     assert chosen_classes(["7"], {}, {7}, "m.tif") == {7}
-    with pytest.raises(InputError, match="its classes: building, Water"):
+    with pytest.raises(SpecError, match="its classes: building, Water"):
         chosen_classes(["road"], names, set(), "m.tif")
 
 
