@@ -37,7 +37,7 @@ HOMES: dict[str, set[str]] = {
         "models": "onnx onnxscript onnxruntime openvino pystac stac_model",
         "io": "rasterio rio_cogeo geopandas pyogrio pyarrow obstore",
         "io service": "filelock",
-        "io models": "pandas",  # in models: what MLflow takes as an example
+        "io models service": "pandas",  # beside io: what MLflow takes as an example, and gives
         "core io training": "cv2",
         "core io": "affine",
         "engines": "dask distributed",

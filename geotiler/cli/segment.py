@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -207,18 +209,28 @@ def _several(
     for scene in values["scenes"]:
         scene["error"] = scene["error"] and as_typed(scene["error"])
     if quiet:  # what failed is told all the same, as an error of a single scene is
-        for scene in values["scenes"]:
+        for scene, path in zip(values["scenes"], paths, strict=True):
             if scene["error"]:
-                typer.echo(f"geotiler: {scene['scene']}: {scene['error']}", err=True)
+                name = "" if _names(scene["error"], path) else f"{scene['scene']}: "
+                typer.echo(f"geotiler: {name}{scene['error']}", err=True)
     title = "geotiler segment would do" if dry_run else "geotiler segment"
-    emit(values if as_json else _table(values), as_json, title)
+    emit(values if as_json else _table(values, paths), as_json, title)
     return found.exit_code
 
 
-def _table(values: dict[str, Any]) -> dict[str, Any]:
-    """A numbered line for each scene in the place of its report."""
-    for number, scene in enumerate(values.pop("scenes"), start=1):
-        what = scene["error"] or scene["output"]
+def _names(message: str, path: str) -> bool:
+    """Whether a path stands in a message, and not as a part of another one."""
+    return bool(re.search(rf"(?<![\w./-]){re.escape(path)}(?!\w|\.\w)", message))
+
+
+def _table(values: dict[str, Any], paths: Sequence[str]) -> dict[str, Any]:
+    """A numbered line for each scene in the place of its report; each names its scene once."""
+    for number, (scene, path) in enumerate(zip(values.pop("scenes"), paths, strict=True), start=1):
+        error = (scene["error"] or "").removeprefix(f"{path} ")
+        if _names(error, path):  # within the sentence
+            values[str(number)] = f"{scene['status']}: {error}"
+            continue
+        what = error or scene["output"]
         cost = scene.get("estimate")
         if cost:
             left = cost["windows"] - cost["skipped"]

@@ -14,6 +14,7 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 from rasterio.crs import CRS
+from shapely.affinity import translate
 
 from geotiler.errors import GeotilerError, InputError, SpecError
 from geotiler.io.raster import Scene
@@ -119,16 +120,17 @@ def area_of_bounds(
     """The rectangle (left, bottom, right, top), or that of the scene's CRS which holds it.
 
     Args:
-        bounds: in a CRS.
+        bounds: in a CRS. Degrees whose left is larger than their right cross the antimeridian.
         scene: open.
         crs: of the bounds; None: the scene's.
 
     Raises:
-        SpecError: no such CRS.
+        SpecError: no such CRS, or bounds whose ends are reversed.
         InputError: the scene has none, or one of no known place, or they are less than a pixel.
         OutsideError: it lies beside the scene.
     """
     box = _box(bounds, crs, scene)
+    _check_order(bounds, crs, scene)
     name = f"--bounds {_told(bounds)}" + ("" if crs is None else f" in {crs}")
     area = _on_scene(box, scene, name, hint=lambda: _elsewhere(bounds, crs, scene))
     share_px = box.area * abs((~scene.transform).determinant)
@@ -157,19 +159,75 @@ def _box(
     Raises: as `area_of_bounds`, but for a place beside the scene.
     """
     left, bottom, right, top = bounds
-    box = shapely.box(min(left, right), min(bottom, top), max(left, right), max(bottom, top))
+    source = _crs_of_bounds(crs, scene)
+    if _crosses_antimeridian(bounds, source):
+        halves = [shapely.box(left, bottom, 180, top), shapely.box(-180, bottom, right, top)]
+    else:
+        halves = [
+            shapely.box(min(left, right), min(bottom, top), max(left, right), max(bottom, top))
+        ]
+    if source is None or scene.crs is None:
+        return halves[0]
+    target = _crs_of(scene)
+    found = shapely.union_all([shapely.envelope(_moved(half, source, target)) for half in halves])
+    if len(halves) == 1:
+        return found
+    if target.is_geographic:  # whose longitudes may go on beyond 180
+        return shapely.union_all([translate(found, turn) for turn in (-360, 0, 360)])
+    whole = shapely.envelope(found)
+    # In a projection of the whole world they lie at its two ends.
+    return whole if whole.area < 2 * found.area else found
+
+
+def _crs_of_bounds(crs: str | None, scene: Scene) -> pyproj.CRS | None:
+    """What bounds are in; None: neither they nor the scene have a CRS.
+
+    Raises:
+        SpecError: no such CRS.
+        InputError: the scene has none.
+    """
     if crs is None:
-        return box
+        return None if scene.crs is None else _crs_of(scene)
     if scene.crs is None:
         raise InputError(
             f"{scene.path} has no CRS, so that bounds in {crs} have no place on it",
             hint="leave out --bounds-crs: --bounds takes coordinates of the scene",
         )
     try:
-        source = pyproj.CRS.from_user_input(crs)
+        return pyproj.CRS.from_user_input(crs)
     except pyproj.exceptions.CRSError as error:
         raise SpecError(f"no such CRS: {crs!r}", hint="as --bounds-crs EPSG:4326") from error
-    return shapely.envelope(_moved(box, source, _crs_of(scene)))
+
+
+def _crosses_antimeridian(
+    bounds: tuple[float, float, float, float], source: pyproj.CRS | None
+) -> bool:
+    """Whether bounds go from a longitude in the east to one in the west, as RFC 7946 writes them.
+
+    Not beyond half of the world: that is more likely a mistake.
+    """
+    left, _, right, _ = bounds
+    is_far = source is not None and source.is_geographic and -180 <= right < left <= 180
+    return is_far and right + 360 - left < 180
+
+
+def _check_order(bounds: tuple[float, float, float, float], crs: str | None, scene: Scene) -> None:
+    """Raises: SpecError: left and right are reversed, or bottom and top.
+
+    Where y goes down, as rows do, the bottom is the larger one: either order says what is meant.
+    """
+    left, bottom, right, top = bounds
+    wrong = []
+    if left > right and not _crosses_antimeridian(bounds, _crs_of_bounds(crs, scene)):
+        wrong.append(f"left {left:.10g} is larger than right {right:.10g}")
+    if bottom > top and (scene.crs is not None or scene.transform.e < 0):
+        wrong.append(f"bottom {bottom:.10g} is larger than top {top:.10g}")
+    if wrong:
+        ordered = min(left, right), min(bottom, top), max(left, right), max(bottom, top)
+        raise SpecError(
+            f"`bounds` are reversed: {', '.join(wrong)}",
+            hint=f"in order they are --bounds {_told(ordered)}",
+        )
 
 
 def crs_name(crs: CRS | None) -> str | None:

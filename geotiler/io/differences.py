@@ -14,12 +14,17 @@ from typing import Any
 _GROUP = "settings"
 """Key below which settings may be kept together."""
 
-_FOLLOW = ("tile_px", "network_px", "resampling", "batch", "backend", "cells", "libraries")
-"""What may be another one only because something else is: told where nothing else differs. A tile
-is fitted to overlap and scene, a batch to the tile; a backend's name tells its precision."""
+_FOLLOW = ("network_px", "resampling", "cells", "libraries")
+"""What is another one only because something else is: told where nothing else differs."""
+
+_MAY_FOLLOW = ("tile_px", "batch", "backend")
+"""Settings that may follow from another one, told behind it: a tile is fitted to overlap and
+scene, a batch to the tile; a backend's name tells its precision."""
 
 _MOST = 3
-"""Differences that are told; the rest is counted."""
+"""Differences that are told with their values; of others, what differs."""
+
+_OF_AREA = ("area_px", "area_outline", "scene_px")
 
 _PART_OF_NAME = {"probability_raster": "probability", "area_outline": "aoi"}
 """Key → what it is called by whoever sets it."""
@@ -33,12 +38,66 @@ def difference(before: Any, now: Any) -> str | None:
         now: what is asked for.
     """
     found = dict(_differences(before, now, ()))
+    if area := _area_difference(before, now):
+        found = {key: text for key, text in found.items() if key not in _OF_AREA}
+        found["area"] = area
     if not found:
         return None
-    causes = [text for key, text in found.items() if key not in _FOLLOW]
-    told = list(dict.fromkeys(causes or found.values()))
-    more = f"; and {len(told) - _MOST} more" if len(told) > _MOST else ""
-    return "; ".join(told[:_MOST]) + more
+    if _tells_precision_only(before, now):
+        del found["backend"]
+    beside = (*_FOLLOW, *_MAY_FOLLOW)
+    causes = {key: text for key, text in found.items() if key not in beside}
+    follow = {key: text for key, text in found.items() if key in _MAY_FOLLOW}
+    if not causes:
+        return _listed(found)
+    return _listed(causes) + (f"; {_listed(follow)} (may follow from it)" if follow else "")
+
+
+def _listed(found: Mapping[str, str]) -> str:
+    """Differences by key, the first ones in words."""
+    words = {text: _name((key,)) for key, text in found.items()}  # the same words once
+    rest = ", ".join(list(words.values())[_MOST:])
+    return "; ".join(list(words)[:_MOST]) + (f"; and {rest}" if rest else "")
+
+
+def _tells_precision_only(before: Any, now: Any) -> bool:
+    """Whether the names of backends differ in the precision alone, which is told by itself."""
+    if not (isinstance(before, dict) and isinstance(now, dict)):
+        return False
+    one, other = (str(each.get("precision")) for each in (before, now))
+    names = before.get("backend"), now.get("backend")
+    if one == other or names[0] == names[1] or not all(isinstance(name, str) for name in names):
+        return False
+    return str(names[0]).replace(one, other) == names[1]
+
+
+def _area_difference(before: Any, now: Any) -> str | None:
+    """Words about the parts of a scene that were asked for, in its coordinates.
+
+    None: they do not differ, or have no place.
+    """
+    try:
+        one, other = _area(before), _area(now)
+    except (TypeError, ValueError, KeyError, AttributeError):  # not what a segment run keeps
+        return None
+    if one == other:
+        outlines = (each.get("area_outline") for each in (before, now))
+        return None if len(set(outlines)) == 1 else "`aoi` has another outline"
+    return f"the area was {one}, now {other}"
+
+
+def _area(values: Mapping[str, Any]) -> str:
+    """What part of a scene was asked for, as `bounds` take it."""
+    if values.get("area_px") is None:
+        return "all of the scene"
+    row, col, height, width = map(int, values["area_px"])
+    a, b, c, d, e, f = map(float, values["scene"]["transform"])
+    corners = [(x, y) for x in (col, col + width) for y in (row, row + height)]
+    xs, ys = zip(*((a * x + b * y + c, d * x + e * y + f) for x, y in corners), strict=True)
+    bounds = ",".join(f"{value:.10g}" for value in (min(xs), min(ys), max(xs), max(ys)))
+    if b or d:  # of a turned scene bounds have an outline too
+        return f"a part within {bounds}"
+    return f"`aoi` within {bounds}" if values.get("area_outline") else f"`bounds` {bounds}"
 
 
 def _differences(before: Any, now: Any, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:

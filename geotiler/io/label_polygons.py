@@ -18,7 +18,7 @@ from affine import Affine
 from numpy.typing import NDArray
 
 from geotiler.core.measure import pixel_origin
-from geotiler.errors import InputError
+from geotiler.errors import InputError, SpecError
 from geotiler.io.label_source import Classes, Frame, described_boxes, placed_points, way_to
 from geotiler.io.vector_reading import attribute_names, read_features
 from geotiler.specs import LARGEST_CLASS, MASK_NODATA, ClassRule, Window
@@ -56,8 +56,8 @@ class PolygonFile:
             classes: what the attribute's values mean.
 
         Raises:
-            InputError: unreadable, without polygons, without the attribute, or with classes that
-                collide.
+            InputError: unreadable, without polygons, or with classes that collide.
+            SpecError: without the attribute.
         """
         self.path = path
         self._flag = flag
@@ -150,11 +150,11 @@ class PolygonFile:
             )
 
 
-def no_such_attribute(path: str, attribute: str) -> InputError:
+def no_such_attribute(path: str, attribute: str) -> SpecError:
     """The error that says which attributes there are."""
     known = attribute_names(path)
     have = ", ".join(known[:12]) or "none"
-    return InputError(
+    return SpecError(
         f"{path} has no attribute {attribute!r}{did_you_mean(attribute, known) or ';'} "
         f"its attributes: {have}",
         hint="--attribute takes one of these",
@@ -249,7 +249,7 @@ def found_classes(paths: Sequence[str], attribute: str) -> list[ClassRule]:
     """A class for each value of an attribute in any of the files, numbered in alphabetical order.
 
     Raises:
-        InputError: a file lacks the attribute, or values differ by upper and lower case only.
+        InputError: values differ by upper and lower case only, or are too many.
     """
     texts: set[str] = set()
     for path in paths:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from geotiler.errors import InputError
+from geotiler.errors import InputError, SpecError
 from geotiler.io.probabilities import is_probability
 from geotiler.io.raster import Scene
 from geotiler.io.scene_tags import CONFIDENCE_CONTENT, CONTENT_TAG
@@ -152,7 +152,7 @@ def chosen_classes(
         path: of the raster, for the message.
 
     Raises:
-        InputError: one of them is not in the raster.
+        SpecError: one of them is not in the raster.
     """
     by_name = {name.casefold(): class_id for class_id, name in names.items()}
     allowed = set(names) | present
@@ -163,7 +163,7 @@ def chosen_classes(
             class_id = int(text)
         if class_id is None:
             have = ", ".join(class_name(names, each) for each in sorted(allowed)) or "none"
-            raise InputError(
+            raise SpecError(
                 f"{path} has no class {text!r}{did_you_mean(text, names.values()) or ';'} "
                 f"its classes: {have}",
                 hint="--class takes one of these names or ids",

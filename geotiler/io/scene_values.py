@@ -21,7 +21,14 @@ _SAME_GSD = 0.02
 """A map's pixel is up to so much longer or shorter on the ground than it says."""
 
 _MOST_NAMES = 12
-"""Bands that a message names."""
+"""Bands, or values, that a message names."""
+
+_MOST_CLASSES = 32
+"""A band of no more values in a sample of it holds classes rather than brightness."""
+
+_CLASS_TYPES = ("uint8", "int8", "uint16", "int16")
+
+_OF_CLASSES = "a mask or a map of classes is for geotiler vectorize, preview or evaluate"
 
 
 def gsd_notice(scene: Scene, gsd_m: tuple[float, float] | None, flag: str) -> str | None:
@@ -67,9 +74,16 @@ def bands_for(
         if band <= scene.count and scene.has_palette(band):
             raise InputError(
                 f"band {band} of {scene.path} holds indices into a colour table, not colours",
-                hint="expand it first, as gdal_translate -expand rgb does",
+                hint=f"{_OF_CLASSES}; a picture is expanded first, as gdal_translate -expand rgb "
+                "does",
             )
     if bands is None:
+        if values := _class_values(scene):
+            raise SpecError(
+                f"{scene.path} has {_counted(scene.band_names)} that holds only the values "
+                f"{values}, as a map of classes does; model {model!r} wants {', '.join(wanted)}",
+                hint=f"{_OF_CLASSES}; name a scene to find something in",
+            )
         example = ",".join(str(min(i + 1, scene.count)) for i in range(len(wanted)))
         raise SpecError(
             f"{scene.path} has {_counted(scene.band_names)}, model {model!r} wants "
@@ -83,6 +97,19 @@ def bands_for(
         )
     scene.check_bands(bands)
     return bands
+
+
+def _class_values(scene: Scene) -> str | None:
+    """The few values of a raster that looks like a mask or a map of classes; None: it does not.
+
+    Judged by a sample: a picture of 8 bits has more values in every corner.
+    """
+    if scene.count != 1 or scene.dtypes[0] not in _CLASS_TYPES:
+        return None
+    found = np.unique(_lattice(scene, [1])).tolist()
+    if not 0 < len(found) <= _MOST_CLASSES:
+        return None
+    return ", ".join(map(str, found[:_MOST_NAMES])) + ("..." if len(found) > _MOST_NAMES else "")
 
 
 def _counted(names: Sequence[str | None]) -> str:

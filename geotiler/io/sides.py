@@ -189,7 +189,7 @@ def class_names(paths: Mapping[str, str], attribute: str) -> dict[int, str]:
         attribute: of polygons.
 
     Raises:
-        InputError: it was asked for, and neither side's polygons have it.
+        SpecError: it was asked for, and neither side's polygons have it.
     """
     drawn = [path for path, flag in paths.items() if not holds_raster(path, flag)]
     asked = attribute != CLASS_ATTRIBUTE

@@ -107,23 +107,34 @@ def save_polygon_style(
     save_style(vector_qml(_joined(styled, existing)), "vector", target, temporary)
 
 
-def embed_style(path: Path, table: str, styled: Sequence[StyledClass]) -> None:
+def embed_style(
+    path: Path, table: str, styled: Sequence[StyledClass], *, append: bool = False
+) -> None:
     """Make a style the default of a layer in a GeoPackage.
 
-    The classes of a style that geotiler gave it before stay in it. One that somebody else gave it
-    stays as it is.
+    A style that somebody else gave it stays as it is.
+
+    Args:
+        path: the file.
+        table: the layer.
+        styled: its classes.
+        append: features were added to those that were there, whose classes stay in the style.
     """
     has_styles = "SELECT 1 FROM sqlite_master WHERE name = 'layer_styles'"
     styles = "SELECT styleQML FROM layer_styles WHERE lower(f_table_name) = lower(?)"
     named = "SELECT column_name FROM gpkg_geometry_columns WHERE lower(table_name) = lower(?)"
+    renamed = "UPDATE layer_styles SET f_geometry_column = ? WHERE lower(f_table_name) = lower(?)"
     with closing(sqlite3.connect(path)) as base, base:
         there = []
         if base.execute(has_styles).fetchone():
             there = [text or "" for (text,) in base.execute(styles, (table,))]
+        columns = base.execute(named, (table,)).fetchall()
         if not all(is_own_style(text, "vector") for text in there):
+            for (column,) in columns:  # a layer that was replaced may call it otherwise
+                base.execute(renamed, (column, table))
             return
-        qml = vector_qml(_joined(styled, there[0] if there else None))
-        for (column,) in base.execute(named, (table,)).fetchall():
+        qml = vector_qml(_joined(styled, there[0] if there and append else None))
+        for (column,) in columns:
             for statement, values in geopackage_style(table, column, qml):
                 base.execute(statement, values)
 

@@ -28,6 +28,7 @@ from geotiler.io.geojson import (
     rounded,
     to_lonlat,
 )
+from geotiler.io.geopackage import places, put_back
 from geotiler.io.outputs import replacing
 from geotiler.io.styles import embed_style, save_polygon_style
 from geotiler.io.vector_formats import (
@@ -35,6 +36,7 @@ from geotiler.io.vector_formats import (
     STDOUT,
     check_target,
     feature_count,
+    holds_more,
     layer_option,
     short_names,
 )
@@ -93,13 +95,14 @@ def write_features(
     """Writes features as they come; the target appears, or grows, when all of them are written.
 
     GeoJSON is turned into EPSG:4326, the other formats keep the layer's CRS. An exception of
-    `batches` passes through, and leaves everything as it was.
+    `batches` passes through, and leaves everything as it was. Of a GeoPackage the layer alone is
+    replaced: whatever else is in it stays.
 
     Args:
         target: a path whose suffix chooses the format, or "-".
         batches: the features.
         layer: what they have in common.
-        overwrite: an existing file may be replaced.
+        overwrite: an existing file, or layer of it, may be replaced.
         append: an existing file is added to.
         stream: where "-" goes.
         ready: is given the files that are about to appear, under temporary names beside their own.
@@ -116,11 +119,15 @@ def write_features(
     with replacing(Path(target), overwrite or append) as path:
         adds = append and Path(target).exists()
         before = 0
-        if adds:
+        name = layer.name or path.stem
+        keeps = not adds and holds_more(Path(target), driver, layer.name)
+        if adds or keeps:
             shutil.copyfile(target, path)
+        if adds:
             before = feature_count(path, driver, layer.name)
         source = _Relay(_gathered(batches))
         try:
+            stood = places(path, name) if keeps else {}
             if driver == "GeoJSON":
                 with path.open("w", encoding="utf-8", newline="\n") as text:
                     _write_geojson(text, source, layer)
@@ -131,11 +138,13 @@ def write_features(
                 _write_parquet(path, source, layer)
             else:
                 _write_gdal(path, source, layer, driver, append=adds)
+            if stood:
+                put_back(path, name, stood)
             if before:
                 _check_new(target, path, driver, layer.name, before)
             styled = tuple(layer.styled())
             if styled and driver in LAYERED:
-                embed_style(path, layer.name or path.stem, styled)
+                embed_style(path, name, styled, append=adds)
             elif styled:
                 save_polygon_style(styled, Path(target), path, append=adds)
         except Exception as error:
@@ -169,7 +178,7 @@ def _check_new(target: str, path: Path, driver: str, layer: str | None, before: 
             raise OutputError(
                 f"{target} holds these polygons already: all of the first {len(added):,} are "
                 f"among the {before:,} that are there, and would be there twice",
-                hint="--overwrite instead of --append writes the file anew, --layer another layer",
+                hint="--overwrite instead of --append writes it anew, --layer another layer",
             )
 
 

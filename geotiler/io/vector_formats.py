@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from geotiler.errors import OutputError, SpecError
+from geotiler.io.geopackage import check_settled, has_foreign_style, other_tables
 from geotiler.io.outputs import check_is_local, check_output
 
 STDOUT = "-"
@@ -41,18 +42,21 @@ SHAPEFILE_LIMITS = (
 
 SHAPEFILE_TEXT_BYTES = 254
 
+_MOST_NAMES = 5
+"""Layers that are told by name."""
+
 _SIDECARS = (".dbf", ".shx", ".prj", ".cpg")
 
 
 def check_target(
-    target: str, overwrite: bool, *, append: bool = False, layer: str | None = None
+    target: str, overwrite: bool, *, append: bool | None = False, layer: str | None = None
 ) -> str:
     """The format (a GDAL driver name) that a target asks for; nothing is written.
 
     Args:
         target: a path, or "-".
         overwrite: an existing file may be replaced.
-        append: an existing file is added to.
+        append: an existing file is added to; None: the caller never does that.
         layer: name of a layer, if one was asked for.
 
     Raises:
@@ -81,14 +85,45 @@ def check_target(
         )
     if target != STDOUT:
         if path.is_file() and driver in APPENDABLE and not (overwrite or append):
+            what = f"its layer {layer or path.stem}" if driver in LAYERED else "it"
+            adds = "" if append is None else f"--append adds to {what}, "
             raise OutputError(
-                f"output {path} exists already", hint="--append adds to it, --overwrite replaces it"
+                f"output {path} exists already", hint=f"{adds}--overwrite replaces {what}"
             )
-        check_output(path, overwrite or append)
+        check_output(path, overwrite or bool(append))
+        if driver in LAYERED:
+            check_settled(path)
         if driver == "ESRI Shapefile" and not overwrite:
             for suffix in _SIDECARS:
                 check_output(path.with_suffix(suffix), overwrite)
     return driver
+
+
+def holds_more(path: Path, driver: str, layer: str | None) -> bool:
+    """Whether something of a file has to outlive the layer that is written anew.
+
+    Raises:
+        OutputError: the file cannot be read.
+    """
+    if driver not in LAYERED or not path.is_file():
+        return False
+    name = layer or path.stem
+    return bool(other_tables(path, name)) or has_foreign_style(path, name)
+
+
+def kept_notices(target: str, layer: str | None = None) -> list[str]:
+    """A line about what stays of a file whose layer will be written anew, if anything does.
+
+    Raises:
+        OutputError: the file cannot be read.
+    """
+    path = Path(target)
+    if DRIVERS.get(path.suffix.lower()) not in LAYERED or not path.is_file():
+        return []
+    name = layer or path.stem
+    kept = [other for other in other_tables(path, name) if not other.startswith("gpkg_")]
+    told = ", ".join(kept[:_MOST_NAMES]) + (", ..." if len(kept) > _MOST_NAMES else "")
+    return [f"{path}: only its layer {name} is written anew; kept: {told}"] if kept else []
 
 
 def layer_option(path: Path, driver: str, layer: str | None) -> dict[str, str]:

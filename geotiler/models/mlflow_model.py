@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,18 +33,16 @@ def save_pyfunc(bundle: Bundle, folder: Path, code: Path) -> None:
     """
     mlflow = _mlflow("--to mlflow")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            mlflow.pyfunc.save_model(
-                path=str(folder),
-                python_model=str(code),
-                artifacts={"model": str(bundle.folder)},
-                signature=_signature(),
-                input_example=_example(len(bundle.card.bands)),
-                pip_requirements=[f"geotiler[mlflow]=={__version__}"],
-                metadata={"geotiler": {"model": bundle.card.name, "digest": bundle.digest}},
-            )
-            _without_paths(folder)
+        mlflow.pyfunc.save_model(
+            path=str(folder),
+            python_model=str(code),
+            artifacts={"model": str(bundle.folder)},
+            signature=_signature(),
+            input_example=_example(len(bundle.card.bands)),
+            pip_requirements=[f"geotiler[mlflow]=={__version__}"],
+            metadata={"geotiler": {"model": bundle.card.name, "digest": bundle.digest}},
+        )
+        _without_paths(folder)
     except Exception as error:  # whatever mlflow thinks of it
         raise ModelError(f"mlflow does not take {bundle.card.name}: {one_line(error)}") from error
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import mlflow.pyfunc
 import numpy as np
+import pandas
 
 from geotiler.errors import SpecError
 from geotiler.models.networks import KeptNetworks
@@ -30,8 +31,10 @@ class TileClassifier(mlflow.pyfunc.PythonModel):
         self._networks = KeptNetworks()
         self._one_at_a_time = threading.Lock()
 
-    # Without annotations: MLflow would take them for a signature, and warn about this one.
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    # A data frame is an annotation that MLflow takes for no signature; without one it warns.
+    def predict(
+        self, context: Any, model_input: pandas.DataFrame, params: dict[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
         """One label per row, as `geotiler classify` gives it: predicted_class, probabilities, topk.
 
         Args:

@@ -97,6 +97,8 @@ class ClassifyEstimate(Report):
     backend: str
     model: str
     settings: dict[str, Setting]
+    notices: tuple[str, ...]
+    """What a run would tell before it begins."""
 
 
 def classify(
@@ -154,6 +156,7 @@ def estimate(spec: ClassifySpec) -> ClassifyEstimate:
         backend=predictor.name,
         model=f"{card.name} {card.version}",
         settings=plan.settings,
+        notices=plan.notices,
     )
 
 

@@ -26,8 +26,9 @@ from geotiler.io.scene_source import SceneSource, scene_source
 from geotiler.io.scene_tags import CONFIDENCE_CONTENT, CONTENT_TAG
 from geotiler.io.scene_values import gsd_notice
 from geotiler.io.styles import style_notices
-from geotiler.io.vector_formats import STDOUT, check_target
+from geotiler.io.vector_formats import STDOUT, check_target, kept_notices
 from geotiler.models.bundle import Bundle
+from geotiler.models.card import ModelCard
 from geotiler.models.predictor import used_precision
 from geotiler.reports import Setting
 from geotiler.specs import MASK_NODATA, PROBABILITY_STEPS, ClassifySpec, Precision, Window
@@ -44,6 +45,12 @@ COARSEST_RATIO = 2.0
 
 _ROUNDING = 1.01
 """A 20 m pixel is 20.01 m on the ground where the map's scale is not quite 1."""
+
+_MUCH_FINER = 2.0
+"""Scenes that are finer than the model by more than that are told what becomes of their pixels."""
+
+_FEW_TILES = 9
+"""So few tiles are told with their size: whoever expects more has another scene in mind."""
 
 _CHUNK_ROWS = 256
 
@@ -163,7 +170,8 @@ def plan_classify(spec: ClassifySpec) -> ClassifyPlan:
         for target in targets:
             check_not_read(target, scene.files)
         plan = _planned(spec, bundle, source, scene)
-    return replace(plan, notices=(*plan.notices, *style_notices(targets)))
+    notices = [*plan.notices, *style_notices(targets), *kept_notices(spec.output)]
+    return replace(plan, notices=tuple(notices))
 
 
 def cells_output(spec: ClassifySpec) -> Path:
@@ -188,7 +196,7 @@ def own_outputs(spec: ClassifySpec) -> list[Path]:
 def _targets(spec: ClassifySpec, own: Sequence[Path]) -> list[Path]:
     """Files that will be written. Raises: SpecError: an unknown suffix."""
     if spec.is_vector:
-        check_target(spec.output, spec.overwrite or Path(spec.output) in own)
+        check_target(spec.output, spec.overwrite or Path(spec.output) in own, append=None)
         targets = [] if spec.output == STDOUT else [Path(spec.output)]
     else:
         raster_driver(Path(spec.output))
@@ -204,6 +212,7 @@ def _planned(spec: ClassifySpec, bundle: Bundle, source: SceneSource, scene: Sce
     values = radiometry(spec.radiometry, bundle.card, source, scene, decisions)
     gsd_m = _gsd(spec, bundle, scene, decisions)
     overview = _overview(scene, gsd_m, bundle.card.gsd_m)
+    scene_gsd_m = gsd_m
     with source.open(overview) as read:
         factors = scene.width / read.width, scene.height / read.height
         if gsd_m is not None:
@@ -212,6 +221,7 @@ def _planned(spec: ClassifySpec, bundle: Bundle, source: SceneSource, scene: Sce
         axes = _axes(spec, bundle, read, gsd_m)
         decisions.say("network_px", [axis.target_px for axis in axes], "scene")
         cells = _cells(spec, bundle, read, axes, decisions)
+        decisions.notices.extend(_size_notices(scene, bundle.card, scene_gsd_m, cells))
         used = used_precision(spec.run.precision, spec.run.backend, spec.run.device)
         asked = spec.run.precision is not Precision.AUTO
         decisions.say("precision", used.value, "flag" if asked else "default")
@@ -309,10 +319,12 @@ def _cells(
     tile_px = bundle.card.tile_px
     height, width = (axis.target_px for axis in axes)
     if min(height, width) < tile_px and not spec.insist:
-        where = f" at the model's {bundle.card.gsd_m:g} m" if bundle.card.gsd_m else ""
+        gsd_m = bundle.card.gsd_m
+        where = f" at the model's {gsd_m:g} m" if gsd_m else ""
+        side = f" ({tile_px * gsd_m:g} m)" if gsd_m else ""
         raise SpecError(
             f"{scene.path} has {height}×{width} px{where}, less than one tile of "
-            f"{tile_px}×{tile_px}",
+            f"{tile_px}×{tile_px}{side}",
             hint="--insist mirrors it to fill a tile; without -o it is classified as one image",
         )
     stride_px = spec.stride_px or tile_px
@@ -324,6 +336,34 @@ def _cells(
         for length in (height, width)
     )
     return rows, cols
+
+
+def _size_notices(
+    scene: Scene,
+    card: ModelCard,
+    gsd_m: tuple[float, float] | None,
+    cells: tuple[CellAxis, CellAxis],
+) -> list[str]:
+    """A line about a scene whose map may be coarser than expected: how coarse, and what to do."""
+    if gsd_m is None or card.gsd_m is None:
+        return []
+    finer = card.gsd_m / max(gsd_m)
+    tiles = len(cells[0].starts) * len(cells[1].starts)
+    if finer <= _MUCH_FINER * _ROUNDING and tiles > _FEW_TILES:
+        return []
+    averaged = (
+        f"{max(gsd_m):.3g} m per pixel are averaged to the model's {card.gsd_m:g} m"
+        if finer > _MUCH_FINER * _ROUNDING
+        else f"at the model's {card.gsd_m:g} m"
+    )
+    stride_px = cells[0].stride_px
+    smaller_px = max(1, min(stride_px, card.tile_px) // 4)
+    return [
+        f"{scene.path}: {averaged}, {tiles:,} tile{'s' * (tiles > 1)} of "
+        f"{card.tile_px * card.gsd_m:g} m make {cells[0].cells:,}×{cells[1].cells:,} cells of "
+        f"{stride_px * card.gsd_m:g} m; --stride {smaller_px} makes cells of "
+        f"{smaller_px * card.gsd_m:g} m, and single objects are for geotiler segment"
+    ]
 
 
 def _classes(bundle: Bundle) -> dict[int, tuple[str, str]]:

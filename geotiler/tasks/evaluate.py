@@ -37,9 +37,9 @@ def evaluate(spec: EvaluateSpec, *, report: Reporter = silent) -> EvaluateReport
 
     Raises:
         InputError: a file cannot be read, is no mask, or they do not overlap; no pixel is known
-            in both; a class that was asked for is in neither.
+            in both.
         OutputError: the table or the plot cannot be written.
-        SpecError: the settings do not fit the files.
+        SpecError: the settings do not fit the files, as a class that is in neither.
     """
     started = time.perf_counter()
     comparisons = plan_evaluate(spec)

@@ -19,7 +19,13 @@ from geotiler.core.polygons import PolygonStream
 from geotiler.core.snapping import snapped
 from geotiler.io.styles import style_notices
 from geotiler.io.vector import FeatureBatch, write_features
-from geotiler.io.vector_formats import SHAPEFILE_LIMITS, check_target, check_texts, highest_id
+from geotiler.io.vector_formats import (
+    SHAPEFILE_LIMITS,
+    check_target,
+    check_texts,
+    highest_id,
+    kept_notices,
+)
 from geotiler.progress import (
     Notice,
     Reporter,
@@ -80,9 +86,10 @@ def vectorize(
         stream: where GeoJSON goes when the output is "-".
 
     Raises:
-        InputError: the mask cannot be read, is no mask, or lacks a class that was asked for.
+        InputError: the mask cannot be read, or is no mask.
         OutputError: the target exists, or cannot be written.
-        SpecError: settings that do not go together, or an unknown suffix of the target.
+        SpecError: settings that do not go together, a class that the mask does not have, or an
+            unknown suffix of the target.
     """
     started = time.perf_counter()
     may_replace = spec.overwrite or is_written(spec)
@@ -95,6 +102,8 @@ def vectorize(
             report(Notice(message=SHAPEFILE_LIMITS, warning=True))
         for note in style_notices([spec.output]):
             report(Notice(message=note, warning=True))
+        for note in () if spec.append else kept_notices(spec.output, spec.layer):
+            report(Notice(message=note))
         check_texts(driver, source.scene.class_names.values())
         store = stack.enter_context(opened_features(spec, source, report))
         first_id = highest_id(spec.output, driver, spec.layer) + 1 if spec.append else 1

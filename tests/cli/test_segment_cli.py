@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -244,3 +245,27 @@ def test_a_truncated_scene_says_one_thing_in_a_process_of_its_own(
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
     assert sorted(e.name for e in scene.parent.iterdir()) == ["damaged.tif", "scene.tif"]
+
+
+@pytest.mark.parametrize("where", ["stdout", "stderr"])
+def test_in_a_batch_what_failed_is_named_once(
+    command: Callable[..., list[str]],
+    capfd: pytest.CaptureFixture[str],
+    scene: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    monkeypatch.chdir(scene.parent)
+    Path("mask.tif").write_text("no raster")  # its output is mask_mask.tif
+    Path("out").mkdir()
+    Path("out/mask_mask.tif").mkdir()
+    Path("bad.tif").write_text("no raster")
+    names = ["bad.tif", "none.tif", "mask.tif"]
+    words = command(*names[1:], scene=names[0], output="out/")
+    quiet = ["--quiet"] if where == "stderr" else []
+    assert main([*words, *quiet]) == 3
+    captured = capfd.readouterr()
+    lines = (captured.err if quiet else captured.out).splitlines()
+    for name in names:
+        own = [re.findall(rf"(?<!_){name}", line) for line in lines]
+        assert [len(each) for each in own if each] == [1]

@@ -69,9 +69,11 @@ def test_a_resolution_that_was_stated_is_not_the_models_own() -> None:
 
 
 def test_what_follows_from_a_change_is_not_blamed_for_it() -> None:
+    """Whether somebody asked for a tile is not known, so it is told, but not as a cause."""
     before = {"network_px": [900, 900], "tile_px": [512, 512], "overlap_px": 64, "backend": "a"}
-    now = {"network_px": [900, 900], "tile_px": [480, 480], "overlap_px": 32, "backend": "a"}
-    assert difference(before, now) == "`overlap_px` was 64, now 32"
+    now = {"network_px": [800, 900], "tile_px": [480, 480], "overlap_px": 32, "backend": "a"}
+    words = difference(before, now)
+    assert words == "`overlap_px` was 64, now 32; `tile_px` was 512, now 480 (may follow from it)"
     alone = {**before, "tile_px": [480, 480]}
     assert difference(before, alone) == "`tile_px` was 512, now 480"
 
@@ -81,4 +83,46 @@ def test_several_causes_are_told_and_many_are_counted() -> None:
     words = difference(dict.fromkeys(names, 1), dict.fromkeys(names, 2))
     assert words is not None
     assert [name for name in names if f"`{name}` was 1, now 2" in words] == names[:3]
-    assert words.endswith("; and 2 more")
+    assert words.endswith("; and `seed`, `stride_px`")
+
+
+@pytest.mark.parametrize("also_other", [False, True])
+def test_a_backend_is_not_told_for_its_precision(also_other: bool) -> None:
+    before = {"precision": "float32", "backend": "openvino 2025.1 cpu float32"}
+    now = {"precision": "bfloat16", "backend": "openvino 2025.1 cpu bfloat16"}
+    if also_other:
+        now["backend"] = "torch 2.9 cpu bfloat16"
+    words = difference(before, now)
+    assert words is not None
+    assert words.startswith("`precision` was float32, now bfloat16")
+    assert ("torch" in words) == also_other
+
+
+SCENE = {"transform": [0.5, 0, 500_000, 0, -0.5, 5_000_000], "size_px": [300, 400]}
+WHOLE: dict[str, Any] = {"scene": SCENE}
+PART = {**WHOLE, "area_px": [100, 20, 40, 60], "scene_px": [300, 400]}
+ASKED = "`bounds` 500010,4999930,500040,4999950"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "words"),
+    [
+        (PART, WHOLE, f"the area was {ASKED}, now all of the scene"),
+        (WHOLE, PART, f"the area was all of the scene, now {ASKED}"),
+        (
+            PART,
+            {**PART, "area_px": [100, 20, 40, 80], "area_outline": "ab"},
+            f"the area was {ASKED}, now `aoi` within 500010,4999930,500050,4999950",
+        ),
+        (
+            {**PART, "area_outline": "ab"},
+            {**PART, "area_outline": "cd"},
+            "`aoi` has another outline",
+        ),
+    ],
+)
+def test_areas_are_told_as_bounds(before: Any, now: Any, words: str) -> None:
+    """Row 100 of half a metre is 50 m below the top."""
+    assert difference(before, now) == words
+    both = difference({**before, "overlap_px": 64}, {**now, "overlap_px": 32})
+    assert both == f"`overlap_px` was 64, now 32; {words}"

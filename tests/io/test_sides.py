@@ -10,7 +10,7 @@ from affine import Affine
 from rasterio import features
 from rasterio.warp import Resampling, calculate_default_transform, reproject
 
-from geotiler.errors import InputError
+from geotiler.errors import InputError, SpecError
 from geotiler.io.labels import Labels, chosen_classes, label_rule
 from geotiler.io.raster import open_scene
 from geotiler.io.sides import TRUTH, class_names, open_side
@@ -127,7 +127,7 @@ def test_classes_are_chosen_by_name_or_id():
     names = {1: "building", 3: "Water"}
     assert chosen_classes(["water", "1"], names, set(), "m.tif") == {1, 3}
     assert chosen_classes(["7"], {}, {7}, "m.tif") == {7}
-    with pytest.raises(InputError, match="its classes: building, Water"):
+    with pytest.raises(SpecError, match="its classes: building, Water"):
         chosen_classes(["road"], names, set(), "m.tif")
 
 
@@ -266,5 +266,5 @@ def test_what_cannot_be_the_truth_is_refused_in_one_line(tmp_path, mask):
 def test_an_attribute_that_was_asked_for_and_is_nowhere_is_refused(tmp_path):
     path = write_vector(tmp_path / "t.gpkg", [shapely.box(0, 0, 9, 9)], UTM)
     assert class_names({str(path): TRUTH}, "class") == {}
-    with pytest.raises(InputError, match="has no attribute 'kind'"):
+    with pytest.raises(SpecError, match="has no attribute 'kind'"):
         class_names({str(path): TRUTH}, "kind")

@@ -57,6 +57,18 @@ def _without_image(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key != "image"} for row in rows]
 
 
+def test_an_export_says_nothing_of_the_kind_that_only_its_makers_understand(
+    tiny_landuse: Bundle, tmp_path: Path
+) -> None:
+    """In a process of its own: MLflow warns once in each."""
+    words = ["export", str(tiny_landuse.folder), "--to", "mlflow", "-o", str(tmp_path / "m"), "-q"]
+    code = f"import sys; from geotiler.cli.main import main; sys.exit(main({words!r}))"
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+    )
+    assert found.stderr == ""
+
+
 def test_it_answers_paths_and_arrays_as_classify_does(
     served: Path, tiny_landuse: Bundle, tmp_path: Path, images: list[str]
 ) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -31,6 +32,7 @@ from geotiler.specs import BackendSpec, ClassifySpec, RadiometrySpec, Scale
 from geotiler.tasks import classify as task
 from geotiler.tasks import classify_input
 from geotiler.tasks.classify import classify, estimate
+from geotiler.tasks.classify_plan import plan_classify
 
 TILE = 64
 UTM = Affine(10, 0, 300_000, 0, -10, 5_400_000)
@@ -286,6 +288,35 @@ def test_a_finer_scene_is_averaged_down(tmp_path: Path, model: Model, factor: in
         assert found.transform.almost_equals(UTM @ Affine.scale(64))
 
 
+@pytest.mark.parametrize(
+    ("gsd_m", "repeat", "words"),
+    [
+        (0.5, 20, ["0.5 m per pixel are averaged to the model's 10 m", "4 tiles of 640 m"]),
+        (10, 1, ["4 tiles of 640 m", "2×2 cells of 640 m"]),
+        (10, 4, []),
+        (5, 8, []),
+        (2.5, 16, ["2.5 m per pixel are averaged", "64 tiles of 640 m"]),
+    ],
+)
+def test_a_map_that_may_be_coarser_than_expected_is_told_with_its_cells(
+    tmp_path: Path, model: Model, gsd_m: float, repeat: int, words: list[str]
+) -> None:
+    side = 2 * TILE * repeat
+    transform = UTM @ Affine.scale(gsd_m / 10)
+    path = _write(
+        tmp_path / "scene.tif", np.full((3, side, side), 9, np.uint8), transform=transform
+    )
+    spec = ClassifySpec(scene=(str(path),), output=str(tmp_path / "map.tif"))
+    told = [text for text in plan_classify(spec).notices if "tiles of" in text]
+    assert len(told) == bool(words)
+    for text in told:
+        assert all(word in text for word in words)
+        named = re.search(r"--stride (\d+) makes cells of (\d+) m", text)
+        assert named
+        smaller = plan_classify(replace(spec, stride_px=int(named[1])))
+        assert smaller.map.transform.a == pytest.approx(float(named[2]))
+
+
 def test_the_overview_that_fits_is_read(tmp_path: Path, model: Model) -> None:
     """The file's overviews show another map than its pixels: what comes out tells what was read."""
     path = _write(
@@ -321,7 +352,7 @@ def test_a_scene_smaller_than_a_tile_is_refused_with_the_numbers(
     tmp_path: Path, model: Model
 ) -> None:
     path = _write(tmp_path / "scene.tif", _blocks(np.array([[3]]))[:, :38, :60])
-    with pytest.raises(SpecError, match=r"38×60 px at the model's 10 m.*64×64.*--insist"):
+    with pytest.raises(SpecError, match=r"38×60 px at the model's 10 m.*64×64 \(640 m\).*--insist"):
         _run(path)
     assert _run(path, insist=True).cells == (1, 1)
     assert _raster(path).tolist() == [[4]]
@@ -409,6 +440,25 @@ def test_outputs_that_would_overwrite_are_refused(scene: Path, model: Model) -> 
     with pytest.raises(InputError, match="one scene at a time"):
         classify(ClassifySpec(scene=(str(scene),) * 2, output=str(other.with_suffix(".gpkg"))))
     assert [p.name for p in scene.parent.iterdir()] == ["scene.tif"]
+
+
+def test_other_layers_of_a_geopackage_stay(scene: Path, model: Model) -> None:
+    target = scene.parent / "town.gpkg"
+    wells = shapely.to_wkb(shapely.box(0, 0, 1, [1, 2]))
+    pyogrio.raw.write(
+        target, wells, [np.array([3, 4])], ["n"], layer="wells", geometry_type="Polygon",
+        crs="EPSG:3857", driver="GPKG",
+    )  # fmt: skip
+    with pytest.raises(OutputError, match="exists already") as refused:
+        _run(scene, "town.gpkg")
+    assert "--append" not in str(refused.value)  # which `classify` does not have
+    spec = ClassifySpec(scene=(str(scene),), output=str(target), overwrite=True)
+    said: list[str] = []
+    classify(spec, report=lambda e: said.append(e.message) if isinstance(e, Notice) else None)
+    assert any("layer town is written anew; kept: wells" in text for text in said)
+    _, _, shapes, (numbers,) = pyogrio.raw.read(target, layer="wells")
+    assert (numbers.tolist(), shapes.tolist()) == ([3, 4], wells.tolist())
+    assert pyogrio.read_info(target, layer="town", force_feature_count=True)["features"] == 12
 
 
 def test_an_error_on_the_way_leaves_nothing(scene: Path, model: Model) -> None:

@@ -70,7 +70,7 @@ def test_one_class_of_several(tmp_path):
     mask, truth = write(tmp_path / "m.tif", noise(1)), write(tmp_path / "t.tif", noise(2))
     report = evaluate(EvaluateSpec(predictions=(mask,), truths=(truth,), classes=("2",)))
     assert list(report.classes) == ["2"]
-    with pytest.raises(InputError, match="has no class 'road'; its classes: 1, 2"):
+    with pytest.raises(SpecError, match="has no class 'road'; its classes: 1, 2"):
         evaluate(EvaluateSpec(predictions=(mask,), truths=(truth,), classes=("road",)))
 
 

@@ -213,7 +213,8 @@ def test_another_area_is_another_run(make_spec: Callable[..., SegmentSpec]) -> N
 
     with pytest.raises(KeyboardInterrupt):
         segment(spec, report=stop)
-    with pytest.raises(GeotilerError, match="`area_px` was"):
+    told = "was `bounds` 500000,4999850,500200,5000000, now `bounds` 500000,4999850,500150,5000000"
+    with pytest.raises(GeotilerError, match=told):
         segment(replace(spec, bounds=(500_000, 4_999_850, 500_150, 5_000_000)))
     segment(spec)
 

@@ -191,7 +191,7 @@ def test_one_class(tmp_path, mask, chosen):
 @pytest.mark.parametrize("tags", [TAGS, {}], ids=["named", "unnamed"])
 def test_a_class_that_is_not_there(tmp_path, values, tags):
     path = write(tmp_path / "m.tif", values, tags=tags)
-    with pytest.raises(InputError, match="has no class '9'; its classes: ") as caught:
+    with pytest.raises(SpecError, match="has no class '9'; its classes: ") as caught:
         vectorize(exact(path, tmp_path / "b.fgb", classes=("9",)))
     assert "--class" in str(caught.value)
     assert not (tmp_path / "b.fgb").exists()
@@ -670,6 +670,126 @@ def test_layers_of_a_geopackage(tmp_path, mask):
     assert styles["f_table_name"].tolist() == ["old", "new"]
     assert "building" in styles["styleQML"][0]
     assert "Straße" in styles["styleQML"][0]
+
+
+def _rows(path):
+    """Table → its rows, of the user's tables."""
+    with closing(sqlite3.connect(path)) as base:
+        names = [name for (name,) in base.execute("SELECT table_name FROM gpkg_contents")]
+        return {name: base.execute(f'SELECT * FROM "{name}"').fetchall() for name in names}
+
+
+@pytest.fixture
+def town(tmp_path, mask):
+    """A GeoPackage of a user: layers of geotiler and of others, tables, styles, metadata."""
+    import pyogrio
+
+    target = tmp_path / "town.gpkg"
+    shapes = np.array([shapely.to_wkb(shapely.box(0, 0, 1, each)) for each in (1, 2)], object)
+    for layer in ("roads", "X", "wells"):
+        pyogrio.raw.write(
+            target, shapes, [np.array([3, 4])], ["n"], layer=layer, geometry_type="Polygon",
+            crs="EPSG:3857", driver="GPKG",
+        )  # fmt: skip
+    vectorize(exact(mask, target, layer="old", append=True))
+    with closing(sqlite3.connect(target)) as base, base:
+        base.execute("CREATE TABLE notes (text TEXT)")
+        base.execute("INSERT INTO notes VALUES ('mine')")
+        base.execute("INSERT INTO gpkg_contents (table_name, data_type) VALUES ('notes', '')")
+        base.execute("CREATE VIEW tall AS SELECT * FROM roads WHERE n > 3")
+    return target
+
+
+def test_only_the_layer_is_overwritten(tmp_path, mask, town):
+    import pyogrio
+
+    before, said = _rows(town), []
+    vectorize(exact(mask, tmp_path / "alone.gpkg", layer="X"))
+    for _ in range(2):  # the second time it is one of geotiler's own
+        vectorize(exact(mask, town, layer="X", overwrite=True), report=said.append)
+    assert pyogrio.list_layers(town)[:4, 0].tolist() == ["roads", "X", "wells", "old"]
+    after = _rows(town)
+    assert after["X"] == _rows(tmp_path / "alone.gpkg")["X"] != before["X"]
+    for name in ("roads", "wells", "old", "notes"):
+        assert before[name]
+        assert after[name] == before[name]
+    old_style = [row[1:] for row in before["layer_styles"]]  # without their numbers
+    assert [row[1:] for row in after["layer_styles"] if row[3] == "old"] == old_style
+    with closing(sqlite3.connect(town)) as base:
+        assert len(base.execute("SELECT * FROM tall").fetchall()) == 1
+        assert base.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert base.execute("PRAGMA foreign_key_check").fetchall() == []
+    told = [event.message for event in said if isinstance(event, Notice)]
+    assert sum("layer X is written anew" in text and "roads, wells, old" in text for text in told)
+    assert not [name for name in os.listdir(tmp_path) if "part" in name]
+
+
+def test_a_layer_of_the_files_name_joins_those_that_are_there(mask, town):
+    before = _rows(town)
+    vectorize(exact(mask, town, overwrite=True))
+    after = _rows(town)
+    assert after["town"]
+    assert all(after[name] == rows for name, rows in before.items() if name != "layer_styles")
+
+
+def test_a_file_is_as_before_when_its_layer_cannot_be_replaced(mask, town, monkeypatch):
+    before = town.read_bytes()
+
+    def refused(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("geotiler.io.vector.embed_style", refused)
+    with pytest.raises(OutputError, match="No space left"):
+        vectorize(exact(mask, town, layer="X", overwrite=True))
+    assert town.read_bytes() == before
+
+
+def test_a_style_that_is_there_stays_when_its_layer_is_replaced(tmp_path, mask):
+    target = tmp_path / "b.gpkg"
+    vectorize(exact(mask, target))
+    with closing(sqlite3.connect(target)) as base, base:
+        base.execute("UPDATE layer_styles SET styleQML = 'mine', f_geometry_column = 'shape'")
+    vectorize(exact(mask, target, overwrite=True))
+    with closing(sqlite3.connect(target)) as base:
+        asked = "SELECT styleQML, f_geometry_column FROM layer_styles"
+        named = base.execute("SELECT column_name FROM gpkg_geometry_columns").fetchone()
+        assert base.execute(asked).fetchall() == [("mine", *named)]
+
+
+def test_a_file_of_one_layer_is_written_to_the_same_bytes_again(tmp_path, mask):
+    target = tmp_path / "b.gpkg"
+    vectorize(exact(mask, target))
+    before = target.read_bytes()
+    vectorize(exact(mask, target, overwrite=True))
+    assert target.read_bytes() == before
+
+
+@pytest.mark.parametrize("how", ["overwrite", "append"])
+def test_changes_that_are_not_in_a_geopackage_yet_are_not_lost(mask, town, how):
+    with closing(sqlite3.connect(town)) as base:  # as a program that has it open
+        base.execute("PRAGMA journal_mode=WAL")
+        base.execute("INSERT INTO notes VALUES ('and this')")
+        base.commit()
+        with pytest.raises(OutputError, match=r"town\.gpkg-wal"):
+            vectorize(exact(mask, town, layer="X", **{how: True}))
+        assert len(base.execute("SELECT * FROM notes").fetchall()) == 2
+
+
+def test_another_database_of_that_name_is_left_alone(tmp_path, mask):
+    target = tmp_path / "b.gpkg"
+    with closing(sqlite3.connect(target)) as base, base:
+        base.execute("CREATE TABLE notes (text TEXT)")
+    before = target.read_bytes()
+    with pytest.raises(OutputError, match="cannot be written"):
+        vectorize(exact(mask, target, overwrite=True))
+    assert target.read_bytes() == before
+
+
+def test_what_is_no_geopackage_is_replaced(tmp_path, mask):
+    target = tmp_path / "b.gpkg"
+    target.write_text("none of the kind")
+    vectorize(exact(mask, target, overwrite=True))
+    assert len(read_features(str(target)).geometries)
 
 
 def test_appending_another_crs_is_refused_and_leaves_the_file(tmp_path, values):

@@ -1,0 +1,102 @@
+"""What a GeoPackage holds besides the layer that is to be replaced.
+
+Such a file is a database of whoever made it: layers, tables, styles and QGIS projects of others.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+from geotiler.core.qgis_style import is_own_style
+from geotiler.errors import OutputError
+
+_OF_EVERY_FILE = {
+    "gpkg_spatial_ref_sys",
+    "gpkg_contents",
+    "gpkg_ogr_contents",
+    "gpkg_geometry_columns",
+    "gpkg_tile_matrix_set",
+    "gpkg_tile_matrix",
+    "gpkg_extensions",
+    "sqlite_sequence",
+    "layer_styles",
+}
+"""Tables that say something about others."""
+
+_ORDERED = ("gpkg_contents", "gpkg_geometry_columns")
+"""Tables whose rows come in the order of the layers."""
+
+_UNSETTLED = ("-wal", "-journal")
+"""Endings of files beside a database: changes that are not in it yet, or not yet for good."""
+
+
+def other_tables(path: Path, layer: str) -> list[str]:
+    """Tables and views of a file besides one layer; none where it is no database.
+
+    Raises:
+        OutputError: it cannot be read.
+    """
+    names = _asked(path, "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
+    own = {layer.lower(), *_OF_EVERY_FILE}
+    return [
+        name for name in names if name.lower() not in own and not name.lower().startswith("rtree_")
+    ]
+
+
+def has_foreign_style(path: Path, layer: str) -> bool:
+    """Whether somebody else than geotiler gave a layer a style. Raises: OutputError: unreadable."""
+    if not _asked(path, "SELECT name FROM sqlite_master WHERE name = 'layer_styles'"):
+        return False
+    asked = "SELECT styleQML FROM layer_styles WHERE lower(f_table_name) = lower(?)"
+    return not all(is_own_style(text, "vector") for text in _asked(path, asked, layer))
+
+
+def places(path: Path, layer: str) -> dict[str, int]:
+    """Where a layer stands among those of a file, for `put_back`: many programs take the first."""
+    found = {}
+    with closing(sqlite3.connect(path)) as base:
+        for table in _ORDERED:
+            asked = f"SELECT rowid FROM {table} WHERE lower(table_name) = lower(?)"
+            for (row,) in base.execute(asked, (layer,)):
+                found[table] = int(row)
+    return found
+
+
+def put_back(path: Path, layer: str, before: Mapping[str, int]) -> None:
+    """Let a layer that was written anew stand where it stood."""
+    with closing(sqlite3.connect(path)) as base, base:
+        for table, row in before.items():
+            moved = f"UPDATE {table} SET rowid = ? WHERE lower(table_name) = lower(?)"
+            base.execute(moved, (row, layer))
+
+
+def check_settled(path: Path) -> None:
+    """Refuse a file that another program has not written to the end: what is missing would be lost.
+
+    Raises:
+        OutputError: a file beside it holds changes.
+    """
+    for ending in _UNSETTLED:
+        beside = path.with_name(path.name + ending)
+        if beside.is_file() and beside.stat().st_size:
+            raise OutputError(
+                f"{path} is not whole without {beside.name}, changes that another program has "
+                "yet to write into it",
+                hint="close it there (or open and close it once, as in QGIS), or choose another -o",
+            )
+
+
+def _asked(path: Path, statement: str, *values: str) -> list[str]:
+    """The first column of what a query finds, as texts; nothing where the file is no database."""
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as base:
+            return [str(value or "") for value, *_ in base.execute(statement, values)]
+    except sqlite3.OperationalError as error:  # locked, say
+        raise OutputError(
+            f"{path} cannot be read: {error}", hint="close it in other programs, or another -o"
+        ) from error
+    except sqlite3.DatabaseError:  # something else of that name
+        return []

@@ -1,0 +1,110 @@
+"""Bounds on scenes: which pixels they mean, and which are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pyproj
+import pytest
+import rasterio
+from affine import Affine
+
+from geotiler.errors import SpecError
+from geotiler.io.area import area_of_bounds, extent_lonlat
+from geotiler.io.raster import Scene, open_scene
+from geotiler.specs import Window
+
+SHAPE = (100, 200)
+Opened = Callable[..., Scene]
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Opened]:
+    """Makes an empty scene and opens it."""
+    with ExitStack() as stack:
+
+        def make(transform: Affine, crs: str | None) -> Scene:
+            with rasterio.open(
+                tmp_path / "scene.tif", "w", driver="GTiff", count=1, height=SHAPE[0],
+                width=SHAPE[1], dtype="uint8", crs=crs, transform=transform,
+            ):  # fmt: skip
+                pass
+            return stack.enter_context(open_scene(str(tmp_path / "scene.tif")))
+
+        yield make
+
+
+@pytest.mark.parametrize(
+    ("bounds", "told", "in_order"),
+    [
+        ((500_040, 4_999_960, 500_010, 4_999_980), ["left 500040 ", "right 500010"], ["bottom"]),
+        ((500_010, 4_999_980, 500_040, 4_999_960), ["bottom 4999980 ", "top 4999960"], ["left"]),
+        ((500_040, 4_999_980, 500_010, 4_999_960), ["left", "right", "bottom", "top"], []),
+    ],
+)
+def test_reversed_bounds_are_refused_with_what_is_reversed(
+    opened: Opened, bounds: tuple[float, ...], told: list[str], in_order: list[str]
+) -> None:
+    scene = opened(Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000), "EPSG:32633")
+    with pytest.raises(SpecError) as caught:
+        area_of_bounds(bounds, scene)  # type: ignore[arg-type]
+    assert all(word in caught.value.message for word in told)
+    assert not any(word in caught.value.message for word in in_order)
+    assert caught.value.hint == "in order they are --bounds 500010,4999960,500040,4999980"
+    ordered = area_of_bounds((500_010, 4_999_960, 500_040, 4_999_980), scene)
+    assert ordered.window(SHAPE) == Window(row=40, col=20, height=40, width=60)
+
+
+def test_reversed_degrees_are_no_way_around_the_world(opened: Opened) -> None:
+    scene = opened(Affine(0.001, 0, 14, 0, -0.001, 50), "EPSG:4326")
+    with pytest.raises(SpecError, match=r"left 14\.1 is larger than right 14\.05"):
+        area_of_bounds((14.1, 49.95, 14.05, 49.98), scene)
+
+
+def test_rows_of_a_scene_without_a_crs_may_be_told_either_way(opened: Opened) -> None:
+    scene = opened(Affine.identity(), None)
+    wanted = Window(row=10, col=20, height=30, width=40)
+    for bounds in ((20, 10, 60, 40), (20, 40, 60, 10)):
+        assert area_of_bounds(bounds, scene).window(SHAPE) == wanted
+    with pytest.raises(SpecError, match="left"):
+        area_of_bounds((60, 10, 20, 40), scene)
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        ("EPSG:32660", Affine(10, 0, 833_000, 0, -10, 1_000)),  # 180° is at x = 833,979
+        ("EPSG:4326", Affine(0.001, 0, 179.9, 0, -0.001, 0.05)),
+        ("EPSG:4326", Affine(0.001, 0, -180.1, 0, -0.001, 0.05)),
+    ],
+)
+def test_degrees_across_the_antimeridian_are_what_lies_between(
+    opened: Opened, crs: str, transform: Affine
+) -> None:
+    scene = opened(transform, crs)
+    way = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    rows, cols = (20, 60), (40, 160)
+    corners = np.array([(col, row) for col in cols for row in rows])
+    lon, lat = way.transform(*(transform * corners.T))
+    lon = (lon + 180) % 360 - 180
+    bounds = (lon[lon > 0].min(), lat.min(), lon[lon < 0].max(), lat.max())
+    assert bounds[0] > bounds[2]
+    area = area_of_bounds(bounds, scene, "EPSG:4326")
+    window = area.window(SHAPE)
+    found = (window.row, window.col, window.row_stop, window.col_stop)
+    assert np.abs(np.subtract(found, (20, 40, 60, 160))).max() <= 1
+    assert area.is_box
+    whole = extent_lonlat(scene)  # what `info` tells
+    assert whole is not None
+    assert area_of_bounds(whole, scene, "EPSG:4326").window(SHAPE).shape == SHAPE
+
+
+def test_on_a_map_of_the_world_they_are_its_two_ends(opened: Opened) -> None:
+    edge = 20_037_508.342789244
+    scene = opened(Affine(edge / 100, 0, -edge, 0, -edge / 100, edge / 2), "EPSG:3857")
+    area = area_of_bounds((171, -9, -171, 9), scene, "EPSG:4326")
+    covered = area.covers(Window(row=0, col=0, height=SHAPE[0], width=SHAPE[1]))
+    assert np.flatnonzero(covered.any(axis=0)).tolist() == [*range(5), *range(195, 200)]
