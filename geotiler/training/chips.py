@@ -178,8 +178,8 @@ def _find(folder: Path, name: str) -> Path:
 
 
 def _read_image(path: Path, flags: int) -> NDArray[np.uint8]:
-    # GeoTIFF tags that OpenCV does not know are no news.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    # GeoTIFF tags that OpenCV does not know are no news, and what is broken is told below.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)
     # From memory: of a JPEG file that is cut off, `imread` makes an image whose rest is grey.
     content = np.fromfile(path, np.uint8)
     image = cv2.imdecode(content, flags) if len(content) else None
