@@ -24,7 +24,9 @@ def find_model(name_or_path: str | Path) -> Bundle:
 
     The folder may be that of a training run, which has its model in `model/`.
 
-    A shipped name wins over a folder of the same name; write `./name` for the folder.
+    A shipped name wins over a folder of the same name; write `./name` for the folder. Where there
+    is no such folder, `weights/name` is the shipped model as well: so its place in a checkout is
+    called.
 
     Raises:
         ModelError: there is none, or it cannot be trusted.
@@ -42,6 +44,8 @@ def find_model(name_or_path: str | Path) -> Bundle:
             return open_bundle(of_run if is_run else path)
     except OSError as error:  # a name too long for a path, a folder that may not be entered
         raise ModelError(f"model {str(path)[:80]!r} cannot be opened: {error.strerror}") from error
+    if path.parent == Path("weights") and path.name in shipped:
+        return open_bundle(weights_dir() / path.name)
     name = str(name_or_path)[:80]
     raise ModelError(
         f"no model {name!r}{did_you_mean(name, shipped) or ': not shipped, and no model folder'}",

@@ -97,9 +97,10 @@ def train_segmentation(config: Config, keys: Collection[str], report: Reporter) 
         report(Notice(message=f"scoring the weights of step {result.steps}"))
         splits = _scored(module, data, config)
         loggers.log_scores(told, _flat(splits), result.steps)
-    card = _card(config, classes, splits, result.steps)
-    write_bundle(folder / "model", card, result.network, overwrite=True)  # the run's own folder
-    _write_results(folder, result, splits, module, data)
+        card = _card(config, classes, splits, result.steps)
+        write_bundle(folder / "model", card, result.network, overwrite=True)  # the run's own folder
+        _write_results(folder, result, splits, module, data)
+        loggers.log_pictures(told, folder / "plots")
     report(Notice(message=f"model folder {folder / 'model'}"))
     return TrainReport(
         output=folder,

@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from geotiler.core.radiometry import border_nodata
 from geotiler.core.synthetic import SyntheticScene
 from geotiler.errors import InputError
-from geotiler.progress import Reporter, StageAdvanced, StageFinished, StageStarted, silent
+from geotiler.progress import (
+    Notice,
+    Reporter,
+    StageAdvanced,
+    StageFinished,
+    StageStarted,
+    silent,
+)
 from geotiler.specs import MASK_NODATA, Window
 from geotiler.training.config import DataConfig, RenderedConfig
 
@@ -25,6 +32,7 @@ UNLABELLED = 254
 MASK_NODATA (255), whose pixels also enter the network as the training mean."""
 
 _PURPOSE = {"train": "to learn from", "val": "that tell how good it got", "test": "to score"}
+_LEAVE_OUT = "data.skip_bad=true leaves such chips out"
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 
 
@@ -163,15 +171,20 @@ def _find(folder: Path, name: str) -> Path:
         path = folder / f"{name}{suffix}"
         if path.is_file():
             return path
-    raise InputError(f"no image {name!r} in {folder}", hint="split lists hold names without suffix")
+    raise InputError(
+        f"no image {name!r} in {folder}",
+        hint=f"split lists hold names without suffix; {_LEAVE_OUT}",
+    )
 
 
 def _read_image(path: Path, flags: int) -> NDArray[np.uint8]:
-    # GeoTIFF tags that OpenCV does not know are no news.
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
-    image = cv2.imread(str(path), flags)
+    # GeoTIFF tags that OpenCV does not know are no news, and what is broken is told below.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)
+    # From memory: of a JPEG file that is cut off, `imread` makes an image whose rest is grey.
+    content = np.fromfile(path, np.uint8)
+    image = cv2.imdecode(content, flags) if len(content) else None
     if image is None:
-        raise InputError(f"{path} cannot be read as an image")
+        raise InputError(f"{path} cannot be read as an image", hint=_LEAVE_OUT)
     return np.asarray(image, np.uint8)
 
 
@@ -187,7 +200,11 @@ def read_chip(folder: Folder, name: str, config: DataConfig) -> Chip:
     )
     mask = _read_image(_find(root / "masks", name), cv2.IMREAD_GRAYSCALE)
     if mask.shape != image.shape[:2]:
-        raise InputError(f"image and mask of {name!r} differ: {image.shape[:2]} and {mask.shape}")
+        raise InputError(
+            f"image and mask of {name!r} in {root} differ: {image.shape[1]}×{image.shape[0]} and "
+            f"{mask.shape[1]}×{mask.shape[0]} px",
+            hint=_LEAVE_OUT,
+        )
     labels = folder.indices(mask)
     if folder.is_tiled:
         labels[(labels == UNLABELLED) & (image == 0).all(axis=2)] = MASK_NODATA
@@ -238,8 +255,10 @@ def resized(chip: Chip, gsd_m: float) -> Chip:
 def load_split(config: DataConfig, split: str, report: Reporter = silent) -> Sequence[Chip]:
     """All chips of a split, in memory, in the order of the list.
 
+    With `config.skip_bad` those that cannot be used are left out, and told in one warning.
+
     Raises:
-        InputError: the list or one of its files is missing.
+        InputError: the list or one of its files is missing, or no chip can be used.
     """
     root = Path(config.root)
     names = read_split(root, split)[: config.limit]
@@ -248,9 +267,19 @@ def load_split(config: DataConfig, split: str, report: Reporter = silent) -> Seq
     folder = open_folder(config)
     stage = f"reading {split} chips"
     report(StageStarted(stage=stage, total=len(names), unit="chip"))
-    chips = []
+    chips, bad = [], []
     for name in names:
-        chips.append(read_chip(folder, name, config))
+        try:
+            chips.append(read_chip(folder, name, config))
+        except InputError as error:
+            if not config.skip_bad:
+                raise
+            bad.append(error)
         report(StageAdvanced(stage=stage, amount=1))
     report(StageFinished(stage=stage))
+    if not chips:
+        raise bad[0]
+    if bad:
+        told = f"{len(bad)} of {len(names)} {split} chips are left out, the first: {bad[0].message}"
+        report(Notice(message=told, warning=True))
     return chips

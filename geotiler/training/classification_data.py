@@ -82,10 +82,14 @@ class ClassTileData(pl.LightningDataModule):
         return self.source.read(self.parts[part], self._config.model.tile_px)
 
     def setup(self, stage: str) -> None:
-        """Read training and validation tiles into memory."""
+        """Read all tiles into memory.
+
+        Those of the test part too: a bad one should not end a run that has trained for hours.
+        """
         if self._varied is None:
             self._varied = VariedTiles(self.read("train"), self._config)
             self._plain = PlainTiles(self.read("val"), self._config)
+            self._test = PlainTiles(self.read("test"), self._config)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Varied batches, endless."""
@@ -100,4 +104,4 @@ class ClassTileData(pl.LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Plain batches of the test part."""
-        return DataLoader(PlainTiles(self.read("test"), self._config), batch_size=None)
+        return DataLoader(self._test, batch_size=None)

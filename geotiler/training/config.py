@@ -57,6 +57,8 @@ class DataConfig:
     """Treat black bands along the border as nodata; chips of `geotiler tile` say it exactly."""
     limit: int | None = None
     """Read only so many chips of each split (for trials and tests)."""
+    skip_bad: bool = False
+    """Leave out, and count, chips that cannot be read or whose mask has another size."""
     plain: PlainConfig = field(default_factory=PlainConfig)
     rendered: RenderedConfig = field(default_factory=RenderedConfig)
 

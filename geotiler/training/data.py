@@ -132,9 +132,13 @@ class ChipData(pl.LightningDataModule):
         self._report = report
         self._crops: RandomCrops | None = None
         self._validation: WholeChips | None = None
+        self._test: WholeChips | None = None
 
     def setup(self, stage: str) -> None:
-        """Read all chips into memory and render those that the configuration asks for."""
+        """Read all chips into memory and render those that the configuration asks for.
+
+        Those of the test split too: a bad one should not end a run that has trained for hours.
+        """
         if self._crops is not None:
             return
         config, data = self._config, self._config.data
@@ -144,6 +148,9 @@ class ChipData(pl.LightningDataModule):
             _not_finer(chip, _FINEST * finest_m) for chip in load_split(data, "train", self._report)
         ]
         self._validation = WholeChips(load_split(data, "val", self._report), config)
+        root = Path(data.root)
+        if (root / "test.txt").is_file() and read_split(root, "test"):
+            self._test = WholeChips(load_split(data, "test", self._report), config)
         self._crops = RandomCrops(chips, self._rendered(), config)
 
     def _rendered(self) -> list[Chip]:
@@ -160,13 +167,8 @@ class ChipData(pl.LightningDataModule):
         return chips
 
     def whole(self, split: str) -> WholeChips | None:
-        """The chips of a split as they are; None where there is no such split, or an empty one."""
-        if split == "val" and self._validation is not None:
-            return self._validation
-        root = Path(self._config.data.root)
-        if not (root / f"{split}.txt").is_file() or not read_split(root, split):
-            return None
-        return WholeChips(load_split(self._config.data, split, self._report), self._config)
+        """Chips of "val" or "test" as they are; None where there are none of the latter."""
+        return {"val": self._validation, "test": self._test}[split]
 
     def train_dataloader(self) -> DataLoader[Sample]:
         """Batches of crops, endless."""

@@ -177,6 +177,7 @@ def _new_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
             raise OutputError(f"output {folder} exists already", hint="--overwrite replaces it")
         if not ours and not empty:
             raise OutputError(f"{folder} holds something else than EuroSAT", hint="move it away")
+    made = [path for path in folder.parents if not path.exists()]
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -193,3 +194,6 @@ def _new_folder(folder: Path, overwrite: bool) -> Iterator[Path]:
         raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        for path in made:  # they stay where something is in them
+            with contextlib.suppress(OSError):
+                path.rmdir()

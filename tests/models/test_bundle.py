@@ -219,6 +219,10 @@ def test_models_are_found_by_name_folder_and_graph(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny").mkdir()  # a folder of the same name does not hide the shipped model
     assert registry.find_model("tiny").folder == tiny_bundle.folder
+    assert registry.find_model("weights/tiny").folder == tiny_bundle.folder
+    (tmp_path / "weights" / "tiny").mkdir(parents=True)  # but here it is a folder of one's own
+    with pytest.raises(GeotilerError):
+        registry.find_model("weights/tiny")
 
 
 def test_shipped_models_are_whole() -> None:

@@ -89,7 +89,7 @@ def test_a_download_that_fails_says_what_to_do(
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(InputError, match=r"--from EuroSAT_RGB\.zip"):
-        eurosat(EurosatSpec(output=tmp_path / "out"))
+        eurosat(EurosatSpec(output=tmp_path / "data" / "out"))
     assert not list(tmp_path.iterdir())
 
 

@@ -214,6 +214,17 @@ def test_missing_data_says_where_it_looked(small_run: list[str], tmp_path: Path)
         train("buildings", [*small_run, "resume=true"])
 
 
+def test_a_bad_chip_of_the_test_split_is_told_before_training(
+    small_run: list[str], chip_folder: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(chip_folder, data)
+    (data / "test.txt").write_text("absent\n")
+    with pytest.raises(InputError, match="no image 'absent'"):
+        train("buildings", [*small_run, f"data.root={data}"])
+    assert not (tmp_path / "run").exists()
+
+
 def test_fine_tuning_keeps_what_the_weights_were_made_with(
     small_run: list[str], tmp_path: Path
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -149,4 +150,16 @@ def test_mistakes_are_told_before_anything_is_written(
 ) -> None:  # fmt: skip
     with pytest.raises(error, match=message):
         train("landuse", [*small_landuse_run, override])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_bad_tile_of_the_test_part_is_told_before_training(
+    small_landuse_run: list[str], landuse_tiles: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(landuse_tiles, data)
+    name = _listed(data / "eurosat-spatial-test.txt")[0]
+    (data / name.rsplit("_", 1)[0] / name).write_bytes(b"junk")
+    with pytest.raises(InputError, match=rf"{name} is not an image"):
+        train("landuse", [*small_landuse_run, f"data.root={data}"])
     assert not (tmp_path / "run").exists()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from geotiler.errors import InputError
+from geotiler.progress import Event, Notice
 from geotiler.specs import MASK_NODATA
 from geotiler.training.chips import UNLABELLED, load_split, open_folder, read_chip
 from geotiler.training.compose import compose
@@ -122,10 +123,35 @@ def test_chips_without_a_validation_list_say_how_to_make_one(tmp_path: Path) -> 
     assert "--split" in str(caught.value)
 
 
-def test_a_cut_off_chip_is_told_by_name(tmp_path: Path) -> None:
-    flat = np.full((64, 64, 3), 90, np.uint8)
-    config = _folder(tmp_path, flat, flat[..., 0])
-    data = (tmp_path / "images" / "a.png").read_bytes()
-    (tmp_path / "images" / "a.png").write_bytes(data[:40])
-    with pytest.raises(InputError, match=r"a\.png cannot be read"):
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.7])
+def test_a_cut_off_chip_is_told_by_name(tmp_path: Path, suffix: str, share: float) -> None:
+    random = np.random.default_rng(3).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    config = _folder(tmp_path, random, random[..., 0])
+    (tmp_path / "images" / "a.png").unlink()
+    data = cv2.imencode(suffix, random)[1].tobytes()
+    (tmp_path / "images" / f"a{suffix}").write_bytes(data[: int(share * len(data))])
+    with pytest.raises(InputError, match=rf"a\{suffix} cannot be read"):
+        load_split(config, "train")
+
+
+def test_bad_chips_are_counted_and_left_out_where_that_was_asked_for(tmp_path: Path) -> None:
+    config = _folder(tmp_path, np.full((8, 8, 3), 90, np.uint8), np.zeros((8, 8), np.uint8))
+    for name, content, side in (("broken", b"junk", 8), ("other", None, 9)):
+        image = (tmp_path / "images" / "a.png").read_bytes() if content is None else content
+        (tmp_path / "images" / f"{name}.png").write_bytes(image)
+        cv2.imwrite(str(tmp_path / "masks" / f"{name}.png"), np.zeros((side, side), np.uint8))
+    (tmp_path / "train.txt").write_text("broken\na\nother\n")
+    with pytest.raises(InputError, match=r"broken\.png .*data\.skip_bad=true"):
+        load_split(config, "train")
+    config.skip_bad = True
+    events: list[Event] = []
+    (chip,) = load_split(config, "train", events.append)
+    assert chip.name == "a"
+    (told,) = [event for event in events if isinstance(event, Notice)]
+    assert told.warning
+    assert "2 of 3 train chips are left out" in told.message
+    assert "broken.png" in told.message
+    (tmp_path / "train.txt").write_text("broken\nother\n")
+    with pytest.raises(InputError, match=r"broken\.png cannot be read"):
         load_split(config, "train")

@@ -56,6 +56,8 @@ def test_mlflow_on_a_local_store(run: tuple[list[str], Path], tmp_path: Path) ->
     assert found.info.status == "FINISHED"
     assert found.data.metrics["final_val_iou"] == pytest.approx(report.splits["val"].iou)
     assert found.data.params["train/steps"] == "3"
+    kept = {item.path for item in client.list_artifacts(found.info.run_id, "plots")}
+    assert {"plots/loss.png", "plots/precision_recall.png"} <= kept
     _without_key(tmp_path)
 
 
