@@ -19,6 +19,7 @@ from geotiler.progress import Reporter
 from geotiler.training.callbacks import Curve, EpochLength, FiniteLoss, Monitor, Progress
 from geotiler.training.config import FitConfig
 from geotiler.training.framework import pl
+from geotiler.training.optimisation import OPTIMIZERS, SCHEDULERS
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException  # isort: skip
 from lightning.pytorch.callbacks import (  # isort: skip
@@ -155,6 +156,10 @@ def _check(train: FitConfig) -> None:
          train.precision),
         (train.accelerator in ACCELERATORS,
          f"train.accelerator must be one of {', '.join(ACCELERATORS)}", train.accelerator),
+        (train.optimizer.name in OPTIMIZERS,
+         f"train.optimizer.name must be one of {', '.join(OPTIMIZERS)}", train.optimizer.name),
+        (train.scheduler.name in SCHEDULERS,
+         f"train.scheduler.name must be one of {', '.join(SCHEDULERS)}", train.scheduler.name),
         (train.select in ("best", "last"), "train.select must be best or last", train.select),
         (0 <= train.ema_decay < 1, "train.ema_decay must lie in 0 to 1", train.ema_decay),
         (train.gradient_clip >= 0, "train.gradient_clip must not be negative", train.gradient_clip),
