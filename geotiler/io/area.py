@@ -223,7 +223,9 @@ def _check_order(bounds: tuple[float, float, float, float], crs: str | None, sce
     if bottom > top and (scene.crs is not None or scene.transform.e < 0):
         wrong.append(f"bottom {bottom:.10g} is larger than top {top:.10g}")
     if wrong:
-        ordered = min(left, right), min(bottom, top), max(left, right), max(bottom, top)
+        ordered = left, min(bottom, top), right, max(bottom, top)
+        if any(text.startswith("left") for text in wrong):
+            ordered = right, ordered[1], left, ordered[3]
         raise SpecError(
             f"`bounds` are reversed: {', '.join(wrong)}",
             hint=f"in order they are --bounds {_told(ordered)}",

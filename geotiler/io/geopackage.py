@@ -98,5 +98,10 @@ def _asked(path: Path, statement: str, *values: str) -> list[str]:
         raise OutputError(
             f"{path} cannot be read: {error}", hint="close it in other programs, or another -o"
         ) from error
-    except sqlite3.DatabaseError:  # something else of that name
-        return []
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:  # something else of that name
+            return []
+        raise OutputError(
+            f"{path} is damaged, and what else is in it would be lost: {error}",
+            hint="move it away, or choose another -o",
+        ) from error

@@ -28,7 +28,7 @@ from geotiler.io.geojson import (
     rounded,
     to_lonlat,
 )
-from geotiler.io.geopackage import places, put_back
+from geotiler.io.geopackage import check_settled, places, put_back
 from geotiler.io.outputs import replacing
 from geotiler.io.styles import embed_style, save_polygon_style
 from geotiler.io.vector_formats import (
@@ -123,6 +123,7 @@ def write_features(
         keeps = not adds and holds_more(Path(target), driver, layer.name)
         if adds or keeps:
             shutil.copyfile(target, path)
+        copied = _state(Path(target)) if adds or keeps else None
         if adds:
             before = feature_count(path, driver, layer.name)
         source = _Relay(_gathered(batches))
@@ -154,9 +155,22 @@ def write_features(
                 raise
             reason = " ".join(str(error).split())[:160]
             raise OutputError(f"output {target} cannot be written: {reason}") from error
+        if copied is not None:
+            check_settled(Path(target))
+            if _state(Path(target)) != copied:
+                raise OutputError(
+                    f"{target} was changed by another program meanwhile",
+                    hint="close it there and run the same command again",
+                )
         if ready is not None:
             beside = (each for each in path.parent.iterdir() if each.name != LOCK)
             ready(sorted(each for each in beside if each.stem == path.stem))
+
+
+def _state(path: Path) -> tuple[int, int, int]:
+    """What tells a file from the one that it was."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _check_new(target: str, path: Path, driver: str, layer: str | None, before: int) -> None:

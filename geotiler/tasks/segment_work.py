@@ -34,6 +34,8 @@ from geotiler.tasks.segment_strips import Strip
 _PROBABILITY = "probability_raster"
 _ASSEMBLED = {"assembled": True}
 """Line of a journal whose outputs are whole."""
+_APPEARS = "appears"
+"""Key of a line that tells which output is about to take its name, where no strips would tell."""
 
 
 def made_from(plan: SegmentPlan, predictor: Predictor) -> dict[str, Any]:
@@ -96,6 +98,8 @@ class SegmentWork:
     """Finished, in any order; those of a plan that `is_lasting` are on the disk."""
     is_assembled: bool
     """The outputs are there already: an earlier run was killed while it tidied up."""
+    appeared: set[str] = field(default_factory=set)
+    """Outputs that were not there, and are by this run or an earlier one of the same command."""
     found_px: int = field(init=False)
     """Pixels that an earlier run had finished."""
 
@@ -157,7 +161,15 @@ class SegmentWork:
         self.check()
         # It takes long, and nothing is to appear that another run may be making by then.
         overwrite = self.plan.spec.overwrite or parts.is_finished()
-        parts.assemble(placed, overwrite, lambda _: self.confirm())
+        parts.assemble(placed, overwrite, lambda _: self._appears(parts))
+
+    def _appears(self, parts: RasterParts) -> None:
+        """Note that an output is about to appear."""
+        self.confirm()
+        name = _named(parts.output)
+        if not self.plan.is_lasting and not parts.is_there():
+            self.journal.append({_APPEARS: name})
+            self.appeared.add(name)
 
 
 @contextmanager
@@ -191,12 +203,14 @@ def opened_work(plan: SegmentPlan, now: dict[str, Any], report: Reporter) -> Ite
         except BaseException as error:
             if not plan.is_lasting:
                 work.strips.clear()
-            for hold in [] if work.strips or _has_appeared(plan) else holds:
+            for hold in [] if work.strips or work.appeared else holds:
                 hold.remove()
             held.close()
             if work.strips and not isinstance(error, TakenError):
                 kept = f"what is finished ({work.share}) is kept in {holds[-1].place}"
                 report(Notice(message=f"{kept}: run the same command again to go on"))
+            elif work.appeared:
+                report(Notice(message="outputs are there: run the same command again to go on"))
             report(Kept(share=work.finished_share))
             raise
         work.journal.append(_ASSEMBLED)
@@ -211,31 +225,29 @@ def _begun(
     journal = part_journal(plan.spec.output, lasting=plan.is_lasting)
     if plan.spec.restart:
         _drop(plan, journal, report)
-    goes_on = journal.read()[0] == now
+    before, lines = journal.read()
+    goes_on = before == now and not plan.spec.restart
+    appeared = {str(line[_APPEARS]) for line in lines if goes_on and _APPEARS in line}
     strips, is_assembled = finished_before(plan, now)
     is_assembled = is_assembled and all(parts.is_finished() for parts in plan.parts)
     if not is_assembled:
         strips = _stored(plan, strips)
     work = SegmentWork(
-        plan=plan, journal=journal, holds=holds, strips=strips, is_assembled=is_assembled
-    )
-    is_over = not work.open_stretches() or (goes_on and not plan.is_lasting)
+        plan=plan, journal=journal, holds=holds, strips=strips, is_assembled=is_assembled,
+        appeared=appeared,
+    )  # fmt: skip
+    is_over = not work.open_stretches()
     for parts in plan.parts:
         # After a kill between the last step and the removal of parts, the outputs are our own.
-        own = is_over and parts.is_finished()
+        own = (is_over or _named(parts.output) in appeared) and parts.is_finished()
         if parts.is_there() and not (plan.spec.overwrite or own):
             raise OutputError(
                 f"output {shown_target(parts.output)} exists already",
                 hint="--overwrite replaces it",
             )
-    journal.begin(now, [strip.as_json() for strip in strips] + [_ASSEMBLED] * is_assembled)
+    known = [strip.as_json() for strip in strips] + [{_APPEARS: name} for name in sorted(appeared)]
+    journal.begin(now, known + [_ASSEMBLED] * is_assembled)
     return work
-
-
-def _has_appeared(plan: SegmentPlan) -> bool:
-    """Whether an output is there that, without strips, only the journal tells to be this run's."""
-    is_known = plan.is_lasting or plan.spec.overwrite
-    return not is_known and any(parts.is_there() for parts in plan.parts)
 
 
 def _stored(plan: SegmentPlan, strips: list[Strip]) -> list[Strip]:

@@ -181,7 +181,10 @@ def _read_image(path: Path, flags: int) -> NDArray[np.uint8]:
     # GeoTIFF tags that OpenCV does not know are no news, and what is broken is told below.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_FATAL)
     # From memory: of a JPEG file that is cut off, `imread` makes an image whose rest is grey.
-    content = np.fromfile(path, np.uint8)
+    try:
+        content = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}", hint=_LEAVE_OUT) from error
     image = cv2.imdecode(content, flags) if len(content) else None
     if image is None:
         raise InputError(f"{path} cannot be read as an image", hint=_LEAVE_OUT)
@@ -269,6 +272,7 @@ def load_split(config: DataConfig, split: str, report: Reporter = silent) -> Seq
     report(StageStarted(stage=stage, total=len(names), unit="chip"))
     chips, bad = [], []
     for name in names:
+        folder.gsd_of(name)  # a setting that is missing is no bad chip
         try:
             chips.append(read_chip(folder, name, config))
         except InputError as error:

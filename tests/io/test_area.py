@@ -58,6 +58,13 @@ def test_reversed_bounds_are_refused_with_what_is_reversed(
     assert ordered.window(SHAPE) == Window(row=40, col=20, height=40, width=60)
 
 
+def test_the_hint_keeps_a_way_across_the_antimeridian(opened: Opened) -> None:
+    scene = opened(Affine(0.1, 0, 175, 0, -0.1, 6), "EPSG:4326")
+    with pytest.raises(SpecError, match="bottom 5 is larger than top 2") as caught:
+        area_of_bounds((178, 5, -178, 2), scene)
+    assert caught.value.hint == "in order they are --bounds 178,2,-178,5"
+
+
 def test_reversed_degrees_are_no_way_around_the_world(opened: Opened) -> None:
     scene = opened(Affine(0.001, 0, 14, 0, -0.001, 50), "EPSG:4326")
     with pytest.raises(SpecError, match=r"left 14\.1 is larger than right 14\.05"):

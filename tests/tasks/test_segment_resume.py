@@ -202,7 +202,7 @@ def test_one_window_stopped_anywhere_ends_in_the_same_bytes(
     _stopped(at_once, listener)
     has_begun = stop in ("between", "write")
     assert bool(list(at_once.output.parent.iterdir())) == has_begun
-    assert not any(KEPT in notice for notice in listener.notices)
+    assert any("run the same command again" in text for text in listener.notices) == has_begun
     assert [event.share for event in listener.kept] == [0.0]
     report = segment(at_once)
     assert report.resumed_px == 0
@@ -219,6 +219,33 @@ def test_a_stopped_window_gives_no_leave_to_replace(at_once: SegmentSpec) -> Non
         segment(at_once)
     assert {path.name for path in at_once.output.parent.iterdir()} == {"mask.tif"}
     assert at_once.output.read_text() == "another's"
+
+
+def test_a_killed_window_gives_no_leave_to_replace_either(
+    at_once: SegmentSpec, tmp_path: Path
+) -> None:
+    """The file that is there has the tags of one that geotiler made, but pixels of somebody's."""
+    segment(at_once)
+    with rasterio.open(at_once.output, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as mask:
+        mask.write(np.full((1, 9, 9), 1, np.uint8), window=((0, 9), (0, 9)))
+    edited = at_once.output.read_bytes()
+    folder = tmp_path / "out" / "mask.tif.parts"
+
+    def kill(event: Event) -> bool:
+        if isinstance(event, StageFinished) and event.stage == "segment":
+            shutil.copytree(folder, tmp_path / "left")  # what SIGKILL would leave
+            return True
+        return False
+
+    _stopped(replace(at_once, overwrite=True), Listener(kill))
+    shutil.copytree(tmp_path / "left", folder)
+    for path in (folder / "lock", folder / "owner.json"):
+        path.unlink(missing_ok=True)
+    with pytest.raises(OutputError, match="--overwrite"):
+        segment(at_once)
+    assert at_once.output.read_bytes() == edited
+    segment(replace(at_once, overwrite=True))
+    assert at_once.output.read_bytes() != edited
 
 
 def test_one_window_waits_for_the_disk_once_for_each_output(

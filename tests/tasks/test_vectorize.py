@@ -775,6 +775,32 @@ def test_changes_that_are_not_in_a_geopackage_yet_are_not_lost(mask, town, how):
         assert len(base.execute("SELECT * FROM notes").fetchall()) == 2
 
 
+def test_what_another_program_adds_meanwhile_is_not_lost(mask, town, monkeypatch):
+    from geotiler.io import vector
+
+    write_layer = vector._write_gdal
+
+    def slow(*given, **options):
+        write_layer(*given, **options)
+        with closing(sqlite3.connect(town)) as base, base:
+            base.execute("INSERT INTO notes VALUES ('meanwhile')")
+
+    monkeypatch.setattr(vector, "_write_gdal", slow)
+    with pytest.raises(OutputError, match="changed by another program"):
+        vectorize(exact(mask, town, layer="X", overwrite=True))
+    with closing(sqlite3.connect(town)) as base:
+        assert ("meanwhile",) in base.execute("SELECT * FROM notes").fetchall()
+
+
+def test_a_damaged_geopackage_is_refused_rather_than_emptied(mask, town):
+    content = bytearray(town.read_bytes())
+    content[100:2000] = bytes(1900)  # the first page's tree, which tells of all tables
+    town.write_bytes(content)
+    with pytest.raises(OutputError, match="damaged"):
+        vectorize(exact(mask, town, layer="X", overwrite=True))
+    assert town.read_bytes() == content
+
+
 def test_another_database_of_that_name_is_left_alone(tmp_path, mask):
     target = tmp_path / "b.gpkg"
     with closing(sqlite3.connect(target)) as base, base:
