@@ -58,7 +58,7 @@ class DataConfig:
     limit: int | None = None
     """Read only so many chips of each split (for trials and tests)."""
     skip_bad: bool = False
-    """Leave out, and count, chips that cannot be read or whose mask has another size."""
+    """Leave out, and count, chips that are missing, unreadable, or whose mask has another size."""
     plain: PlainConfig = field(default_factory=PlainConfig)
     rendered: RenderedConfig = field(default_factory=RenderedConfig)
 
