@@ -121,9 +121,9 @@ def write_features(
         before = 0
         name = layer.name or path.stem
         keeps = not adds and holds_more(Path(target), driver, layer.name)
-        if adds or keeps:
-            shutil.copyfile(target, path)
         copied = _state(Path(target)) if adds or keeps else None
+        if copied is not None:
+            shutil.copyfile(target, path)
         if adds:
             before = feature_count(path, driver, layer.name)
         source = _Relay(_gathered(batches))
