@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="List, show, check and promote models.", no_args_is_help=True)
 
 Model = Annotated[
-    str, typer.Argument(help="Name of a shipped model, a model folder, or an .onnx file.")
+    str,
+    typer.Argument(help="A shipped model, a model folder or its address, or an .onnx file."),
 ]
 
 
@@ -69,6 +70,25 @@ def check(
         for one in checks
     ]
     print_columns(["model", "backends", "largest difference"], rows)
+
+
+@app.command()
+def fetch(
+    address: Annotated[str, typer.Argument(help="Where a model folder lies, as https://…")],
+    as_json: AsJson = False,
+) -> None:
+    """Fetch a model from the web, also where --model has fetched it before."""
+    from geotiler.cli.console import emit
+    from geotiler.models.fetch import fetched_model
+
+    bundle = fetched_model(address, anew=True)
+    found = {
+        "model": bundle.card.name,
+        "version": bundle.card.version,
+        "folder": str(bundle.folder),
+        "digest": bundle.digest,
+    }
+    emit(found, as_json, "geotiler models fetch")
 
 
 @app.command()

@@ -38,7 +38,10 @@ PrecisionName = Annotated[
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.", show_default=False)]
 
 SceneFile = Annotated[str, typer.Argument(help="Raster of any size, anything GDAL opens.")]
-Model = Annotated[str, typer.Option(help="Shipped model, model folder, or .onnx beside its card.")]
+Model = Annotated[
+    str,
+    typer.Option(help="Shipped model, model folder or its address, or .onnx beside its card."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 BackendName = Annotated[Backend, typer.Option("--backend", help="What runs the network.")]
 Threads = Annotated[

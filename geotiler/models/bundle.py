@@ -20,12 +20,10 @@ from typing import TYPE_CHECKING
 
 from geotiler.errors import GeotilerError, ModelError, OutputError
 from geotiler.models.atomic import exchanged
-from geotiler.models.card import CARD_FILE, ONNX_FILE, WEIGHTS_FILE, ModelCard
+from geotiler.models.card import CARD_FILE, LARGEST_CARD_BYTES, ONNX_FILE, WEIGHTS_FILE, ModelCard
 
 if TYPE_CHECKING:
     from torch import nn
-
-_LARGEST_CARD_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,8 +210,8 @@ def _network_of(card: ModelCard) -> nn.Module:
 def _card_bytes(folder: Path) -> bytes:
     path = folder / CARD_FILE
     try:
-        if path.stat().st_size > _LARGEST_CARD_BYTES:
-            raise ModelError(f"{path} is larger than {_LARGEST_CARD_BYTES} bytes: not a card")
+        if path.stat().st_size > LARGEST_CARD_BYTES:
+            raise ModelError(f"{path} is larger than {LARGEST_CARD_BYTES} bytes: not a card")
         return path.read_bytes()
     except OSError as error:
         raise ModelError(

@@ -22,6 +22,7 @@ CARD_SCHEMA = 1
 CARD_FILE = "card.json"
 WEIGHTS_FILE = "model.safetensors"
 ONNX_FILE = "model.onnx"
+LARGEST_CARD_BYTES = 1_000_000
 
 _TASKS = ("segmentation", "classification")
 _LIBRARIES = ("smp", "torchvision", "geotiler")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 from geotiler.errors import ModelError
@@ -13,6 +14,8 @@ from geotiler.spelling import did_you_mean
 
 __all__ = ["find_model", "list_models", "weights_dir"]
 
+_ADDRESS = re.compile(r"https?://", re.IGNORECASE)
+
 
 def list_models() -> list[Bundle]:
     """The shipped models by name, all verified. Raises: ModelError: one of them is damaged."""
@@ -20,17 +23,23 @@ def list_models() -> list[Bundle]:
 
 
 def find_model(name_or_path: str | Path) -> Bundle:
-    """The model of that name, in that folder, or of that ONNX file beside its card.
+    """The model of that name, in that folder, at that address, or of an ONNX file beside its card.
 
-    The folder may be that of a training run, which has its model in `model/`.
+    The folder may be that of a training run, which has its model in `model/`. What lies at an
+    address is fetched once.
 
     A shipped name wins over a folder of the same name; write `./name` for the folder. Where there
     is no such folder, `weights/name` is the shipped model as well: so its place in a checkout is
     called.
 
     Raises:
-        ModelError: there is none, or it cannot be trusted.
+        ModelError: there is none, it cannot be fetched, or it cannot be trusted.
+        OutputError: a fetched model finds no place.
     """
+    if _ADDRESS.match(str(name_or_path)):
+        from geotiler.models.fetch import fetched_model  # what speaks HTTP loads slowly
+
+        return fetched_model(str(name_or_path))
     shipped = _shipped_names()
     if str(name_or_path) in shipped:
         return open_bundle(weights_dir() / str(name_or_path))
@@ -49,7 +58,8 @@ def find_model(name_or_path: str | Path) -> Bundle:
     name = str(name_or_path)[:80]
     raise ModelError(
         f"no model {name!r}{did_you_mean(name, shipped) or ': not shipped, and no model folder'}",
-        hint=f"`model` is one of: {', '.join(shipped) or 'none shipped'}; a folder; an .onnx",
+        hint=f"`model` is one of: {', '.join(shipped) or 'none shipped'}; a folder; an .onnx; "
+        "an https address",
     )
 
 

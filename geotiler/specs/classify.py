@@ -60,7 +60,7 @@ class ClassifyImagesSpec:
     images: tuple[str, ...]
     """Paths or GDAL names; each is resized to the model's tile."""
     model: str = "landuse"
-    """Name of a shipped model, a model folder, or an ONNX file beside its card.json."""
+    """Name of a shipped model, a model folder or its address, or an ONNX file beside its card."""
     topk: int = 3
     """How many of the likeliest classes are listed."""
     drivers: tuple[str, ...] | None = None
@@ -91,7 +91,7 @@ class ClassifySpec:
     """Map to write: polygons (.geojson, .gpkg, .fgb, .parquet, "-" is GeoJSON on standard output)
     or a raster of classes (.tif, .png)."""
     model: str = "landuse"
-    """Name of a shipped model, a model folder, or an ONNX file beside its card.json."""
+    """Name of a shipped model, a model folder or its address, or an ONNX file beside its card."""
     stride_px: int | None = None
     """Distance of neighbouring tiles, and side of a cell, in model pixels; None: one tile."""
     dissolve: bool = False

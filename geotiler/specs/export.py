@@ -22,7 +22,7 @@ class ExportSpec:
     """A model for other programs."""
 
     model: str
-    """Name of a shipped model, or a model folder."""
+    """Name of a shipped model, a model folder, or the address of one."""
     output: Path
     """What to write: an .onnx file, the folder of an MLflow model, or the .json of a STAC item."""
     target: ExportTarget = ExportTarget.ONNX

@@ -21,7 +21,7 @@ class SegmentSpec:
     drivers: tuple[str, ...] | None = None
     """GDAL drivers that may open the scene; None: all."""
     model: str = "buildings"
-    """Name of a shipped model, a model folder, or an ONNX file beside its card.json."""
+    """Name of a shipped model, a model folder or its address, or an ONNX file beside its card."""
     tile_px: tuple[int, int] | None = None
     """(height, width) of a tile in model pixels; None fits one to the scene."""
     overlap_px: int | None = None

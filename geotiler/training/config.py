@@ -251,7 +251,7 @@ class RunConfig:
     output: str = "outputs/${name}"
     """Folder of the run: checkpoints, curves, plots, and the model folder."""
     init: str | None = None
-    """Model to start from: a shipped name or a folder."""
+    """Model to start from: a shipped name, a folder, or the address of one."""
     resume: bool = False
     """Go on from the output folder's last checkpoint: --resume."""
     logger: LoggerConfig = field(default_factory=LoggerConfig)

@@ -1,0 +1,161 @@
+"""A model at an address is fetched once, and believed no more than one in a folder."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from geotiler.cli.models import app
+from geotiler.errors import ModelError
+from geotiler.models import fetch
+from geotiler.models.bundle import Bundle, open_bundle
+from geotiler.models.registry import find_model
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Any static host, which remembers what it was asked for."""
+
+    asked: list[str]
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        super().do_GET()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+class Host:
+    """A folder of model folders at an address."""
+
+    def __init__(self, root: Path, address: str, asked: list[str]) -> None:
+        self.root, self.address, self.asked = root, address, asked
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    monkeypatch.setattr(fetch, "cache_folder", lambda: tmp_path / "cache" / "models")
+    root, asked = tmp_path / "published", []
+    root.mkdir()
+    kind = type("Handler", (Quiet,), {"asked": asked})
+    handler = functools.partial(kind, directory=str(root))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield Host(root, f"http://127.0.0.1:{server.server_port}", asked)
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def other_bundle(tiny_bundle: Bundle, tmp_path: Path) -> Bundle:
+    """The same network with another threshold, which makes it another model."""
+    folder = Path(shutil.copytree(tiny_bundle.folder, tmp_path / "other"))
+    card = (folder / "card.json").read_text()
+    (folder / "card.json").write_text(card.replace('"threshold": 0.5', '"threshold": 0.25'))
+    return open_bundle(folder)
+
+
+def cached(host: Host) -> list[Path]:
+    return list((host.root.parent / "cache").rglob("card.json"))
+
+
+def test_a_model_is_fetched_once_and_is_the_same_one(host: Host, tiny_bundle: Bundle) -> None:
+    shutil.copytree(tiny_bundle.folder, host.root / "mine")
+    found = find_model(f"{host.address}/mine")
+    assert found.digest == tiny_bundle.digest
+    for name in tiny_bundle.card.files:
+        assert found.read(name) == tiny_bundle.read(name)
+    asked = len(host.asked)
+    assert asked == 1 + len(tiny_bundle.card.files)
+    for same in ("mine/", "mine/card.json"):
+        assert find_model(f"{host.address}/{same}").folder == found.folder
+    assert len(host.asked) == asked, "what is in the cache is not asked for again"
+
+
+def test_fetching_anew_takes_what_is_published_now(
+    host: Host, tiny_bundle: Bundle, other_bundle: Bundle
+) -> None:
+    shutil.copytree(tiny_bundle.folder, host.root / "mine")
+    before = find_model(f"{host.address}/mine")
+    shutil.rmtree(host.root / "mine")
+    shutil.copytree(other_bundle.folder, host.root / "mine")
+    assert find_model(f"{host.address}/mine").digest == before.digest
+    after = fetch.fetched_model(f"{host.address}/mine", anew=True)
+    assert after.digest == other_bundle.digest != before.digest
+    assert find_model(f"{host.address}/mine").digest == after.digest
+
+
+@pytest.mark.parametrize("damage", ["byte", "short", "missing", "card"])
+def test_what_is_not_as_its_card_says_gets_no_place(
+    host: Host, tiny_bundle: Bundle, damage: str
+) -> None:
+    folder = Path(shutil.copytree(tiny_bundle.folder, host.root / "mine"))
+    file = folder / ("card.json" if damage == "card" else "model.onnx")
+    content = bytearray(file.read_bytes())
+    if damage == "missing":
+        file.unlink()
+    elif damage == "byte":
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    else:
+        file.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ModelError):
+        find_model(f"{host.address}/mine")
+    assert not cached(host)
+
+
+def test_the_command_says_where_it_is_now(host: Host, tiny_bundle: Bundle) -> None:
+    shutil.copytree(tiny_bundle.folder, host.root / "mine")
+    told = CliRunner().invoke(app, ["fetch", f"{host.address}/mine", "--json"])
+    found = json.loads(told.stdout)
+    assert found["digest"] == tiny_bundle.digest
+    assert open_bundle(Path(found["folder"])).digest == tiny_bundle.digest
+
+
+def test_a_failure_leaves_the_model_that_was_there(host: Host, tiny_bundle: Bundle) -> None:
+    shutil.copytree(tiny_bundle.folder, host.root / "mine")
+    find_model(f"{host.address}/mine")
+    (host.root / "mine" / "model.onnx").unlink()
+    with pytest.raises(ModelError, match="cannot be fetched"):
+        fetch.fetched_model(f"{host.address}/mine", anew=True)
+    assert find_model(f"{host.address}/mine").digest == tiny_bundle.digest
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1:9/none",
+        "http://",
+        "http://user:secret@127.0.0.1/m",
+        "http://h/m?key=secret",
+    ],
+)
+def test_an_address_without_a_model_is_refused(host: Host, address: str) -> None:
+    with pytest.raises(ModelError) as told:
+        find_model(address)
+    assert "secret" not in str(told.value)
+    assert not cached(host)
+
+
+def test_other_schemes_are_no_addresses(host: Host, tiny_bundle: Bundle) -> None:
+    with pytest.raises(ModelError):
+        fetch.fetched_model(tiny_bundle.folder.as_uri())
+
+
+def test_a_file_without_end_is_not_kept(
+    host: Host, tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny_bundle.folder, host.root / "mine")
+    monkeypatch.setattr(fetch, "_LARGEST_BYTES", 1000)
+    with pytest.raises(ModelError, match="larger than 1,000 bytes"):
+        find_model(f"{host.address}/mine")
+    assert not cached(host)
