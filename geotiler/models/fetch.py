@@ -86,4 +86,4 @@ def _save(address: str, path: Path, most_bytes: int) -> None:
 def _shown(address: str) -> str:
     """An address without what may be secret."""
     parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
+    return f"{parts.scheme}://{parts.hostname}{parts.path}" if parts.hostname else address
