@@ -10,6 +10,7 @@ import openvino
 
 from geotiler.errors import DeviceError, ModelError
 from geotiler.models.bundle import Bundle
+from geotiler.models.graph_rewrites import rewrite
 from geotiler.models.predictor import (
     Batch,
     FixedShapePredictor,
@@ -112,6 +113,7 @@ def _compile(
         settings["INFERENCE_NUM_THREADS"] = threads
     try:
         graph.reshape(shape)
+        rewrite(graph)
         return openvino.Core().compile_model(graph, "CPU", settings)
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, MemoryError) or "bad_alloc" in str(error):
