@@ -198,6 +198,7 @@ def fit(
     Raises:
         InputError: data are missing.
         ModelError: the loss is no number any more.
+        SpecError: an operation is not as deterministic as the run asks for.
         DeviceError: the accelerator is not there, or its memory is too small.
         OutputError: the folder cannot be written.
     """
@@ -315,7 +316,13 @@ def _what_next(folder: Path) -> str:
 
 @contextlib.contextmanager
 def _clear_errors(folder: Path) -> Iterator[None]:
-    """Raises: DeviceError: memory ran out inside. ModelError: a checkpoint of another network."""
+    """What torch raises inside, in words.
+
+    Raises:
+        DeviceError: memory ran out.
+        ModelError: a checkpoint of another network.
+        SpecError: `train.deterministic` cannot be honoured.
+    """
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -324,6 +331,12 @@ def _clear_errors(folder: Path) -> Iterator[None]:
             hint="train.batch=4 or train.crop_px=192 need less",
         ) from error
     except RuntimeError as error:
+        if "not have a deterministic implementation" in str(error):
+            operation = str(error).split(" does not have")[0][-80:]
+            raise SpecError(
+                f"train.deterministic=true: {operation} may differ from run to run on this device",
+                hint="train.deterministic=false takes it",
+            ) from error
         if "loading state_dict" not in str(error):
             raise
         raise ModelError(

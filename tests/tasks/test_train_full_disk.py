@@ -20,6 +20,8 @@ from geotiler.tasks.train import train
 
 STEPS_PER_EPOCH, STEPS = 4, 8
 
+pytestmark = pytest.mark.usefixtures("torch_as_before")
+
 
 @pytest.fixture
 def run(small_landuse_run: list[str], disk_of: Callable[[int], Path]) -> list[str]:
