@@ -31,6 +31,9 @@ _EDGE_PARTS = 64
 _FEW_PX = 32
 """Bounds of less than that on each side are told: in other units they mean something else."""
 
+_EDGE_PX = 0.01
+"""What is no wider is a line and rounding."""
+
 _DEGREES = "EPSG:4326"
 _PIXELS = "bounds of a scene without a CRS are columns and rows of pixels, from the top left"
 
@@ -172,8 +175,8 @@ def _box(
     found = shapely.union_all([shapely.envelope(_moved(half, source, target)) for half in halves])
     if len(halves) == 1:
         return found
-    if target.is_geographic:  # whose longitudes may go on beyond 180
-        return shapely.union_all([translate(found, turn) for turn in (-360, 0, 360)])
+    if target.is_geographic:
+        return found
     whole = shapely.envelope(found)
     # In a projection of the whole world they lie at its two ends.
     return whole if whole.area < 2 * found.area else found
@@ -336,7 +339,10 @@ def _on_scene(
     *,
     hint: Callable[[], str | None] = lambda: None,
 ) -> Area:
-    """An area in the scene's CRS, in its pixels."""
+    """An area in the scene's CRS, in its pixels.
+
+    Longitudes may go on beyond 180, in the scene or in the area: whole turns are tried as well.
+    """
     inverse = ~scene.transform
 
     def to_pixels(xy: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -350,9 +356,15 @@ def _on_scene(
 
     if not np.isfinite(shapely.get_coordinates(area)).all():
         raise InputError(f"{name} has no place in the CRS of {scene.path}", hint=hint())
-    polygons = shapely.make_valid(shapely.transform(area, to_pixels))
     whole = shapely.box(0, 0, scene.width, scene.height)
-    polygons = shapely.intersection(polygons, whole)
+    pieces = [
+        shapely.intersection(
+            shapely.make_valid(shapely.transform(translate(area, turn), to_pixels)), whole
+        )
+        for turn in (0.0, *_turns(scene))
+    ]
+    more = [piece for piece in pieces[1:] if _is_more_than_an_edge(piece)]
+    polygons = shapely.union_all([pieces[0], *more]) if more else pieces[0]
     if polygons.is_empty or not polygons.area:
         raise OutsideError(
             f"{name} does not touch {scene.path}, which covers {_told(extent(scene))} in "
@@ -360,3 +372,18 @@ def _on_scene(
             hint=hint(),
         )
     return Area(polygons)
+
+
+def _turns(scene: Scene) -> tuple[float, ...]:
+    """Once around the world, either way, in the scene's coordinates; none where they are metres."""
+    if scene.crs is None or not scene.crs.is_geographic:
+        return ()
+    around = math.tau / _crs_of(scene).axis_info[0].unit_conversion_factor
+    around = round(around, 9)  # 360 degrees
+    return -around, around
+
+
+def _is_more_than_an_edge(piece: shapely.Geometry) -> bool:
+    """Whether what lies on a scene is not the line alone at which a turn begins and ends."""
+    left, top, right, bottom = piece.bounds
+    return bool(piece.area and min(right - left, bottom - top) > _EDGE_PX)
