@@ -35,6 +35,7 @@ _EDGE_PX = 0.01
 """What is no wider is a line and rounding."""
 
 _DEGREES = "EPSG:4326"
+_MERCATOR, _MERCATOR_RADIUS_M = 3857, 6378137.0
 _PIXELS = "bounds of a scene without a CRS are columns and rows of pixels, from the top left"
 
 
@@ -289,7 +290,25 @@ def _moved(area: shapely.Geometry, source: pyproj.CRS, target: pyproj.CRS) -> sh
             f"coordinates in {source.name} have no known place in {target.name}",
             hint="--bounds without --bounds-crs takes coordinates of the scene",
         ) from error
-    return shapely.transform(area, lambda xy: np.stack(way.transform(*xy.T), axis=1))
+    moved = shapely.transform(area, lambda xy: np.stack(way.transform(*xy.T), axis=1))
+    if not _around(target):
+        return moved
+    parts = shapely.get_parts(moved)
+    whole = [_unbroken(part, _around(target)) for part in parts]
+    broken = any(one is not other for one, other in zip(parts, whole, strict=True))
+    return shapely.union_all(whole) if broken else moved
+
+
+def _unbroken(polygon: shapely.Geometry, around: float) -> shapely.Geometry:
+    """A polygon whose x goes on where the way to its CRS jumped to the other end of the world."""
+    x, y = shapely.get_coordinates(polygon).T
+    if not np.isfinite(x).all():
+        return polygon
+    turns = np.rint((np.unwrap(x, period=around) - x) / around)
+    going_on = x + turns * around  # exactly, so that the end of a ring is its beginning
+    if not turns.any() or np.ptp(going_on) > around / 2:  # around a pole, say
+        return polygon
+    return shapely.transform(polygon, lambda _: np.stack([going_on, y], axis=1))
 
 
 def _elsewhere(bounds: tuple[float, float, float, float], crs: str | None, scene: Scene) -> str:
@@ -375,12 +394,19 @@ def _on_scene(
 
 
 def _turns(scene: Scene) -> tuple[float, ...]:
-    """Once around the world, either way, in the scene's coordinates; none where they are metres."""
-    if scene.crs is None or not scene.crs.is_geographic:
-        return ()
-    around = math.tau / _crs_of(scene).axis_info[0].unit_conversion_factor
-    around = round(around, 9)  # 360 degrees
-    return -around, around
+    """Once around the world, either way, in the scene's coordinates; none where that is nowhere."""
+    around = 0.0 if scene.crs is None else _around(_crs_of(scene))
+    return (-around, around) if around else ()
+
+
+def _around(crs: pyproj.CRS) -> float:
+    """What x grows by once around the world: 360 in degrees; 0 where it does not.
+
+    Of projections in Web Mercator alone, whose maps are asked for beyond their edge.
+    """
+    if crs.is_geographic:
+        return round(math.tau / crs.axis_info[0].unit_conversion_factor, 9)
+    return math.tau * _MERCATOR_RADIUS_M if crs.to_epsg() == _MERCATOR else 0.0
 
 
 def _is_more_than_an_edge(piece: shapely.Geometry) -> bool:

@@ -164,6 +164,48 @@ def test_on_a_scene_of_the_whole_world_both_ends_are_meant(
     assert np.flatnonzero(covered.any(axis=0)).tolist() == columns
 
 
+@pytest.mark.parametrize("kind", ["bounds", "area"])
+@pytest.mark.parametrize("crs", ["EPSG:32601", "EPSG:3832"])
+def test_metres_across_the_antimeridian_are_no_way_around_the_world(
+    opened: Opened, tmp_path: Path, crs: str, kind: str
+) -> None:
+    """The other projection has its middle at 150° E, where nothing jumps at 180."""
+    scene = opened(Affine(0.02, 0, 178, 0, -0.02, 2.5), "EPSG:4326")
+    way = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+    bounds = way.transform_bounds(179.5, 1.0, -179.5, 2.0)
+    if kind == "bounds":
+        area = area_of_bounds(bounds, scene, crs)
+    else:
+        shapes = geopandas.GeoDataFrame(geometry=[shapely.box(*bounds)], crs=crs)
+        shapes.to_file(tmp_path / "a.gpkg")
+        area = area_of_file(str(tmp_path / "a.gpkg"), scene)
+    window = area.window(SHAPE)
+    found = (window.row, window.col, window.row_stop, window.col_stop)
+    assert np.abs(np.subtract(found, (25, 75, 75, 125))).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("bounds", "columns"),
+    [
+        ((-179.9, 1.9, -179.5, 2.2), (111, 156)),
+        ((180.1, 1.9, 180.5, 2.2), (111, 156)),
+        ((179.6, 1.9, -179.6, 2.2), (55, 145)),
+        ((179.6, 1.9, 180.4, 2.2), (55, 145)),
+        ((179.2, 1.9, 179.6, 2.2), (10, 56)),
+    ],
+)
+def test_a_web_map_goes_on_beyond_its_edge(
+    opened: Opened, bounds: tuple[float, float, float, float], columns: tuple[int, int]
+) -> None:
+    """A kilometre to a pixel, 111.3 of them to a degree; the edge is in the middle."""
+    edge = 20_037_508.342789244
+    scene = opened(Affine(1000, 0, edge - 100_000, 0, -1000, 300_000), "EPSG:3857")
+    area = area_of_bounds(bounds, scene, "EPSG:4326")
+    window = area.window(SHAPE)
+    assert (window.col, window.col_stop) == columns
+    assert area.is_box
+
+
 def test_less_than_a_pixel_is_told_of_both_ends_too(opened: Opened) -> None:
     scene = opened(Affine(0.02, 0, 178, 0, -0.02, 2.5), "EPSG:4326")
     with pytest.raises(InputError, match=r"cover 0\.5 of one pixel"):
