@@ -310,6 +310,28 @@ def small_run(chip_folder: Path, tmp_path: Path) -> list[str]:
     ]
 
 
+@pytest.fixture
+def disk_of(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Mounts a file system of so many bytes, one per test, and tells its folder."""
+    folder = tmp_path / "disk"
+
+    def mounted(size_bytes: int) -> Path:
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)]
+        try:
+            done = subprocess.run(command, capture_output=True, check=False)
+        except FileNotFoundError:
+            pytest.skip("there is no mount command")
+        if done.returncode:
+            pytest.skip(f"a small disk cannot be mounted: {done.stderr.decode().strip()}")
+        return folder
+
+    yield mounted
+    if folder.is_mount():
+        # Lazily: a database client may have it open until the process ends.
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
 @pytest.fixture(scope="session")
 def make_product() -> Callable[..., Path]:
     """Writes a Sentinel-2 product as ESA lays it out, small: metadata and three bands as JPEG 2000.

@@ -31,7 +31,11 @@ _EDGE_PARTS = 64
 _FEW_PX = 32
 """Bounds of less than that on each side are told: in other units they mean something else."""
 
+_EDGE_PX = 0.01
+"""What is no wider is a line and rounding."""
+
 _DEGREES = "EPSG:4326"
+_MERCATOR, _MERCATOR_RADIUS_M = 3857, 6378137.0
 _PIXELS = "bounds of a scene without a CRS are columns and rows of pixels, from the top left"
 
 
@@ -172,8 +176,8 @@ def _box(
     found = shapely.union_all([shapely.envelope(_moved(half, source, target)) for half in halves])
     if len(halves) == 1:
         return found
-    if target.is_geographic:  # whose longitudes may go on beyond 180
-        return shapely.union_all([translate(found, turn) for turn in (-360, 0, 360)])
+    if target.is_geographic:
+        return found
     whole = shapely.envelope(found)
     # In a projection of the whole world they lie at its two ends.
     return whole if whole.area < 2 * found.area else found
@@ -286,7 +290,25 @@ def _moved(area: shapely.Geometry, source: pyproj.CRS, target: pyproj.CRS) -> sh
             f"coordinates in {source.name} have no known place in {target.name}",
             hint="--bounds without --bounds-crs takes coordinates of the scene",
         ) from error
-    return shapely.transform(area, lambda xy: np.stack(way.transform(*xy.T), axis=1))
+    moved = shapely.transform(area, lambda xy: np.stack(way.transform(*xy.T), axis=1))
+    if not _around(target):
+        return moved
+    parts = shapely.get_parts(moved)
+    whole = [_unbroken(part, _around(target)) for part in parts]
+    broken = any(one is not other for one, other in zip(parts, whole, strict=True))
+    return shapely.union_all(whole) if broken else moved
+
+
+def _unbroken(polygon: shapely.Geometry, around: float) -> shapely.Geometry:
+    """A polygon whose x goes on where the way to its CRS jumped to the other end of the world."""
+    x, y = shapely.get_coordinates(polygon).T
+    if not np.isfinite(x).all():
+        return polygon
+    turns = np.rint((np.unwrap(x, period=around) - x) / around)
+    going_on = x + turns * around  # exactly, so that the end of a ring is its beginning
+    if not turns.any() or np.ptp(going_on) > around / 2:  # around a pole, say
+        return polygon
+    return shapely.transform(polygon, lambda _: np.stack([going_on, y], axis=1))
 
 
 def _elsewhere(bounds: tuple[float, float, float, float], crs: str | None, scene: Scene) -> str:
@@ -336,7 +358,10 @@ def _on_scene(
     *,
     hint: Callable[[], str | None] = lambda: None,
 ) -> Area:
-    """An area in the scene's CRS, in its pixels."""
+    """An area in the scene's CRS, in its pixels.
+
+    Longitudes may go on beyond 180, in the scene or in the area: whole turns are tried as well.
+    """
     inverse = ~scene.transform
 
     def to_pixels(xy: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -350,9 +375,15 @@ def _on_scene(
 
     if not np.isfinite(shapely.get_coordinates(area)).all():
         raise InputError(f"{name} has no place in the CRS of {scene.path}", hint=hint())
-    polygons = shapely.make_valid(shapely.transform(area, to_pixels))
     whole = shapely.box(0, 0, scene.width, scene.height)
-    polygons = shapely.intersection(polygons, whole)
+    pieces = [
+        shapely.intersection(
+            shapely.make_valid(shapely.transform(translate(area, turn), to_pixels)), whole
+        )
+        for turn in (0.0, *_turns(scene))
+    ]
+    more = [piece for piece in pieces[1:] if _is_more_than_an_edge(piece)]
+    polygons = shapely.union_all([pieces[0], *more]) if more else pieces[0]
     if polygons.is_empty or not polygons.area:
         raise OutsideError(
             f"{name} does not touch {scene.path}, which covers {_told(extent(scene))} in "
@@ -360,3 +391,25 @@ def _on_scene(
             hint=hint(),
         )
     return Area(polygons)
+
+
+def _turns(scene: Scene) -> tuple[float, ...]:
+    """Once around the world, either way, in the scene's coordinates; none where that is nowhere."""
+    around = 0.0 if scene.crs is None else _around(_crs_of(scene))
+    return (-around, around) if around else ()
+
+
+def _around(crs: pyproj.CRS) -> float:
+    """What x grows by once around the world: 360 in degrees; 0 where it does not.
+
+    Of projections in Web Mercator alone, whose maps are asked for beyond their edge.
+    """
+    if crs.is_geographic:
+        return round(math.tau / crs.axis_info[0].unit_conversion_factor, 9)
+    return math.tau * _MERCATOR_RADIUS_M if crs.to_epsg() == _MERCATOR else 0.0
+
+
+def _is_more_than_an_edge(piece: shapely.Geometry) -> bool:
+    """Whether what lies on a scene is not the line alone at which a turn begins and ends."""
+    left, top, right, bottom = piece.bounds
+    return bool(piece.area and min(right - left, bottom - top) > _EDGE_PX)

@@ -29,8 +29,15 @@ _OF_EVERY_FILE = {
 _ORDERED = ("gpkg_contents", "gpkg_geometry_columns")
 """Tables whose rows come in the order of the layers."""
 
-_UNSETTLED = ("-wal", "-journal")
-"""Endings of files beside a database: changes that are not in it yet, or not yet for good."""
+_HOT = bytes.fromhex("d9d505f920a163d7")
+"""What a rollback journal begins with while the database is not whole without it. It is cleared
+before the database is touched, and once a change is done by a program that keeps its journal
+(journal_mode PERSIST).
+
+Source: https://www.sqlite.org/fileformat2.html#the_rollback_journal
+"""
+
+_TABLES = "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')"
 
 
 def other_tables(path: Path, layer: str) -> list[str]:
@@ -39,7 +46,7 @@ def other_tables(path: Path, layer: str) -> list[str]:
     Raises:
         OutputError: it cannot be read.
     """
-    names = _asked(path, "SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
+    names = _asked(path, _TABLES)
     own = {layer.lower(), *_OF_EVERY_FILE}
     return [
         name for name in names if name.lower() not in own and not name.lower().startswith("rtree_")
@@ -73,20 +80,91 @@ def put_back(path: Path, layer: str, before: Mapping[str, int]) -> None:
             base.execute(moved, (row, layer))
 
 
+def check_is_geopackage(path: Path, *, append: bool) -> None:
+    """Refuse a database of something else, and what nothing can be added to.
+
+    Raises:
+        OutputError: it is one, or cannot be read.
+    """
+    names = {name.lower() for name in _asked(path, _TABLES)}
+    if "gpkg_contents" in names:
+        return
+    if names:
+        raise OutputError(
+            f"{path} is an SQLite database, but no GeoPackage: it has no table gpkg_contents",
+            hint="move it away, or choose another -o",
+        )
+    if append:
+        raise OutputError(
+            f"{path} is no GeoPackage, so that nothing can be added to it",
+            hint="--overwrite replaces it",
+        )
+
+
+def check_layer_name(path: Path, layer: str, *, can_be_named: bool) -> None:
+    """Refuse a name that something else in a GeoPackage has; SQLite's names know no case.
+
+    Args:
+        path: the GeoPackage, which keeps what is in it.
+        layer: that is to be written into it.
+        can_be_named: the caller has a flag for the name.
+
+    Raises:
+        OutputError: the name is taken, or the file cannot be read.
+    """
+    taken = [name for name in _asked(path, _TABLES) if name.lower() == layer.lower()]
+    layers = _asked(path, "SELECT table_name FROM gpkg_contents")
+    hint = "--layer gives it another name" if can_be_named else "choose another -o"
+    for name in taken:
+        if name not in layers:
+            raise OutputError(f"{path} holds a table {name} of another program, no layer", hint)
+        if name != layer:
+            if can_be_named:
+                hint = f"--layer {name} takes that one, --layer gives it another name"
+            raise OutputError(
+                f"{path} holds a layer {name}, whose name differs from {layer} in case only", hint
+            )
+
+
 def check_settled(path: Path) -> None:
     """Refuse a file that another program has not written to the end: what is missing would be lost.
 
     Raises:
-        OutputError: a file beside it holds changes.
+        OutputError: a file beside it holds changes that are not in it yet, or not yet for good.
     """
-    for ending in _UNSETTLED:
+    for ending in ("-wal", "-journal"):
         beside = path.with_name(path.name + ending)
-        if beside.is_file() and beside.stat().st_size:
+        if _holds_changes(path, beside):
             raise OutputError(
                 f"{path} is not whole without {beside.name}, changes that another program has "
                 "yet to write into it",
                 hint="close it there (or open and close it once, as in QGIS), or choose another -o",
             )
+
+
+def _holds_changes(path: Path, beside: Path) -> bool:
+    try:
+        if not beside.is_file() or not beside.stat().st_size:
+            return False
+        if beside.name.endswith("-wal"):
+            return True
+        with beside.open("rb") as file:
+            return file.read(len(_HOT)) == _HOT or _is_being_changed(path)
+    except OSError:  # nobody knows what is in it
+        return True
+
+
+def _is_being_changed(path: Path) -> bool:
+    """Whether another program has begun a change, of which nothing is in the file yet."""
+    address = f"{path.resolve().as_uri()}?mode=rw"
+    try:
+        with closing(sqlite3.connect(address, uri=True, timeout=0)) as base:
+            base.execute("BEGIN IMMEDIATE")  # what only one can; closing takes it back
+    except sqlite3.OperationalError:
+        return True
+    except sqlite3.DatabaseError:  # none at all
+        return False
+    return False
 
 
 def _asked(path: Path, statement: str, *values: str) -> list[str]:

@@ -9,7 +9,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from geotiler.errors import OutputError, SpecError
-from geotiler.io.geopackage import check_settled, has_foreign_style, other_tables
+from geotiler.io.geopackage import (
+    check_is_geopackage,
+    check_layer_name,
+    check_settled,
+    has_foreign_style,
+    other_tables,
+)
 from geotiler.io.outputs import check_is_local, check_output
 
 STDOUT = "-"
@@ -61,7 +67,7 @@ def check_target(
 
     Raises:
         SpecError: unknown suffix, or no such thing in this format.
-        OutputError: an address, or not writable.
+        OutputError: an address, not writable, or a GeoPackage that would be harmed.
     """
     if target == STDOUT:
         driver = "GeoJSON"
@@ -92,11 +98,21 @@ def check_target(
             )
         check_output(path, overwrite or bool(append))
         if driver in LAYERED:
-            check_settled(path)
+            _check_geopackage(path, layer, append=append)
         if driver == "ESRI Shapefile" and not overwrite:
             for suffix in _SIDECARS:
                 check_output(path.with_suffix(suffix), overwrite)
     return driver
+
+
+def _check_geopackage(path: Path, layer: str | None, *, append: bool | None) -> None:
+    """Raises: OutputError: a layer cannot be written into a file without harm to it."""
+    check_settled(path)
+    if not path.is_file():
+        return
+    check_is_geopackage(path, append=bool(append))
+    if append or holds_more(path, LAYERED[0], layer):
+        check_layer_name(path, layer or path.stem, can_be_named=append is not None)
 
 
 def holds_more(path: Path, driver: str, layer: str | None) -> bool:

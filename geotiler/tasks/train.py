@@ -38,7 +38,8 @@ def train(
     Raises:
         SpecError: unknown task, wrong override, a number that no run can have.
         InputError: no data where the configuration says.
-        OutputError: the output folder holds another run, or cannot be written.
+        OutputError: the output folder holds another run, or cannot be written; a logger cannot
+            go on.
         ModelError: encoder weights or `init` do not fit, no model can be what `model` says, or the
             loss became no number.
         DeviceError: no such accelerator, or its memory is too small.

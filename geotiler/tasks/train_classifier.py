@@ -87,9 +87,9 @@ def train_classifier(
         title = f"test part of the {config.data.split} split"
         plot_run(folder / "plots", result.curve, found["test"].confusion, classes, title)
         loggers.log_pictures(told, folder / "plots")
-    card = _card(config, _metrics(config, found, result.steps), found)
-    module.network.eval()
-    write_bundle(folder / "model", card, module.network, overwrite=True)  # the run's own folder
+        card = _card(config, _metrics(config, found, result.steps), found)
+        module.network.eval()
+        write_bundle(folder / "model", card, module.network, overwrite=True)  # the run's own folder
     report(Notice(message=f"model folder {folder / 'model'}"))
     return ClassifierReport(
         model=folder / "model",

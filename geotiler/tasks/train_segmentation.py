@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geotiler import __version__
-from geotiler.errors import OutputError, SpecError
+from geotiler.errors import SpecError
 from geotiler.models.bundle import load_network, write_bundle
 from geotiler.models.card import ClassInfo, Metric, ModelCard
 from geotiler.models.registry import find_model
@@ -298,29 +298,27 @@ def _write_results(
     module: Segmentation,
     data: ChipData,
 ) -> None:
-    """scores.csv and plots/. Raises: OutputError: they cannot be written."""
+    """Write scores.csv and plots/. Raises: OSError: they cannot be written."""
     from geotiler.training import plots
     from geotiler.training.scores import samples_of
+    from geotiler.training.whole_files import replaced
 
-    try:
-        with (folder / "scores.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["split", *(item.name for item in fields(SplitResult))])
-            for split, scores in splits.items():
-                writer.writerow([split, *asdict(_result(scores)).values()])
-        pictures = folder / "plots"
-        pictures.mkdir(exist_ok=True)
-        losses = {"train_loss": "training", "val_loss": "validation"}
-        plots.plot_curve(pictures / "loss.png", result.curve, losses, "loss")
-        ious = {"val_iou": "mean" if len(module.classes) > 2 else module.classes[1]}
-        ious |= {f"val_iou_{name}": name for name in module.classes[1:]}
-        plots.plot_curve(pictures / "iou.png", result.curve, ious, "IoU, validation")
-        plots.plot_precision_recall(pictures / "precision_recall.png", splits)
-        chips = data.whole("val")
-        if chips is not None:
-            plots.plot_samples(pictures / "samples.png", samples_of(module, chips, _SAMPLES))
-    except OSError as error:
-        raise OutputError(
-            f"{folder} cannot be written: {error.strerror or error}",
-            hint="output=FOLDER names another place",
-        ) from error
+    with (
+        replaced(folder / "scores.csv") as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(["split", *(item.name for item in fields(SplitResult))])
+        for split, scores in splits.items():
+            writer.writerow([split, *asdict(_result(scores)).values()])
+    pictures = folder / "plots"
+    pictures.mkdir(exist_ok=True)
+    losses = {"train_loss": "training", "val_loss": "validation"}
+    plots.plot_curve(pictures / "loss.png", result.curve, losses, "loss")
+    ious = {"val_iou": "mean" if len(module.classes) > 2 else module.classes[1]}
+    ious |= {f"val_iou_{name}": name for name in module.classes[1:]}
+    plots.plot_curve(pictures / "iou.png", result.curve, ious, "IoU, validation")
+    plots.plot_precision_recall(pictures / "precision_recall.png", splits)
+    chips = data.whole("val")
+    if chips is not None:
+        plots.plot_samples(pictures / "samples.png", samples_of(module, chips, _SAMPLES))

@@ -13,6 +13,7 @@ import torch
 from geotiler.errors import ModelError
 from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, StageStarted
 from geotiler.training.framework import pl
+from geotiler.training.whole_files import replaced
 
 STAGE = "training"
 
@@ -100,7 +101,10 @@ class Curve(pl.Callback):
             **{key: float(found[key]) for key in (name, *others)},
         }
         self.rows.append(row)
-        with self._path.open("w", newline="", encoding="utf-8") as file:
+        with (
+            replaced(self._path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, fieldnames=list(row), restval=math.nan)
             writer.writeheader()
             writer.writerows(self.rows)

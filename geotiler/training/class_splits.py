@@ -9,6 +9,7 @@ import numpy as np
 
 from geotiler.errors import InputError, SpecError
 from geotiler.training.classification_config import ClassTilesConfig
+from geotiler.training.whole_files import replaced
 
 PARTS = ("train", "val", "test")
 FRACTIONS = (0.7, 0.15, 0.15)
@@ -107,7 +108,8 @@ def write_split(parts: Mapping[str, Sequence[str]], folder: Path, split: str) ->
     folder.mkdir(parents=True, exist_ok=True)
     for part, names in parts.items():
         text = "".join(f"{name}\n" for name in names)
-        (folder / list_name(split, part)).write_text(text, encoding="utf-8")
+        with replaced(folder / list_name(split, part)) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def find_lists(root: Path) -> Path | None:

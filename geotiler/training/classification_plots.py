@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from geotiler.training.plots import DPI, plot_curve
+from geotiler.training.plots import plot_curve, save
 
 
 def plot_run(
@@ -50,4 +50,4 @@ def _plot_confusion(path: Path, counts: np.ndarray, classes: Sequence[str], titl
     axes.set_xticks(places, classes, rotation=45, ha="right")
     axes.set_yticks(places, classes)
     axes.set(xlabel="predicted", ylabel="true", title=title)
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)

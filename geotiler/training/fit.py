@@ -17,9 +17,11 @@ from torch import nn
 from geotiler.errors import DeviceError, InputError, ModelError, OutputError, SpecError
 from geotiler.progress import Reporter
 from geotiler.training.callbacks import Curve, EpochLength, FiniteLoss, Monitor, Progress
+from geotiler.training.checkpoints import WholeCheckpoints, read_checkpoint
 from geotiler.training.config import FitConfig
 from geotiler.training.framework import pl
 from geotiler.training.optimisation import OPTIMIZERS, SCHEDULERS
+from geotiler.training.whole_files import replaced
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException  # isort: skip
 from lightning.pytorch.callbacks import (  # isort: skip
@@ -196,6 +198,7 @@ def fit(
     Raises:
         InputError: data are missing.
         ModelError: the loss is no number any more.
+        SpecError: an operation is not as deterministic as the run asks for.
         DeviceError: the accelerator is not there, or its memory is too small.
         OutputError: the folder cannot be written.
     """
@@ -205,7 +208,7 @@ def fit(
     with run_folder(folder):
         settings = folder / "config.yaml"
         if not config.resume:
-            OmegaConf.save(OmegaConf.structured(config), settings)
+            _save(config, settings)
         curve = Curve(folder / "metrics.csv", monitor, resume=config.resume)
         trainer = _trainer(config, monitor, curve, report, loggers)
         with without_expected_warnings(), _clear_errors(folder):
@@ -215,8 +218,8 @@ def fit(
                 ckpt_path=str(last) if config.resume else None,
                 weights_only=False,  # our own checkpoint: optimiser and configuration objects
             )
-        OmegaConf.save(OmegaConf.structured(config), settings)  # of a run that was lengthened
-    state = _checkpoint(folder / f"{config.train.select}.ckpt")
+        _save(config, settings)  # of a run that was lengthened
+    state = read_checkpoint(folder / f"{config.train.select}.ckpt")
     module.load_state_dict(state["state_dict"])  # the averaged weights
     steps = int(state["global_step"])
     scores = {row["step"]: row[monitor.name] for row in curve.rows}
@@ -226,6 +229,11 @@ def fit(
         score=scores.get(steps, 0.0),
         curve=tuple(curve.rows),
     )
+
+
+def _save(config: RunSettings, path: Path) -> None:
+    with replaced(path) as temporary:
+        OmegaConf.save(OmegaConf.structured(config), temporary)
 
 
 def _trainer(
@@ -255,7 +263,7 @@ def _trainer(
                 check_on_train_epoch_end=False,  # a resumed run first ends an epoch without score
             )
         )
-    done = int(_checkpoint(folder / _LAST)["global_step"]) if config.resume else 0
+    done = int(read_checkpoint(folder / _LAST)["global_step"]) if config.resume else 0
     return trainer_for(
         train,
         max_steps=train.steps,
@@ -264,6 +272,7 @@ def _trainer(
         # every epoch would see the crops of the first one.
         reload_dataloaders_every_n_epochs=1,
         callbacks=callbacks,
+        plugins=[WholeCheckpoints()],
         logger=list(loggers) or False,
         default_root_dir=folder,
         gradient_clip_val=train.gradient_clip or None,
@@ -289,29 +298,31 @@ def run_folder(folder: Path) -> Iterator[None]:
             for path in made:
                 with contextlib.suppress(OSError):  # a logger's store may lie beside the run
                     path.rmdir()
+        if isinstance(error, OutputError) and error.hint is None:
+            raise OutputError(error.message, hint=_what_next(folder)) from error
         if isinstance(error, OSError) and not isinstance(error, InputError | OutputError):
             raise OutputError(
-                f"{folder} cannot be written: {error.strerror or error}",
-                hint="output=FOLDER names another place",
+                f"{folder} cannot be written: {error.strerror or error}", hint=_what_next(folder)
             ) from error
         raise
 
 
-def _checkpoint(path: Path) -> dict[str, Any]:
-    """What a run of ours saved. Raises: InputError: it cannot be read."""
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0][:160]
-        raise InputError(
-            f"{path} cannot be read: {reason}", hint="name=ANOTHER begins a run of its own"
-        ) from error
-    return state
+def _what_next(folder: Path) -> str:
+    """What to do where a run could not write its folder."""
+    if (folder / _LAST).is_file():
+        return "make room there: --resume goes on from the last checkpoint, which is whole"
+    return "output=FOLDER names another place"
 
 
 @contextlib.contextmanager
 def _clear_errors(folder: Path) -> Iterator[None]:
-    """Raises: DeviceError: memory ran out inside. ModelError: a checkpoint of another network."""
+    """What torch raises inside, in words.
+
+    Raises:
+        DeviceError: memory ran out.
+        ModelError: a checkpoint of another network.
+        SpecError: `train.deterministic` cannot be honoured.
+    """
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -320,6 +331,12 @@ def _clear_errors(folder: Path) -> Iterator[None]:
             hint="train.batch=4 or train.crop_px=192 need less",
         ) from error
     except RuntimeError as error:
+        if "not have a deterministic implementation" in str(error):
+            operation = str(error).split(" does not have")[0][-80:]
+            raise SpecError(
+                f"train.deterministic=true: {operation} may differ from run to run on this device",
+                hint="train.deterministic=false takes it",
+            ) from error
         if "loading state_dict" not in str(error):
             raise
         raise ModelError(

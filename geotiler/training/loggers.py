@@ -13,11 +13,25 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from geotiler.errors import GeotilerError, InputError, MissingExtraError, SpecError
+from geotiler.errors import (
+    GeotilerError,
+    InputError,
+    MissingExtraError,
+    OutputError,
+    SpecError,
+)
 from geotiler.training.config import RunConfig
 from geotiler.training.framework import pl
 
 LOGGERS = ("csv", "tensorboard", "mlflow", "wandb", "comet")
+
+_PACKAGES = {
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow", "sqlalchemy"),
+    "wandb": ("wandb",),
+    "comet": ("comet_ml",),
+}
+"""Whose errors are a logger's own."""
 
 
 def check_logger(config: RunConfig) -> None:
@@ -42,21 +56,49 @@ def opened(config: RunConfig, keys: Collection[str]) -> Iterator[list[Any]]:
 
     Raises:
         InputError: a service cannot be reached, or does not take the key.
+        OutputError: it fails later.
     """
     make = _MAKERS.get(config.logger.name)
     if make is None:
         yield []
         return
     logger = _begun(make, config, keys)
-    status = "failed"
     try:
-        yield [logger]
-        status = "success"
-    finally:
+        with _told_plainly(config.logger.name):
+            yield [logger]
+    except BaseException:
+        with contextlib.suppress(Exception):  # what follows from what went wrong
+            _end(logger, "failed")
+        raise
+    with _told_plainly(config.logger.name):
+        _end(logger, "success")
+
+
+def _end(logger: Any, status: str) -> None:
+    try:
         logger.finalize(status)
+    finally:
         end = getattr(logger.experiment, "finish", None) or getattr(logger.experiment, "end", None)
         if callable(end):
             end()
+
+
+@contextlib.contextmanager
+def _told_plainly(name: str) -> Iterator[None]:
+    """Raises: OutputError: the client of a logger cannot go on, as where its disk is full."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in _PACKAGES[name]:
+            raise
+        first: BaseException = error
+        while first.__cause__ is not None:  # a database's own words, rather than of who asked it
+            first = first.__cause__
+        reason = " ".join(str(first).split())[:200]
+        raise OutputError(
+            f"logger={name} cannot go on: {reason}",
+            hint="--resume goes on from the last checkpoint, logger=csv leaves the logger out",
+        ) from error
 
 
 def _begun(make: Callable[[RunConfig, bool], Any], config: RunConfig, keys: Collection[str]) -> Any:

@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
+from geotiler.training.whole_files import replaced
+
 if TYPE_CHECKING:
     from geotiler.training.scores import Sample, SplitScores
 
 _TRUTH, _FOUND = "#00c2ff", "#e4572e"
-DPI = 110
+_DPI = 110
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture, whole or not at all."""
+    with replaced(path) as temporary:
+        figure.savefig(temporary, dpi=_DPI)
 
 
 def plot_curve(
@@ -36,7 +44,7 @@ def plot_curve(
     axes.set(xlabel="step", ylabel=label)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)
 
 
 def plot_precision_recall(path: Path, splits: Mapping[str, SplitScores]) -> None:
@@ -49,7 +57,7 @@ def plot_precision_recall(path: Path, splits: Mapping[str, SplitScores]) -> None
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), aspect="equal")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, loc="lower left")
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)
 
 
 def plot_samples(path: Path, samples: Sequence[Sample]) -> None:
@@ -68,4 +76,4 @@ def plot_samples(path: Path, samples: Sequence[Sample]) -> None:
             if 0 < inside.mean() < 1:
                 cell.contour(inside, levels=[0.5], colors=colour, linewidths=1.0)
     figure.suptitle("truth blue, found red", fontsize=9)
-    figure.savefig(path, dpi=DPI)
+    save(figure, path)

@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pyproj
 import pytest
 import rasterio
+import shapely
 from affine import Affine
 
-from geotiler.errors import SpecError
-from geotiler.io.area import area_of_bounds, extent_lonlat
+from geotiler.errors import InputError, SpecError
+from geotiler.io.area import OutsideError, area_of_bounds, area_of_file, extent_lonlat
 from geotiler.io.raster import Scene, open_scene
 from geotiler.specs import Window
 
@@ -107,6 +109,117 @@ def test_degrees_across_the_antimeridian_are_what_lies_between(
     whole = extent_lonlat(scene)  # what `info` tells
     assert whole is not None
     assert area_of_bounds(whole, scene, "EPSG:4326").window(SHAPE).shape == SHAPE
+
+
+@pytest.mark.parametrize("beyond", [None, "EPSG:4326", "EPSG:32601"])
+@pytest.mark.parametrize(
+    ("first", "bounds"),
+    [
+        (178.0, (-179.5, 1.0, -178.5, 2.0)),  # the scene goes on beyond 180
+        (-182.0, (178.5, 1.0, 179.5, 2.0)),
+        (-180.0, (180.5, 1.0, 181.5, 2.0)),  # the bounds do
+        (176.0, (-181.5, 1.0, -180.5, 2.0)),
+        (-180.0, (-179.5, 1.0, -178.5, 2.0)),  # neither
+    ],
+)
+def test_longitudes_are_the_same_a_turn_further(
+    opened: Opened, first: float, bounds: tuple[float, ...], beyond: str | None
+) -> None:
+    """The scene has 0.02° to a pixel, and so four degrees of longitude."""
+    scene = opened(Affine(0.02, 0, first, 0, -0.02, 2.5), "EPSG:4326")
+    left, bottom, right, top = bounds
+    col = round((left - first) % 360 / 0.02)
+    wanted = (25, col, 75, col + 50)
+    if beyond == "EPSG:32601":
+        way = pyproj.Transformer.from_crs("EPSG:4326", beyond, always_xy=True)
+        left, bottom, right, top = way.transform_bounds(*bounds)
+    window = area_of_bounds((left, bottom, right, top), scene, beyond).window(SHAPE)
+    found = (window.row, window.col, window.row_stop, window.col_stop)
+    assert np.abs(np.subtract(found, wanted)).max() <= (2 if beyond == "EPSG:32601" else 0)
+
+
+@pytest.mark.parametrize("bounds", [(-170.0, -10.0, -160.0, 10.0), (190.0, -10.0, 200.0, 10.0)])
+def test_another_turn_is_no_way_onto_a_scene_elsewhere(
+    opened: Opened, bounds: tuple[float, float, float, float]
+) -> None:
+    scene = opened(Affine(0.02, 0, 178, 0, -0.02, 2.5), "EPSG:4326")
+    with pytest.raises(OutsideError):
+        area_of_bounds(bounds, scene)
+
+
+@pytest.mark.parametrize(
+    ("first", "bounds", "columns"),
+    [
+        (0.0, (-18.0, -9.0, 18.0, 9.0), [*range(10), *range(190, 200)]),
+        (-180.0, (162.0, -9.0, 198.0, 9.0), [*range(10), *range(190, 200)]),
+        (-180.0, (162.0, -9.0, 180.0, 9.0), [*range(190, 200)]),  # and not the edge in the west
+        (-180.0 - 1e-9, (162.0, -9.0, 180.0, 9.0), [*range(190, 200)]),
+    ],
+)
+def test_on_a_scene_of_the_whole_world_both_ends_are_meant(
+    opened: Opened, first: float, bounds: tuple[float, float, float, float], columns: list[int]
+) -> None:
+    scene = opened(Affine(1.8, 0, first, 0, -1.8, 90), "EPSG:4326")
+    covered = area_of_bounds(bounds, scene).covers(Window(row=0, col=0, height=100, width=200))
+    assert np.flatnonzero(covered.any(axis=0)).tolist() == columns
+
+
+@pytest.mark.parametrize("kind", ["bounds", "area"])
+@pytest.mark.parametrize("crs", ["EPSG:32601", "EPSG:3832"])
+def test_metres_across_the_antimeridian_are_no_way_around_the_world(
+    opened: Opened, tmp_path: Path, crs: str, kind: str
+) -> None:
+    """The other projection has its middle at 150° E, where nothing jumps at 180."""
+    scene = opened(Affine(0.02, 0, 178, 0, -0.02, 2.5), "EPSG:4326")
+    way = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+    bounds = way.transform_bounds(179.5, 1.0, -179.5, 2.0)
+    if kind == "bounds":
+        area = area_of_bounds(bounds, scene, crs)
+    else:
+        shapes = geopandas.GeoDataFrame(geometry=[shapely.box(*bounds)], crs=crs)
+        shapes.to_file(tmp_path / "a.gpkg")
+        area = area_of_file(str(tmp_path / "a.gpkg"), scene)
+    window = area.window(SHAPE)
+    found = (window.row, window.col, window.row_stop, window.col_stop)
+    assert np.abs(np.subtract(found, (25, 75, 75, 125))).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("bounds", "columns"),
+    [
+        ((-179.9, 1.9, -179.5, 2.2), (111, 156)),
+        ((180.1, 1.9, 180.5, 2.2), (111, 156)),
+        ((179.6, 1.9, -179.6, 2.2), (55, 145)),
+        ((179.6, 1.9, 180.4, 2.2), (55, 145)),
+        ((179.2, 1.9, 179.6, 2.2), (10, 56)),
+    ],
+)
+def test_a_web_map_goes_on_beyond_its_edge(
+    opened: Opened, bounds: tuple[float, float, float, float], columns: tuple[int, int]
+) -> None:
+    """A kilometre to a pixel, 111.3 of them to a degree; the edge is in the middle."""
+    edge = 20_037_508.342789244
+    scene = opened(Affine(1000, 0, edge - 100_000, 0, -1000, 300_000), "EPSG:3857")
+    area = area_of_bounds(bounds, scene, "EPSG:4326")
+    window = area.window(SHAPE)
+    assert (window.col, window.col_stop) == columns
+    assert area.is_box
+
+
+def test_less_than_a_pixel_is_told_of_both_ends_too(opened: Opened) -> None:
+    scene = opened(Affine(0.02, 0, 178, 0, -0.02, 2.5), "EPSG:4326")
+    with pytest.raises(InputError, match=r"cover 0\.5 of one pixel"):
+        area_of_bounds((179.995, 1.0, -179.995, 1.02), scene)
+
+
+def test_an_area_of_interest_a_turn_further_lies_on_the_scene(
+    opened: Opened, tmp_path: Path
+) -> None:
+    scene = opened(Affine(0.02, 0, 178, 0, -0.02, 2.5), "EPSG:4326")
+    shape = shapely.box(-179.5, 1.0, -178.5, 2.0)
+    geopandas.GeoDataFrame(geometry=[shape], crs="EPSG:4326").to_file(tmp_path / "a.gpkg")
+    area = area_of_file(str(tmp_path / "a.gpkg"), scene)
+    assert area.window(SHAPE) == Window(row=25, col=125, height=50, width=50)
 
 
 def test_on_a_map_of_the_world_they_are_its_two_ends(opened: Opened) -> None:

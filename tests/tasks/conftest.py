@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,3 +62,14 @@ def use_model(
         return model
 
     return use
+
+
+@pytest.fixture
+def torch_as_before() -> Iterator[None]:
+    """What a run tells torch holds for the whole process: threads, and which operations it may."""
+    import torch
+
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -341,3 +343,46 @@ def test_outputs_are_checked_before_anything_is_read(tmp_path):
     with pytest.raises(OutputError, match="exists already"):
         evaluate(EvaluateSpec(predictions=("none.tif",), truths=("none.tif",), csv=table))
     assert table.read_text() == "mine"
+
+
+MEASURED = (
+    "import sys\n"
+    "from geotiler.cli.main import main\n"
+    "from geotiler.machine import peak_memory_bytes\n"
+    "assert main(sys.argv[1:]) == 0\n"
+    "print(peak_memory_bytes())\n"
+)
+"""A command line as the whole of a process, whose largest memory is the last line."""
+
+
+def town(path, height, shift):
+    """Houses of two sizes, 20 in every 256 rows, written as many rows at a time."""
+    width = 1024
+    block = np.zeros((256, width), np.uint8)
+    for col in range(10, width - 60, 100):
+        block[40 + shift : 70, col : col + 40] = 1
+        block[150:190, col + shift : col + 30] = 1
+    with rasterio.open(
+        path, "w", height=height, width=width, count=1, dtype="uint8", crs="EPSG:32633",
+        transform=GRID, tiled=True, compress="deflate", nodata=255,
+    ) as target:  # fmt: skip
+        for row in range(0, height, 256):
+            target.write(block, 1, window=((row, row + 256), (0, width)))
+    return str(path)
+
+
+def test_peak_memory_of_the_command_does_not_grow_with_the_scene(tmp_path):
+    """The lower one is higher than what is held at once; the other's masks are 67 MB more."""
+    peaks, objects = [], []
+    for height in (16_384, 49_152):
+        mask, truth = (town(tmp_path / f"{height}_{shift}.tif", height, shift) for shift in (0, 3))
+        said = subprocess.run(
+            [sys.executable, "-c", MEASURED, "evaluate", mask, "--truth", truth, "--json"],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        report, peak = said.stdout.rsplit("\n", 2)[:2]
+        peaks.append(int(peak))
+        (score,) = json.loads(report)["classes"].values()
+        objects.append(score["objects"]["matched"])
+    assert objects == [16_384 // 256 * 20, 49_152 // 256 * 20]
+    assert peaks[1] <= peaks[0] + 20e6

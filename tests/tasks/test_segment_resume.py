@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -471,26 +470,11 @@ def test_a_read_error_in_the_middle_keeps_what_is_finished(
     assert _bytes(spec) == expected
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 8 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
-    try:
-        done = subprocess.run(command, capture_output=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command")
-    if done.returncode:
-        pytest.skip(f"a small disk cannot be mounted: {done.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 @pytest.mark.parametrize("free_bytes", [0, 60_000])
 def test_a_full_disk_keeps_what_is_finished(
-    spec: SegmentSpec, tmp_path: Path, small_disk: Path, free_bytes: int
+    spec: SegmentSpec, tmp_path: Path, disk_of: Callable[[int], Path], free_bytes: int
 ) -> None:
+    small_disk = disk_of(8_000_000)
     expected = _expected(replace(spec, probability_dtype="float32"), tmp_path / "whole")
     spec = replace(
         spec, output=small_disk / "mask.tif", probability=small_disk / "p.tif",

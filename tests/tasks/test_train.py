@@ -80,6 +80,24 @@ def test_one_seed_gives_one_loss_and_another_another(small_run: list[str], tmp_p
     assert losses[0] == losses[1] != losses[2]
 
 
+@pytest.mark.usefixtures("torch_as_before")
+def test_an_operation_that_may_differ_from_run_to_run_is_refused_by_name(
+    small_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = SegmentationLoss.forward
+
+    def with_put(self: SegmentationLoss, logits: Any, labels: Any) -> Any:
+        zeros = torch.zeros_like(logits).put_(torch.tensor([0, 0]), torch.zeros(2))
+        return forward(self, logits + zeros, labels)
+
+    monkeypatch.setattr(SegmentationLoss, "forward", with_put)
+    with pytest.raises(SpecError, match="put_") as caught:
+        train("buildings", [*small_run, "train.deterministic=true"])
+    assert caught.value.hint == "train.deterministic=false takes it"
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
 def test_every_epoch_sees_other_crops(
     small_run: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

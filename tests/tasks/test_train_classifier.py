@@ -6,6 +6,7 @@ import csv
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -90,6 +91,32 @@ def test_the_seed_decides_and_every_epoch_looks_anew(
         losses.append(_losses(tmp_path / name))
     assert losses[0] == losses[1] != losses[2]
     assert losses[0][0] != losses[0][1]
+
+
+@pytest.mark.usefixtures("torch_as_before")
+def test_the_switch_reaches_torch_and_one_seed_gives_one_loss_with_it(
+    small_landuse_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from geotiler.training.classification import Classification
+
+    seen: list[bool] = []
+    step = Classification.training_step
+
+    def recorded(self: Classification, batch: Any, index: int) -> Any:
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return step(self, batch, index)
+
+    monkeypatch.setattr(Classification, "training_step", recorded)
+    losses = []
+    for name, wanted in (("a", True), ("b", True), ("c", False)):
+        more = ["train.steps=2", f"output={tmp_path / name}", f"train.deterministic={wanted}"]
+        train("landuse", [*small_landuse_run, *more, "train.threads=1", "train.accelerator=cpu"])
+        losses.append(_losses(tmp_path / name))
+        assert seen == [wanted, wanted]
+        seen.clear()
+    assert losses[0] == losses[1]
 
 
 def test_a_run_goes_on_and_another_starts_from_it(

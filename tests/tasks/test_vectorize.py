@@ -775,6 +775,41 @@ def test_changes_that_are_not_in_a_geopackage_yet_are_not_lost(mask, town, how):
         assert len(base.execute("SELECT * FROM notes").fetchall()) == 2
 
 
+@pytest.mark.parametrize("spilled", [False, True])
+@pytest.mark.parametrize("mode", ["DELETE", "TRUNCATE", "PERSIST"])
+def test_a_journal_stands_in_the_way_while_a_change_is_not_done(mask, town, mode, spilled):
+    """Nothing of the change is in the file yet, or a part, which the journal can take back."""
+    beside = town.with_name("town.gpkg-journal")
+    with closing(sqlite3.connect(town)) as base:
+        base.execute(f"PRAGMA cache_size={1 if spilled else 2000}")
+        base.execute(f"PRAGMA journal_mode={mode}")
+        texts = [(f"{n} " + "and this " * 2000,) for n in range(50 if spilled else 1)]
+        base.executemany("INSERT INTO notes VALUES (?)", texts)
+        assert (beside.read_bytes()[:8] == bytes.fromhex("d9d505f920a163d7")) == spilled
+        before = town.read_bytes()
+        with pytest.raises(OutputError, match=r"town\.gpkg-journal"):
+            vectorize(exact(mask, town, layer="X", overwrite=True))
+        assert town.read_bytes() == before
+        base.commit()
+    assert (beside.is_file() and beside.stat().st_size > 0) == (mode == "PERSIST")
+    vectorize(exact(mask, town, layer="X", overwrite=True))
+    with closing(sqlite3.connect(town)) as base:
+        assert set(texts) < set(base.execute("SELECT * FROM notes"))
+
+
+@pytest.mark.parametrize("magic", [False, True])
+def test_a_journal_of_a_program_that_crashed_counts_where_it_is_hot(mask, town, magic):
+    header = bytes.fromhex("d9d505f920a163d7") if magic else bytes(8)
+    town.with_name("town.gpkg-journal").write_bytes(header + bytes(2000))
+    before = town.read_bytes()
+    if magic:
+        with pytest.raises(OutputError, match=r"town\.gpkg-journal"):
+            vectorize(exact(mask, town, layer="X", overwrite=True))
+        assert town.read_bytes() == before
+    else:
+        vectorize(exact(mask, town, layer="X", overwrite=True))
+
+
 def test_what_another_program_adds_meanwhile_is_not_lost(mask, town, monkeypatch):
     from geotiler.io import vector
 
@@ -801,14 +836,44 @@ def test_a_damaged_geopackage_is_refused_rather_than_emptied(mask, town):
     assert town.read_bytes() == content
 
 
-def test_another_database_of_that_name_is_left_alone(tmp_path, mask):
+@pytest.mark.parametrize("how", ["overwrite", "append"])
+def test_another_database_of_that_name_is_left_alone(tmp_path, mask, how):
     target = tmp_path / "b.gpkg"
     with closing(sqlite3.connect(target)) as base, base:
         base.execute("CREATE TABLE notes (text TEXT)")
     before = target.read_bytes()
-    with pytest.raises(OutputError, match="cannot be written"):
-        vectorize(exact(mask, target, overwrite=True))
+    with pytest.raises(OutputError, match="an SQLite database, but no GeoPackage") as caught:
+        vectorize(exact(mask, target, **{how: True}))
+    assert "another -o" in caught.value.hint
     assert target.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"none of the kind"])
+def test_nothing_is_added_to_what_is_no_geopackage(tmp_path, mask, content):
+    target = tmp_path / "b.gpkg"
+    target.write_bytes(content)
+    with pytest.raises(OutputError, match="is no GeoPackage") as caught:
+        vectorize(exact(mask, target, append=True))
+    assert caught.value.hint == "--overwrite replaces it"
+    assert target.read_bytes() == content
+
+
+@pytest.mark.parametrize("how", ["overwrite", "append"])
+@pytest.mark.parametrize(
+    ("name", "told", "hint"),
+    [
+        ("ROADS", "a layer roads, whose name differs from ROADS in case only", "--layer roads"),
+        ("Tall", "a table tall of another program", "another name"),
+        ("tall", "a table tall of another program", "another name"),
+    ],
+)
+def test_a_name_that_is_taken_is_told_before_anything_is_drawn(mask, town, how, name, told, hint):
+    before, events = town.read_bytes(), []
+    with pytest.raises(OutputError, match=told) as caught:
+        vectorize(exact(mask, town, layer=name, **{how: True}), report=events.append)
+    assert hint in caught.value.hint
+    assert not [event for event in events if isinstance(event, StageAdvanced)]
+    assert town.read_bytes() == before
 
 
 def test_what_is_no_geopackage_is_replaced(tmp_path, mask):
