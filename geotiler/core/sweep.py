@@ -77,6 +77,12 @@ class SweepPlan:
         """True if the network's pixels are not the scene's."""
         return any(axis.ratio != 1.0 for axis in self.axes)
 
+    @property
+    def is_one_window(self) -> bool:
+        """True if a tile covers the whole scene, which has no seams then."""
+        sides = zip(self.axes, self.tile_shape, strict=True)
+        return all(axis.target_px <= side for axis, side in sides)
+
 
 @dataclass
 class SweepCounts:
@@ -285,7 +291,8 @@ def _blended_rows(
         if first < last:
             known = asked.valid[first - row : last - row]
             final = probabilities[:, first - row : last - row]
-            seams.add(first, final, known)
+            if not plan.is_one_window:
+                seams.add(first, final, known)
             yield first, final, known
 
 
