@@ -33,6 +33,7 @@ _FEW_PX = 32
 
 _DEGREES = "EPSG:4326"
 _PIXELS = "bounds of a scene without a CRS are columns and rows of pixels, from the top left"
+_UNNAMED = "bounds of a scene whose CRS nobody told are in the coordinates of its transform"
 
 
 class OutsideError(InputError):
@@ -138,7 +139,9 @@ def area_of_bounds(
         raise InputError(
             f"{name} cover {share_px:.2g} of one pixel of {scene.path}, whose extent is "
             f"{_told(extent(scene))} in {_coordinates(scene)}",
-            hint=_PIXELS if scene.crs is None else "LEFT,BOTTOM,RIGHT,TOP, or --bounds-crs",
+            hint=_without_crs(scene)
+            if scene.crs is None
+            else "LEFT,BOTTOM,RIGHT,TOP, or --bounds-crs",
         )
     return area
 
@@ -148,7 +151,7 @@ def few_pixels(window: Window, scene: Scene) -> str | None:
     if max(window.shape) >= _FEW_PX:
         return None
     told = f"--bounds cover {window.height} × {window.width} pixels of {scene.path}"
-    return told if scene.crs is not None else f"{told}: {_PIXELS}"
+    return told if scene.crs is not None else f"{told}: {_without_crs(scene)}"
 
 
 def _box(
@@ -292,7 +295,7 @@ def _moved(area: shapely.Geometry, source: pyproj.CRS, target: pyproj.CRS) -> sh
 def _elsewhere(bounds: tuple[float, float, float, float], crs: str | None, scene: Scene) -> str:
     """What to do about bounds that lie beside a scene: what would lie on it is told."""
     if scene.crs is None:
-        return _PIXELS
+        return _without_crs(scene)
     left, bottom, right, top = bounds
     swapped = bottom, left, top, right
     if crs is None and _lie_on(bounds, _DEGREES, scene):
@@ -325,8 +328,16 @@ def _coordinates(scene: Scene) -> str:
     """What the coordinates of a scene are, in words."""
     if scene.crs is not None:
         return str(crs_name(scene.crs))
-    is_plain = scene.transform.almost_equals(Affine.identity())
-    return "pixels" if is_plain else "coordinates of no known CRS"
+    return "pixels" if _is_plain(scene) else "coordinates of no known CRS"
+
+
+def _without_crs(scene: Scene) -> str:
+    """What bounds of a scene without a CRS are in."""
+    return _PIXELS if _is_plain(scene) else _UNNAMED
+
+
+def _is_plain(scene: Scene) -> bool:
+    return bool(scene.transform.almost_equals(Affine.identity()))
 
 
 def _on_scene(
