@@ -94,7 +94,7 @@ def area_of_file(path: str, scene: Scene) -> Area:
     """The polygons of a vector file, on a scene.
 
     Raises:
-        InputError: no file of polygons, or without place.
+        InputError: no file of polygons, or only one of the two has a CRS.
         OutsideError: it lies beside the scene.
     """
     # loads pandas, which takes a third of a second
@@ -102,16 +102,19 @@ def area_of_file(path: str, scene: Scene) -> Area:
 
     features = read_features(path)
     kinds = shapely.get_type_id(features.geometries)
-    if not len(kinds) or not np.isin(kinds, (3, 6)).all():  # Polygon, MultiPolygon
-        raise InputError(f"{path} holds no polygons only", hint="--aoi takes a file of polygons")
-    if features.crs is None or scene.crs is None:
+    others = ~np.isin(kinds, (3, 6))  # Polygon, MultiPolygon
+    if not len(kinds) or others.any():
+        found = features.geometries[others][0].geom_type if len(kinds) else "nothing"
+        raise InputError(f"{path} holds {found}", hint="--aoi takes a file of polygons alone")
+    if (features.crs is None) != (scene.crs is None):
         missing = path if features.crs is None else scene.path
         raise InputError(
             f"{missing} has no CRS, so that area and scene cannot be laid together",
             hint="--bounds takes coordinates of the scene",
         )
     area = shapely.union_all(shapely.make_valid(features.geometries))
-    area = _moved(area, features.crs, _crs_of(scene))
+    if features.crs is not None:
+        area = _moved(area, features.crs, _crs_of(scene))
     return _on_scene(area, scene, path, hint=lambda: "its coordinates may be in another order")
 
 
