@@ -26,17 +26,6 @@ Floats = npt.NDArray[np.float64]
 Geometries = npt.NDArray[np.object_]
 
 
-def pixel_origin(transform: Sequence[float]) -> tuple[float, float]:
-    """(x, y) in a scene, in pixels, of a raster without a CRS that is a part of it.
-
-    Args:
-        transform: a, b, c, d, e, f of the part: the scene's pixels, moved; any other transform
-            says nothing about pixels, and its origin is (0, 0).
-    """
-    a, b, c, d, e, f = (float(v) for v in transform[:6])
-    return (c, f) if np.allclose((a, b, d, e), (1, 0, 0, 1), rtol=0, atol=1e-9) else (0.0, 0.0)
-
-
 class Ground:
     """Where the pixels of a raster lie on the ground.
 
@@ -53,9 +42,9 @@ class Ground:
         """Prepare the way from pixels to the ellipsoid.
 
         Args:
-            transform: a, b, c, d, e, f of an affine transform, pixel to CRS; without a CRS it may
-                say where a part of a scene begins, see `pixel_origin`.
-            crs: anything pyproj understands, or None: coordinates are pixels of the scene.
+            transform: a, b, c, d, e, f of an affine transform, pixel to CRS; without a CRS to
+                the coordinates of a world file, or to pixels of the scene that this is a part of.
+            crs: anything pyproj understands, or None: nobody knows the unit of the coordinates.
             gsd_m: without CRS, size (x, y) of a pixel on the ground; None: measures are pixels.
         """
         self.crs = None if crs is None else pyproj.CRS.from_user_input(crs)
@@ -65,8 +54,6 @@ class Ground:
         self._unit_m: tuple[float, float] = (1.0, 1.0)
         self._is_measured = self.crs is not None or gsd_m is not None
         if self.crs is None:
-            x, y = pixel_origin(self._affine)
-            self._affine = (1.0, 0.0, x, 0.0, 1.0, y)
             self._unit_m = gsd_m or self._unit_m
             return
         geodetic = self.crs.geodetic_crs
@@ -92,13 +79,17 @@ class Ground:
         return self._to_geodetic is not None
 
     def to_crs(self, points: Floats) -> Floats:
-        """(n, 2): CRS coordinates of pixel coordinates; pixel coordinates without a CRS."""
+        """(n, 2): coordinates, of the CRS if there is one, of pixel coordinates."""
         a, b, c, d, e, f = self._affine
         x, y = points[:, 0], points[:, 1]
         return np.stack([a * x + b * y + c, d * x + e * y + f], axis=1)
 
+    def _in_units(self, points: Floats) -> Floats:
+        """(n, 2): what measures are taken of: CRS coordinates, without a CRS pixels."""
+        return points if self.crs is None else self.to_crs(points)
+
     def geometries_to_crs(self, geometries: Geometries) -> Geometries:
-        """Copies of geometries in pixel coordinates, in CRS coordinates."""
+        """Copies of geometries in pixel coordinates, as `to_crs`."""
         points = shapely.get_coordinates(geometries)
         result: Geometries = shapely.set_coordinates(geometries.copy(), self.to_crs(points))
         return result
@@ -131,7 +122,7 @@ class Ground:
             direction: (n, 2) in pixels, of any length.
         """
         step = direction / np.hypot(*direction.T)[:, None]
-        start, stop = self.to_crs(points - step / 2), self.to_crs(points + step / 2)
+        start, stop = self._in_units(points - step / 2), self._in_units(points + step / 2)
         if self._to_geodetic is None or self._geod is None:
             east, north = ((stop - start) * self._unit_m).T
             bearing = np.degrees(np.arctan2(east, -north if self.crs is None else north))
@@ -177,7 +168,7 @@ class Ground:
         """
         following = np.arange(1, len(points) + 1)
         following[starts[1:] - 1] = starts[:-1]
-        points = self.to_crs(points)
+        points = self._in_units(points)
         if self._to_geodetic is None or self._geod is None:
             unit = np.array(self._unit_m)
             step = (points[following] - points) * unit

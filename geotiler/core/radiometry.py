@@ -73,6 +73,28 @@ def percentile_scale(sample: NDArray[np.generic], low: float = 2.0, high: float 
     return Scale(minimum=float(minimum), maximum=float(maximum))
 
 
+PHOTOGRAPH = (35 / 255, 213 / 255)
+"""Where 2 and 98 % of the values of a photograph of 8 bits lie, as shares of its range.
+
+Source: all valid values of the 683 training tiles of the building models, pooled.
+"""
+
+
+def photograph_scale(measured: Scale) -> Scale:
+    """The range within which measured values lie as those of a photograph of 8 bits do.
+
+    A picture whose 2 and 98 % are black and white has more contrast than what networks are
+    trained on.
+
+    Args:
+        measured: the 2-98 % range of a scene.
+    """
+    low, high = PHOTOGRAPH
+    span = (measured.maximum - measured.minimum) / (high - low)
+    minimum = measured.minimum - low * span
+    return Scale(minimum=minimum, maximum=minimum + span)
+
+
 def border_nodata(
     image: NDArray[np.uint8], *, darkest: int = 12, min_px: int = 64
 ) -> NDArray[np.bool_]:

@@ -37,6 +37,7 @@ _EDGE_PX = 0.01
 _DEGREES = "EPSG:4326"
 _MERCATOR, _MERCATOR_RADIUS_M = 3857, 6378137.0
 _PIXELS = "bounds of a scene without a CRS are columns and rows of pixels, from the top left"
+_UNNAMED = "bounds of a scene whose CRS nobody told are in the coordinates of its transform"
 
 
 class OutsideError(InputError):
@@ -97,7 +98,7 @@ def area_of_file(path: str, scene: Scene) -> Area:
     """The polygons of a vector file, on a scene.
 
     Raises:
-        InputError: no file of polygons, or without place.
+        InputError: no file of polygons, or only one of the two has a CRS.
         OutsideError: it lies beside the scene.
     """
     # loads pandas, which takes a third of a second
@@ -105,16 +106,19 @@ def area_of_file(path: str, scene: Scene) -> Area:
 
     features = read_features(path)
     kinds = shapely.get_type_id(features.geometries)
-    if not len(kinds) or not np.isin(kinds, (3, 6)).all():  # Polygon, MultiPolygon
-        raise InputError(f"{path} holds no polygons only", hint="--aoi takes a file of polygons")
-    if features.crs is None or scene.crs is None:
+    others = ~np.isin(kinds, (3, 6))  # Polygon, MultiPolygon
+    if not len(kinds) or others.any():
+        found = features.geometries[others][0].geom_type if len(kinds) else "nothing"
+        raise InputError(f"{path} holds {found}", hint="--aoi takes a file of polygons alone")
+    if (features.crs is None) != (scene.crs is None):
         missing = path if features.crs is None else scene.path
         raise InputError(
             f"{missing} has no CRS, so that area and scene cannot be laid together",
             hint="--bounds takes coordinates of the scene",
         )
     area = shapely.union_all(shapely.make_valid(features.geometries))
-    area = _moved(area, features.crs, _crs_of(scene))
+    if features.crs is not None:
+        area = _moved(area, features.crs, _crs_of(scene))
     return _on_scene(area, scene, path, hint=lambda: "its coordinates may be in another order")
 
 
@@ -142,7 +146,9 @@ def area_of_bounds(
         raise InputError(
             f"{name} cover {share_px:.2g} of one pixel of {scene.path}, whose extent is "
             f"{_told(extent(scene))} in {_coordinates(scene)}",
-            hint=_PIXELS if scene.crs is None else "LEFT,BOTTOM,RIGHT,TOP, or --bounds-crs",
+            hint=_without_crs(scene)
+            if scene.crs is None
+            else "LEFT,BOTTOM,RIGHT,TOP, or --bounds-crs",
         )
     return area
 
@@ -152,7 +158,7 @@ def few_pixels(window: Window, scene: Scene) -> str | None:
     if max(window.shape) >= _FEW_PX:
         return None
     told = f"--bounds cover {window.height} × {window.width} pixels of {scene.path}"
-    return told if scene.crs is not None else f"{told}: {_PIXELS}"
+    return told if scene.crs is not None else f"{told}: {_without_crs(scene)}"
 
 
 def _box(
@@ -314,7 +320,7 @@ def _unbroken(polygon: shapely.Geometry, around: float) -> shapely.Geometry:
 def _elsewhere(bounds: tuple[float, float, float, float], crs: str | None, scene: Scene) -> str:
     """What to do about bounds that lie beside a scene: what would lie on it is told."""
     if scene.crs is None:
-        return _PIXELS
+        return _without_crs(scene)
     left, bottom, right, top = bounds
     swapped = bottom, left, top, right
     if crs is None and _lie_on(bounds, _DEGREES, scene):
@@ -347,8 +353,16 @@ def _coordinates(scene: Scene) -> str:
     """What the coordinates of a scene are, in words."""
     if scene.crs is not None:
         return str(crs_name(scene.crs))
-    is_plain = scene.transform.almost_equals(Affine.identity())
-    return "pixels" if is_plain else "coordinates of no known CRS"
+    return "pixels" if _is_plain(scene) else "coordinates of no known CRS"
+
+
+def _without_crs(scene: Scene) -> str:
+    """What bounds of a scene without a CRS are in."""
+    return _PIXELS if _is_plain(scene) else _UNNAMED
+
+
+def _is_plain(scene: Scene) -> bool:
+    return bool(scene.transform.almost_equals(Affine.identity()))
 
 
 def _on_scene(

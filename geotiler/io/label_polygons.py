@@ -17,7 +17,6 @@ import shapely
 from affine import Affine
 from numpy.typing import NDArray
 
-from geotiler.core.measure import pixel_origin
 from geotiler.errors import InputError, SpecError
 from geotiler.io.label_source import Classes, Frame, described_boxes, placed_points, way_to
 from geotiler.io.vector_reading import attribute_names, read_features
@@ -166,7 +165,8 @@ def in_pixels(
 ) -> tuple[Shapes, NDArray[np.bool_]]:
     """Shapes in pixels of a frame, and which of them have a place there.
 
-    Where neither they nor the frame have a CRS they are in pixels of its scene already.
+    Where neither they nor the frame have a CRS, they are in the coordinates of its transform: those
+    of a world file, or pixels.
 
     Raises:
         InputError: only one of the two has a CRS; `flag` named the file.
@@ -176,9 +176,7 @@ def in_pixels(
     if frame.crs is None:
         if crs is not None:
             raise _without_place(path, crs, frame, flag)
-        ratios = [axis.ratio for axis in frame.axes[::-1]]
-        origin = pixel_origin(tuple(frame.transform @ Affine.scale(*ratios)))
-        pixels = (points - origin) * ratios
+        pixels = placed_points(~frame.transform, points)
     else:
         if crs is None:
             raise InputError(
@@ -195,7 +193,7 @@ def in_pixels(
 
 
 def _without_place(path: str, crs: pyproj.CRS, frame: Frame, flag: str) -> InputError:
-    hint = f"give {frame.path} a CRS, or {flag} polygons in its pixels"
+    hint = f"give {frame.path} a CRS, or {flag} polygons in its coordinates"
     if Path(path).suffix.lower() in (".geojson", ".json"):
         hint += ': a GeoJSON is longitude and latitude unless it says "crs": null'
     return InputError(

@@ -47,6 +47,8 @@ class LabelRule:
         Raises:
             InputError: a valid value is no class id.
         """
+        if self.zero_is_background:
+            valid = valid | (values == 0)
         if values.dtype != np.uint8:
             usable = valid & np.isfinite(values)
             odd = usable & ((values < 0) | (values > MASK_NODATA) | (values != np.rint(values)))
@@ -59,8 +61,6 @@ class LabelRule:
             values = np.where(usable, values, MASK_NODATA).astype(np.uint8)
         if self.full_is_class_1:
             values = (values == MASK_NODATA).astype(np.uint8)
-        if self.zero_is_background:
-            valid = valid | (values == 0)
         return np.where(valid, values, np.uint8(MASK_NODATA))
 
 

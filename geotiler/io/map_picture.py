@@ -40,6 +40,8 @@ class MapPicture:
     the raster has no CRS: the picture is the raster's own grid, made smaller."""
     shape: tuple[int, int]
     """(height, width) of the raster in its own pixels."""
+    transform: tuple[float, ...]
+    """a, b, c, d, e, f: from the raster's pixels to its coordinates, those of polygons of it."""
 
 
 def write_scene_picture(
@@ -110,7 +112,11 @@ def _write(
         _, data = cv2.imencode(".png", cv2.cvtColor(rgba, cv2.COLOR_RGBA2BGRA))
         temporary.write_bytes(data.tobytes())
     height, width = rgba.shape[:2]
-    return MapPicture(width=width, height=height, bounds_deg=bounds, shape=shape)
+    reduced_shape = reduced.bands.shape[1:]
+    own = reduced.transform @ Affine.scale(reduced_shape[1] / shape[1], reduced_shape[0] / shape[0])
+    return MapPicture(
+        width=width, height=height, bounds_deg=bounds, shape=shape, transform=tuple(own)[:6]
+    )
 
 
 def _straight(

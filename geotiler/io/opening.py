@@ -127,6 +127,11 @@ def refused(name: str, path: str, error: Exception, drivers: Sequence[str] | Non
             hint=f"name its files, as '{Path(name) / '*.tif'}'",
         )
     reason = redacted(" ".join(str(error).split()), path).replace(f"'{name}' ", "")[:160]
+    if "Range downloading not supported" in reason:
+        return InputError(
+            f"{name} cannot be read in parts: its server sends whole files only",
+            hint="download it, and name the file",
+        )
     known = "GTiff, JP2OpenJPEG, VRT, PNG, JPEG, ..." if drivers is None else ", ".join(drivers)
     return InputError(
         f"{name} cannot be opened as a raster: {reason}",

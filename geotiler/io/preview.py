@@ -40,7 +40,7 @@ class Reduced:
     valid: NDArray[np.bool_]
     """(row, col), True where every band has data."""
     transform: Affine
-    """Of the coarser grid; from its pixels to those of the raster where that has no CRS."""
+    """Of the coarser grid."""
     crs: Any
     window: Window
     """The part of the raster."""
@@ -84,8 +84,7 @@ def read_reduced(
                 indexes, window=area, out_shape=shape, resampling=Resampling.nearest
             )
             step = Affine.scale(part.width / shape[1], part.height / shape[0])
-            base = dataset.transform if dataset.crs else Affine.identity()
-            transform = base @ Affine.translation(part.col, part.row) @ step
+            transform = dataset.transform @ Affine.translation(part.col, part.row) @ step
             crs = dataset.crs
             scene_shape = dataset.height, dataset.width
     except RasterioIOError as error:

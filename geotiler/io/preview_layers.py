@@ -232,8 +232,7 @@ def read_vectors(
     classes = _shown(order.tolist(), styled, colours)
     picture = picture[inside]
     attributes = {name: np.asarray(column)[inside] for name, column in features.attributes.items()}
-    base = Affine.identity() if scene.crs is None else scene.transform
-    area, _ = ground.measure(_moved(shapes[inside], ~base))
+    area, _ = ground.measure(_moved(shapes[inside], ~scene.transform))
     return VectorLayer(
         path=path,
         geometries=picture,

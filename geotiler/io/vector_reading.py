@@ -1,8 +1,9 @@
-"""Vector files read whole: geometries, attributes and CRS of the first layer."""
+"""Vector files read whole: geometries, attributes and CRS of their layer."""
 
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +21,14 @@ from geotiler.io.geojson import says_no_crs
 from geotiler.io.vector_formats import DRIVERS
 
 Geometries = npt.NDArray[np.object_]
+
+# Polygons are asked for, and what they measure along their corners is of no use to anybody here.
+# Not for a while only: filters are the whole process's, and other threads read files too.
+warnings.filterwarnings("ignore", message=r"Measured \(M\) geometry types are not supported")
+
+
+_AREAL = ("Polygon", "Surface", "Unknown")
+"""What the types of geometry have in their names that a layer of polygons may declare."""
 
 
 class Features(NamedTuple):
@@ -41,7 +50,7 @@ def is_vector(path: str) -> bool:
 def read_features(
     path: str, *, columns: Sequence[str] | None = None, keep_empty: bool = False
 ) -> Features:
-    """All features of a vector file's first layer.
+    """All features of a vector file's layer: of several, the one of polygons.
 
     Args:
         path: vector file.
@@ -49,19 +58,20 @@ def read_features(
         keep_empty: features without geometry stay, as None or empty; otherwise they are left out.
 
     Raises:
-        InputError: missing, not a vector file, or without geometries.
+        InputError: missing, not a vector file, without geometries, or several layers of polygons.
     """
     _check_there(path)
+    layer = _layer(path)
     try:
         if path.lower().endswith(".parquet"):
             geometries, attributes, crs = _read_parquet(path, columns)
         else:
             wanted = None if columns is None else list(columns)
             meta, _, wkb, values = pyogrio.raw.read(
-                path, layer=0, force_2d=True, columns=wanted
-            )  # a GeoPackage holds its style as a second layer
+                path, layer=layer, force_2d=True, columns=wanted
+            )
             if wkb is None:
-                raise ValueError("its first layer has no geometries")
+                raise ValueError("its layer has no geometries")
             geometries = shapely.from_wkb(wkb)
             attributes = dict(zip(meta["fields"].tolist(), values, strict=True))
             crs = None if meta["crs"] is None else pyproj.CRS.from_user_input(meta["crs"])
@@ -74,6 +84,30 @@ def read_features(
     there = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
     kept = {name: np.asarray(column)[there] for name, column in attributes.items()}
     return Features(geometries[there], kept, crs)
+
+
+def _layer(path: str) -> int:
+    """Place of the layer that is read: the first, or the only one of several that has polygons.
+
+    Raises:
+        InputError: several have polygons, and nobody said which is meant.
+    """
+    if path.lower().endswith(".parquet"):
+        return 0
+    try:
+        names, kinds = pyogrio.list_layers(path).T.tolist()
+    except Exception as error:  # no layer at all among them
+        raise _unreadable(path, error) from error
+    areal = [
+        place for place, kind in enumerate(kinds) if kind and any(name in kind for name in _AREAL)
+    ]
+    if len(areal) > 1:
+        listed = ", ".join(names[place] for place in areal)
+        raise InputError(
+            f"{path} has {len(areal)} layers of polygons: {listed}",
+            hint=f"a file of its own for one of them: ogr2ogr one.gpkg {path} {names[areal[0]]}",
+        )
+    return areal[0] if areal else 0
 
 
 def _is_geojson(path: str) -> bool:
@@ -100,15 +134,16 @@ def attribute_names(path: str) -> list[str]:
     """Names of the attributes of a vector file that `read_features` reads.
 
     Raises:
-        InputError: missing, or not a vector file.
+        InputError: missing, not a vector file, or several layers of polygons.
     """
     _check_there(path)
+    layer = _layer(path)
     try:
         if path.lower().endswith(".parquet"):
             schema = pa.parquet.read_schema(path)
             geometry = json.loads(schema.metadata[b"geo"])["primary_column"]
             return [name for name in schema.names if name != geometry]
-        return [str(name) for name in pyogrio.read_info(path, layer=0)["fields"]]
+        return [str(name) for name in pyogrio.read_info(path, layer=layer)["fields"]]
     except Exception as error:
         raise _unreadable(path, error) from error
 

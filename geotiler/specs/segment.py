@@ -37,7 +37,7 @@ class SegmentSpec:
     scale: Scale | None = None
     """Raw range of the scene; None: as the card says."""
     auto_scale: bool = False
-    """Measure the scene-wide 2-98 % range instead."""
+    """Measure the scene-wide 2-98 % range instead, and read it as that of a photograph."""
     backend: Backend = Backend.AUTO
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from geotiler.core.grid import Grid
+from geotiler.core.radiometry import PHOTOGRAPH, photograph_scale
 from geotiler.core.resample import Axis
 from geotiler.errors import SpecError
 from geotiler.io.raster import Scene
@@ -53,11 +54,14 @@ def scale_setting(
     if spec.scale is not None:
         scale = spec.scale
     elif spec.auto_scale or (not is_eight_bit and card_scale.maximum == 255):
-        scale = measured_scale(scene, bands)
+        measured = measured_scale(scene, bands)
+        scale = photograph_scale(measured)
         origin = "scene"
+        low, high = (round(255 * share) for share in PHOTOGRAPH)
         notices.append(
-            f"values {scale.minimum:g} to {scale.maximum:g} (scene-wide 2-98 %) are read as 0 to "
-            f"255; fix the range with --scale {scale.minimum:g},{scale.maximum:g}"
+            f"values {measured.minimum:g} to {measured.maximum:g} (scene-wide 2-98 %) are read as "
+            f"{low} to {high} of 255; fix the range with "
+            f"--scale {scale.minimum:g},{scale.maximum:g}"
         )
     else:
         scale = card_scale

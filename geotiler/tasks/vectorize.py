@@ -163,10 +163,10 @@ class _Run:
             unit = "measures are on the ground, by its tags" if self.ground.in_metres else (
                 "areas and lengths are in pixels too"
             )  # fmt: skip
-            message = (
-                f"{scene.path} has no CRS: coordinates are in pixels (x to the right, y down), "
-                f"{unit}"
-            )
+            a, b, _, d, e = tuple(scene.transform)[:5]
+            are_pixels = np.allclose((a, b, d, e), (1, 0, 0, 1), rtol=0, atol=1e-9)
+            where = "in pixels (x to the right, y down)" if are_pixels else "those of its transform"
+            message = f"{scene.path} has no CRS: coordinates are {where}, {unit}"
             self._report(Notice(message=message, warning=True))
         if is_coverage(self._spec, self._several):
             message = (

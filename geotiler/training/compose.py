@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import is_dataclass
+from typing import Any, get_type_hints
 
 from geotiler.errors import SpecError
 from geotiler.resources import configs_dir
@@ -82,9 +83,10 @@ def _composed(task: str, overrides: Sequence[str]) -> Any:
         )
     for name, node in _SCHEMAS.items():
         ConfigStore.instance().store(name=name, node=node)
+    readable = _with_texts_quoted(task, overrides)
     try:
         with initialize_config_dir(config_dir=str(configs_dir()), version_base="1.3"):
-            composed = hydra_compose(config_name=task, overrides=list(overrides))
+            composed = hydra_compose(config_name=task, overrides=readable)
             OmegaConf.resolve(composed)
             OmegaConf.to_object(composed)  # every value has its type
             return composed
@@ -96,6 +98,44 @@ def _composed(task: str, overrides: Sequence[str]) -> Any:
         text = getattr(fault, "override", None)  # of one that cannot even be parsed
         start = [f"override {text!r} cannot be read"] if text else []
         raise SpecError(": ".join(dict.fromkeys(start + reasons)), hint=_EXAMPLE) from fault
+
+
+def _with_texts_quoted(task: str, overrides: Sequence[str]) -> list[str]:
+    """Overrides whose texts Hydra reads as they stand: a folder may be called Höfe (2)."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    quoted = []
+    for override in overrides:
+        key, _, text = override.partition("=")
+        if not _is_plain(override) and _holds_text(task, key.strip()):
+            quoted.append(f"{key}={QuotedString(text=text, quote=Quote.single).with_quotes()}")
+        else:
+            quoted.append(override)
+    return quoted
+
+
+def _is_plain(override: str) -> bool:
+    """Whether Hydra's grammar takes it for one value: not for several, a list or a function."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except HydraException:
+        return False
+    return not parsed.is_sweep_override() and not isinstance(parsed.value(), list | dict)
+
+
+def _holds_text(task: str, key: str) -> bool:
+    """Whether a key of a task's schema takes a text."""
+    from omegaconf import OmegaConf
+
+    kind: Any = OmegaConf.get_type(_composed(task, []))
+    for name in key.split("."):
+        if not is_dataclass(kind):
+            return False
+        kind = get_type_hints(kind).get(name)
+    return kind in (str, str | None)
 
 
 def _misspelt(task: str, overrides: Sequence[str]) -> SpecError | None:

@@ -74,12 +74,15 @@ def test_parts_add_up():
     assert length[2] == pytest.approx(length[0] + length[1])
 
 
-def test_without_a_crs_everything_is_in_pixels():
+def test_without_a_crs_measures_are_in_pixels_and_places_those_of_the_transform():
+    """A world file says where, and nobody says in which unit."""
     ground = Ground((3.0, 0, 100, 0, -3.0, 100), None)
     box = shapely.box(2, 3, 6, 13)
     area, length = ground.measure(np.array([box]))
     assert (area[0], length[0]) == (40, 28)
-    assert ground.geometries_to_crs(np.array([box]))[0].equals(box)
+    assert ground.geometries_to_crs(np.array([box]))[0].equals(shapely.box(106, 61, 118, 91))
+    up = ground.bearing_deg(np.array([[2.0, 3.0]]), np.array([[0.0, -1.0]]))
+    assert up.tolist() == [0]
     assert not ground.in_metres
 
 

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from geotiler.core.radiometry import (
+    PHOTOGRAPH,
     border_nodata,
     chosen_bands,
     finite_float32,
     normalise,
     percentile_scale,
+    photograph_scale,
 )
 from geotiler.errors import SpecError
 from geotiler.specs import Scale
@@ -75,6 +77,19 @@ def test_a_measured_range_lies_within_the_values(values: list[float]) -> None:
     sample = np.array([*values, np.nan, np.inf])
     scale = percentile_scale(sample)
     assert min(values) <= scale.minimum < scale.maximum <= max(values)
+
+
+@given(low=st.floats(-1e6, 1e6), span=st.floats(1e-3, 1e6), factor=st.floats(0.01, 100))
+def test_a_photograph_in_other_units_is_read_alike(low: float, span: float, factor: float) -> None:
+    """Whatever the units, 2 and 98 % lie where they do in 8 bits, which stay as they are."""
+    scale = photograph_scale(Scale(minimum=low, maximum=low + span))
+    other = photograph_scale(Scale(minimum=low * factor, maximum=(low + span) * factor))
+    assert (other.minimum, other.maximum) == pytest.approx(
+        (scale.minimum * factor, scale.maximum * factor), abs=1e-6 * factor * (abs(low) + span)
+    )
+    dark, bright = (255 * share for share in PHOTOGRAPH)
+    known = photograph_scale(Scale(minimum=dark, maximum=bright))
+    assert (known.minimum, known.maximum) == pytest.approx((0, 255), abs=1e-9)
 
 
 @pytest.mark.parametrize("sample", [[], [np.nan], [3, 3, 3]])

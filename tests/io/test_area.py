@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -80,6 +81,36 @@ def test_rows_of_a_scene_without_a_crs_may_be_told_either_way(opened: Opened) ->
         assert area_of_bounds(bounds, scene).window(SHAPE) == wanted
     with pytest.raises(SpecError, match="left"):
         area_of_bounds((60, 10, 20, 40), scene)
+
+
+WORLD = Affine(0.5, 0, 600_000, 0, -0.5, 5_400_000)
+"""Of a world file, which says where and not in which CRS."""
+
+
+@pytest.mark.parametrize("transform", [WORLD, Affine.identity()], ids=["world file", "pixels"])
+def test_polygons_without_a_crs_are_in_the_coordinates_of_the_scene(
+    opened: Opened, tmp_path: Path, transform: Affine
+) -> None:
+    scene = opened(transform, None)
+    wanted = Window(row=10, col=20, height=30, width=40)
+    corners = [transform @ corner for corner in ((20, 10), (60, 10), (60, 40), (20, 40))]
+    path = tmp_path / "area.geojson"
+    geometry = {"type": "Polygon", "coordinates": [[*corners, corners[0]]]}
+    feature = {"type": "Feature", "properties": {}, "geometry": geometry}
+    drawing = {"type": "FeatureCollection", "crs": None, "features": [feature]}
+    path.write_text(json.dumps(drawing))
+    assert area_of_file(str(path), scene).window(SHAPE) == wanted
+    with pytest.raises(InputError, match=r"area\.geojson has no CRS"):
+        area_of_file(str(path), opened(transform, "EPSG:25832"))
+    path.write_text(json.dumps(feature))  # in degrees, then
+    with pytest.raises(InputError, match=r"scene\.tif has no CRS"):
+        area_of_file(str(path), opened(transform, None))
+
+
+def test_bounds_beside_a_scene_are_told_what_its_coordinates_are(opened: Opened) -> None:
+    for transform, told in ((WORLD, "of its transform"), (Affine.identity(), "columns and rows")):
+        with pytest.raises(InputError, match=told):
+            area_of_bounds((1000, 1000, 1100, 1100), opened(transform, None))
 
 
 @pytest.mark.parametrize(

@@ -88,8 +88,18 @@ def test_polygons_come_back_to_their_pixels(crs: str) -> None:
 
 def test_pixels_of_a_scene_follow_its_chips_to_another_resolution() -> None:
     shapes = triangles(5)
-    moved, _ = in_pixels("l.gpkg", shapes, None, frame(None, ratio=2.0), "--labels")
+    finer = frame(None, Affine.scale(0.5), ratio=2.0)
+    moved, _ = in_pixels("l.gpkg", shapes, None, finer, "--labels")
     np.testing.assert_allclose(shapely.get_coordinates(moved), shapely.get_coordinates(shapes) * 2)
+
+
+def test_without_any_crs_a_world_file_says_where_labels_lie() -> None:
+    shapes = triangles(5)
+    placed = shapely.transform(shapes, lambda p: p * [0.5, -0.5] + [400_000, 5_500_000])
+    moved, _ = in_pixels("l.shp", placed, None, frame(None, GRID), "--labels")
+    np.testing.assert_allclose(
+        shapely.get_coordinates(moved), shapely.get_coordinates(shapes), atol=1e-6
+    )
 
 
 def test_one_without_a_crs_and_one_with_never_meet() -> None:

@@ -40,6 +40,7 @@ class Server:
     sent_bytes: int = 0
     refusals: int = 0
     """How many of the next requests are answered with "come back later"."""
+    answers_ranges: bool = True
     headers: list[dict[str, str]] = field(default_factory=list)
 
     @property
@@ -75,7 +76,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
             else:
                 content = path.read_bytes()
                 wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-                if wanted is None:
+                if wanted is None or not state.answers_ranges:
                     self.finish_with(200, content, {}, with_body)
                     return
                 first = int(wanted[1])
@@ -87,7 +88,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
             self, code: int, body: bytes, headers: dict[str, str], with_body: bool = True
         ) -> None:
             self.send_response(code)
-            for key, value in {**headers, "Accept-Ranges": "bytes"}.items():
+            ranges = {"Accept-Ranges": "bytes"} if state.answers_ranges else {}
+            for key, value in {**headers, **ranges}.items():
                 self.send_header(key, value)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -169,6 +171,16 @@ def test_what_is_not_there_is_one_line_without_secrets(server: Server) -> None:
         open_scene(address)
     assert SECRET not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_server_of_whole_files_is_told_so_and_what_to_do(server: Server) -> None:
+    """As `python -m http.server` is one."""
+    server.answers_ranges = False
+    _write(server.folder / "scene.tif")
+    with pytest.raises(InputError, match=r"scene\.tif cannot be read in parts") as caught:
+        open_scene(f"{server.address}/scene.tif?sig={SECRET}")
+    assert "download" in str(caught.value)
+    assert SECRET not in str(caught.value)
 
 
 def test_a_file_that_breaks_off_is_told_without_secrets(server: Server) -> None:

@@ -123,6 +123,15 @@ def test_rasters_that_are_no_masks_are_refused(tmp_path):
         labels(halves, whole_floats=True)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32", "float64"])
+def test_a_declared_zero_is_background_whatever_the_type_of_the_values(tmp_path, dtype):
+    """As a GIS rasterizes polygons by default: float32 with 0 as nodata."""
+    path = write(tmp_path / "burned.tif", BLOCKS.astype(dtype), nodata=0)
+    rule, found = labels(path, whole_floats=True)
+    np.testing.assert_array_equal(found, BLOCKS)
+    assert "0 is read as background" in rule.note
+
+
 def test_classes_are_chosen_by_name_or_id():
     names = {1: "building", 3: "Water"}
     assert chosen_classes(["water", "1"], names, set(), "m.tif") == {1, 3}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 
 import geopandas
 import numpy as np
@@ -15,7 +17,7 @@ from geotiler.errors import InputError, OutputError, SpecError
 from geotiler.io import vector
 from geotiler.io.geojson import GeoJSONWriter, to_lonlat
 from geotiler.io.vector import FeatureBatch, Layer, write_features
-from geotiler.io.vector_reading import read_features
+from geotiler.io.vector_reading import attribute_names, read_features
 
 SUFFIXES = [".geojson", ".json", ".gpkg", ".fgb", ".parquet"]
 FIELDS = {"id": "int", "class": "text", "area_m2": "float"}
@@ -210,3 +212,46 @@ def test_a_writer_that_fails_is_one_line_and_leaves_nothing(tmp_path, monkeypatc
     with pytest.raises(OutputError, match="no space left"):
         write_features(str(tmp_path / f"b{suffix}"), iter(batches), layer)
     assert not list(tmp_path.iterdir())
+
+
+def layers(path, **shapes):
+    """A GeoPackage with one layer for each keyword."""
+    for name, geometry in shapes.items():
+        table = geopandas.GeoDataFrame({name: [1]}, geometry=[geometry], crs="EPSG:32633")
+        table.to_file(path, layer=name, mode="a" if path.exists() else "w")
+    return str(path)
+
+
+def test_the_layer_of_polygons_is_read_and_none_of_two_is_guessed(tmp_path):
+    trees, park = shapely.MultiPoint([(1, 1), (2, 2)]), shapely.box(0, 0, 9, 9)
+    one = layers(tmp_path / "one.gpkg", trees=trees, parks=park)
+    assert read_features(one).geometries[0].equals(park)
+    assert attribute_names(one) == ["parks"]
+    two = layers(tmp_path / "two.gpkg", parks=park, houses=park)
+    for read in (read_features, attribute_names):
+        with pytest.raises(InputError, match="2 layers of polygons: parks, houses") as caught:
+            read(two)
+        assert "ogr2ogr" in str(caught.value)
+
+
+def test_measures_along_corners_are_left_out_without_a_word(tmp_path):
+    """In a process of its own: pytest has warnings of its own taste."""
+    square = "POLYGON ZM ((0 0 1 2, 4 0 1 2, 4 4 1 2, 0 4 1 2, 0 0 1 2))"
+    (tmp_path / "measured.csv").write_text(f'shape\n"{square}"\n')
+    (tmp_path / "measured.vrt").write_text(
+        '<OGRVRTDataSource><OGRVRTLayer name="measured"><SrcDataSource relativeToVRT="1">'
+        "measured.csv</SrcDataSource><GeometryType>wkbPolygonZM</GeometryType>"
+        '<GeometryField encoding="WKT" field="shape"/></OGRVRTLayer></OGRVRTDataSource>'
+    )
+    code = (
+        "import sys; from geotiler.io.vector_reading import read_features; "
+        "print(read_features(sys.argv[1]).geometries[0].wkt)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "measured.vrt")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert told.stderr == ""
+    found = shapely.from_wkt(told.stdout)
+    assert found.equals(shapely.box(0, 0, 4, 4))
+    assert not shapely.has_z(found)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import pytest
+import rasterio
 
 from geotiler.models.bundle import Bundle
 from geotiler.service.operation_routes import VENDOR
@@ -90,8 +91,17 @@ def _picture(page: Page) -> np.ndarray[Any, Any]:
     return image
 
 
-def test_a_scene_becomes_polygons_on_a_map(page: Page, scene: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_crs", [True, False], ids=["CRS", "world file"])
+def test_a_scene_becomes_polygons_on_a_map(
+    page: Page, scene: Path, tmp_path: Path, has_crs: bool
+) -> None:
     _needs_map()
+    if not has_crs:
+        with rasterio.open(scene) as known:
+            profile, bands = known.profile, known.read()
+        scene = tmp_path / "world.tif"
+        with rasterio.open(scene, "w", **{**profile, "crs": None}) as unknown:
+            unknown.write(bands)
     before = _picture(page)
     page.set_input_files("#file", str(scene))
     page.wait_for_selector("#result:not([hidden])")

@@ -22,8 +22,9 @@ from geotiler.io.raster import Scene
 from geotiler.io.styles import shown_classes
 from geotiler.io.vector_reading import read_features
 from geotiler.progress import Notice, StageAdvanced, StageStarted
-from geotiler.specs import EvaluateSpec, OutlinesFrom, Regularize, VectorizeSpec
+from geotiler.specs import EvaluateSpec, OutlinesFrom, PreviewSpec, Regularize, VectorizeSpec
 from geotiler.tasks.evaluate import evaluate
+from geotiler.tasks.preview import preview
 from geotiler.tasks.vectorize import vectorize
 from geotiler.tasks.vectorize_input import VectorizeInput
 from geotiler.tasks.vectorize_workers import drawn_tables
@@ -209,6 +210,27 @@ def test_without_a_crs_everything_is_in_pixels_and_that_is_said(tmp_path, values
     }  # fmt: skip
     assert report.area_unit == "px"
     assert report.area == np.isin(values, [1, 2]).sum()
+
+
+def test_a_world_file_places_polygons_as_a_crs_does(tmp_path, values):
+    """Coordinates are those of the mask with a CRS; measures are pixels, of no known size."""
+    transform = Affine(0.5, 0, 4e5, 0, -0.5, 5e6)
+    known = write(tmp_path / "known.tif", values, crs="EPSG:32633", transform=transform)
+    world = write(tmp_path / "world.tif", values, crs=None, transform=transform)
+    events = []
+    vectorize(exact(known, tmp_path / "known.gpkg"))
+    report = vectorize(exact(world, tmp_path / "world.gpkg"), report=events.append)
+    found, expected = (read_features(str(tmp_path / f"{name}.gpkg")) for name in ("world", "known"))
+    assert shapely.equals(found.geometries, expected.geometries).all()
+    assert report.area_unit == "px"
+    assert report.area == np.isin(values, [1, 2]).sum()
+    assert any("coordinates are those of its transform" in str(e) for e in events)
+    scores = evaluate(
+        EvaluateSpec(predictions=(str(tmp_path / "world.gpkg"),), truths=(world,), objects=False)
+    )
+    assert scores.iou == 1.0
+    page = tmp_path / "world.png"
+    preview(PreviewSpec(scene=world, output=page, layers=(str(tmp_path / "world.gpkg"),)))
 
 
 def test_progress_adds_up(tmp_path, mask, values):

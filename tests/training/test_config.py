@@ -17,6 +17,22 @@ def test_overrides_and_groups_reach_the_configuration() -> None:
     assert config.data.root == "here"
 
 
+@pytest.mark.parametrize(
+    "folder",
+    ["Höfe", "a (2)", "50% #1", "a,b", "gsd=0.3", "[old]", "{old}", "it's", "~mine", r"C:\Höfe",
+     "Höfe\\", "(a", "x&y", "choice(a,b)"],
+)  # fmt: skip
+def test_a_folder_may_have_any_name(folder: str) -> None:
+    config = compose("buildings", [f"data.root={folder}", f"init={folder}"])
+    assert (config.data.root, config.init) == (folder, folder)
+    assert compose("landuse", [f"data.root={folder}"]).data.root == folder
+
+
+def test_texts_in_quotes_and_null_stay_what_hydra_makes_of_them() -> None:
+    config = compose("buildings", ["data.root='a, b'", "init=null", "name=${data.root}"])
+    assert (config.data.root, config.init, config.name) == ("a, b", None, "a, b")
+
+
 def test_the_recipe_never_renders_the_demo_scene() -> None:
     rendered = compose("buildings", []).data.rendered
     assert 7 not in range(rendered.first_seed, rendered.first_seed + rendered.chips)

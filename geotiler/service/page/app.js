@@ -174,8 +174,7 @@ function draw(placed, links, features) {
     Mask: L.imageOverlay(links["mask-map.png"], bounds),
     Footprints: L.geoJSON(features, {
       style: FOOTPRINT,
-      // Without a CRS, coordinates are pixels: x to the right, y down.
-      coordsToLatLng: ([x, y]) => (onEarth ? L.latLng(y, x) : L.latLng(rows - y, x)),
+      coordsToLatLng: ([x, y]) => (onEarth ? L.latLng(y, x) : onPicture(x, y, placed)),
       onEachFeature: (feature, layer) => layer.bindPopup(() => described(feature.properties)),
     }),
   };
@@ -183,6 +182,12 @@ function draw(placed, links, features) {
   L.control.layers(null, layers, { collapsed: false }).addTo(map);
   if (onEarth) L.control.scale({ imperial: false }).addTo(map);
   map.fitBounds(bounds);
+}
+
+function onPicture(x, y, { shape: [rows], transform: [a, b, c, d, e, f] }) {
+  // Coordinates of a raster without a CRS are those of its transform; the map counts upwards.
+  const [right, down, area] = [x - c, y - f, a * e - b * d];
+  return L.latLng(rows - (a * down - d * right) / area, (e * right - b * down) / area);
 }
 
 function described(properties) {
