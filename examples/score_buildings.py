@@ -71,9 +71,11 @@ def main() -> None:
     parser.add_argument("--split", default="test")
     parser.add_argument("--gsd", default="0.3", help="of the tiles, metres per pixel")
     parser.add_argument("--model", default="buildings")
+    parser.add_argument("--precision", default="auto", help="as of geotiler segment")
     parser.add_argument("--tta", default="1", help="mirror images whose answers are averaged")
     arguments = parser.parse_args()
     options = ["--gsd", arguments.gsd, "--model", arguments.model, "--tta", arguments.tta]
+    options += ["--precision", arguments.precision]
     with contextlib.redirect_stdout(io.StringIO()):  # the report of each tile
         result = score(arguments.root, arguments.split, options)
     print(json.dumps(result, indent=2))
