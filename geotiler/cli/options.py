@@ -49,7 +49,9 @@ Threads = Annotated[
 ]
 RawRange = Annotated[
     str | None,
-    typer.Option(help="Raw range MIN,MAX, or auto (scene-wide 2-98 %).", show_default="card"),
+    typer.Option(
+        help="Raw range MIN,MAX, or auto (from the scene-wide 2-98 %).", show_default="card"
+    ),
 ]
 ClassNames = Annotated[
     list[str] | None,

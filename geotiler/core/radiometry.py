@@ -7,6 +7,7 @@ normalisation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -93,6 +94,16 @@ def photograph_scale(measured: Scale) -> Scale:
     span = (measured.maximum - measured.minimum) / (high - low)
     minimum = measured.minimum - low * span
     return Scale(minimum=minimum, maximum=minimum + span)
+
+
+def told_scale(scale: Scale) -> Scale:
+    """The scale rounded to a ten-thousandth of its span or finer, so that it can be told and typed.
+
+    A model of 8 bits cannot tell the two apart.
+    """
+    span = scale.maximum - scale.minimum
+    digits = 4 - math.floor(math.log10(span))
+    return Scale(minimum=round(scale.minimum, digits), maximum=round(scale.maximum, digits))
 
 
 def border_nodata(

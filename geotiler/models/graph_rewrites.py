@@ -7,9 +7,9 @@ Two of them matter for networks that end in an image:
   repetitions, whose weights add up beforehand. It takes 4 products where the other takes 9, and
   the large image is never there. A convolution is linear, so what was concatenated with the large
   image is convolved by itself, and the two are added.
-- A convolution with one output is one product and one sum per input channel; kernels for
-  convolutions work on 16 outputs at once. Convolving each channel for itself and adding up fits
-  them better.
+- Kernels for convolutions compute 16 outputs at once, asked for or not. Where there is one, as in
+  the head of a network of one class, convolving each channel for itself and adding up is cheaper,
+  unless only single pixels are convolved.
 
 Sums are formed in another order: answers differ in the last digits of float32.
 """
@@ -20,25 +20,39 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from openvino import Model
+from openvino import Model, Type
 from openvino import opset13 as ops
 from openvino.passes import ConstantFolding, Manager
 
 _FLOAT = NDArray[np.float32]
+_QUANTISED = (Type.i8, Type.u8, Type.i4, Type.u4)
 
 
 def rewrite(graph: Model) -> None:
-    """Change a graph whose shapes are fixed in place; what fits no rule stays as it is."""
+    """Change a graph whose shapes are fixed in place; what fits no rule stays as it is.
+
+    Raises:
+        RuntimeError: OpenVINO takes a change for wrong; the graph is of no use then.
+    """
+    if any(
+        _is_constant(node) and node.get_element_type() in _QUANTISED for node in _outputs(graph)
+    ):
+        return  # folded weights would no longer be computed as integers
     folding = Manager()
     folding.register_pass(ConstantFolding())  # weights behind casts become constants
     folding.run_passes(graph)
     for node in graph.get_ordered_ops():
-        if node.get_type_name() != "Convolution" or not _is_constant(node.input_value(1)):
+        if node.get_type_name() != "Convolution":
+            continue
+        weights = node.input_value(1)
+        shape = list(weights.get_shape())
+        is_plain = weights.get_element_type() == Type.f32 and len(shape) == 4
+        if not _is_constant(weights) or not is_plain:
             continue
         enlarged = _enlarged(node)
         if enlarged is not None:
             _fold_enlargement(node, *enlarged)
-        elif node.input_value(1).shape[0] == 1 and node.input_value(1).shape[1] > 1:
+        elif shape[0] == 1 < shape[1] and shape[2] * shape[3] > 1:
             _spread_channels(node)
     graph.validate_nodes_and_infer_types()
 
@@ -111,11 +125,23 @@ def _enlarged(conv: Any) -> tuple[Any, list[Any]] | None:
         return None
     given = source.get_attributes()
     repeats = (given["mode"], given["coordinate_transformation_mode"], given["nearest_mode"])
-    small, large = list(source.input_value(0).get_shape()), list(source.output(0).get_shape())
-    is_twice = len(small) == 4 and large == [*small[:2], 2 * small[2], 2 * small[3]]
-    if repeats != ("nearest", "asymmetric", "floor") or not is_twice:
+    is_padded = any(given["pads_begin"]) or any(given["pads_end"])
+    if repeats != ("nearest", "asymmetric", "floor") or is_padded or not _doubles(source):
         return None
     return source.input_value(0), beside
+
+
+def _doubles(interpolate: Any) -> bool:
+    """Whether height and width, and nothing else, become exactly twice as large."""
+    image, *settings = interpolate.input_values()
+    small, large = list(image.get_shape()), list(interpolate.output(0).get_shape())
+    if large != [*small[:2], 2 * small[2], 2 * small[3]]:
+        return False
+    if interpolate.get_attributes()["shape_calculation_mode"] == "sizes":
+        return True
+    # Sizes are rounded: 2.3 times three pixels are six as well.
+    factors = [_values(each)[0] for each in settings if each.get_element_type() == Type.f32]
+    return len(factors) == 1 and bool(np.isin(factors[0], (1, 2)).all())
 
 
 def _with_normalisation(conv: Any) -> tuple[_FLOAT, _FLOAT, _FLOAT, Any]:
@@ -139,6 +165,10 @@ def _with_normalisation(conv: Any) -> tuple[_FLOAT, _FLOAT, _FLOAT, Any]:
 
 def _values(*outputs: Any) -> list[_FLOAT]:
     return [np.array(output.get_node().data, np.float32) for output in outputs]
+
+
+def _outputs(graph: Model) -> list[Any]:
+    return [output for node in graph.get_ordered_ops() for output in node.outputs()]
 
 
 def _is_constant(output: Any) -> bool:

@@ -113,8 +113,7 @@ def _compile(
         settings["INFERENCE_NUM_THREADS"] = threads
     try:
         graph.reshape(shape)
-        rewrite(graph)
-        return openvino.Core().compile_model(graph, "CPU", settings)
+        return openvino.Core().compile_model(_rewritten(graph), "CPU", settings)
     except (RuntimeError, MemoryError) as error:
         if isinstance(error, MemoryError) or "bad_alloc" in str(error):
             raise DeviceError(
@@ -124,6 +123,16 @@ def _compile(
         raise ModelError(
             f"{source} cannot be compiled for tiles of {tuple(shape)}: {one_line(error)}"
         ) from error
+
+
+def _rewritten(graph: Any) -> Any:
+    """A graph in a faster form, or as it is where that fails: nothing is refused for it."""
+    faster = graph.clone()
+    try:
+        rewrite(faster)
+    except (RuntimeError, TypeError, ValueError):
+        return graph
+    return faster
 
 
 def _lengths(port: Any) -> list[int | None]:

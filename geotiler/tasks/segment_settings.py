@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from geotiler.core.grid import Grid
-from geotiler.core.radiometry import PHOTOGRAPH, photograph_scale
+from geotiler.core.radiometry import PHOTOGRAPH, photograph_scale, told_scale
 from geotiler.core.resample import Axis
 from geotiler.errors import SpecError
 from geotiler.io.raster import Scene
@@ -55,13 +55,14 @@ def scale_setting(
         scale = spec.scale
     elif spec.auto_scale or (not is_eight_bit and card_scale.maximum == 255):
         measured = measured_scale(scene, bands)
-        scale = photograph_scale(measured)
+        is_photograph = card_scale.maximum == 255
+        scale = told_scale(photograph_scale(measured) if is_photograph else measured)
         origin = "scene"
         low, high = (round(255 * share) for share in PHOTOGRAPH)
+        place = f"{low} to {high} of 255" if is_photograph else "the model's whole range"
         notices.append(
             f"values {measured.minimum:g} to {measured.maximum:g} (scene-wide 2-98 %) are read as "
-            f"{low} to {high} of 255; fix the range with "
-            f"--scale {scale.minimum:g},{scale.maximum:g}"
+            f"{place}; fix the range with --scale {scale.minimum!r},{scale.maximum!r}"
         )
     else:
         scale = card_scale

@@ -18,6 +18,7 @@ from geotiler.core.radiometry import (
     normalise,
     percentile_scale,
     photograph_scale,
+    told_scale,
 )
 from geotiler.errors import SpecError
 from geotiler.specs import Scale
@@ -126,3 +127,13 @@ def test_dark_roofs_are_not_nodata_and_dark_borders_are() -> None:
     valid = border_nodata(image)
     assert not valid[:, :15].any()
     assert valid[:, 20:].all()
+
+
+@given(st.floats(-1e9, 1e9), st.floats(1e-3, 1e6))
+def test_a_scale_that_is_told_is_nearly_the_one_measured(low: float, span: float) -> None:
+    measured = Scale(minimum=low, maximum=low + span)
+    told = told_scale(measured)
+    span = measured.maximum - measured.minimum
+    assert abs(told.minimum - measured.minimum) <= span / 10_000 + 1e-9 * abs(low)
+    assert abs(told.maximum - measured.maximum) <= span / 10_000 + 1e-9 * abs(low)
+    assert told_scale(told) == told

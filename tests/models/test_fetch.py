@@ -24,9 +24,16 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
     """Any static host, which remembers what it was asked for."""
 
     asked: list[str]
+    elsewhere: dict[str, str]
+    """Path → where it is said to lie."""
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
+        if self.path in self.elsewhere:
+            self.send_response(302)
+            self.send_header("Location", self.elsewhere[self.path])
+            self.end_headers()
+            return
         super().do_GET()
 
     def log_message(self, *args: object) -> None:
@@ -36,8 +43,10 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 class Host:
     """A folder of model folders at an address."""
 
-    def __init__(self, root: Path, address: str, asked: list[str]) -> None:
-        self.root, self.address, self.asked = root, address, asked
+    def __init__(
+        self, root: Path, address: str, asked: list[str], elsewhere: dict[str, str]
+    ) -> None:
+        self.root, self.address, self.asked, self.elsewhere = root, address, asked, elsewhere
 
 
 @pytest.fixture
@@ -45,12 +54,13 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     monkeypatch.setattr(fetch, "cache_folder", lambda: tmp_path / "cache" / "models")
     root, asked = tmp_path / "published", []
     root.mkdir()
-    kind = type("Handler", (Quiet,), {"asked": asked})
+    elsewhere: dict[str, str] = {}
+    kind = type("Handler", (Quiet,), {"asked": asked, "elsewhere": elsewhere})
     handler = functools.partial(kind, directory=str(root))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield Host(root, f"http://127.0.0.1:{server.server_port}", asked)
+        yield Host(root, f"http://127.0.0.1:{server.server_port}", asked, elsewhere)
         server.shutdown()
         thread.join()
 
@@ -108,9 +118,48 @@ def test_what_is_not_as_its_card_says_gets_no_place(
         file.write_bytes(content)
     else:
         file.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ModelError):
+    with pytest.raises(ModelError, match=host.address) as told:
         find_model(f"{host.address}/mine")
+    assert ".fetched" not in str(told.value), "a folder that is gone by then"
     assert not cached(host)
+
+
+def test_a_copy_that_is_damaged_or_cut_off_is_fetched_again(
+    host: Host, tiny_bundle: Bundle
+) -> None:
+    shutil.copytree(tiny_bundle.folder, host.root / "mine")
+    place = find_model(f"{host.address}/mine").folder
+    (place / "model.onnx").write_bytes(b"")
+    with pytest.raises(ModelError, match="models fetch"):
+        find_model(f"{host.address}/mine")
+    assert fetch.fetched_model(f"{host.address}/mine", anew=True).digest == tiny_bundle.digest
+    (place / "card.json").unlink()
+    assert find_model(f"{host.address}/mine").digest == tiny_bundle.digest
+
+
+def test_a_server_sends_to_the_web_alone(host: Host, tiny_bundle: Bundle) -> None:
+    shutil.copytree(tiny_bundle.folder, host.root / "mine")
+    host.elsewhere["/old/card.json"] = f"{host.address}/mine/card.json"
+    for name in tiny_bundle.card.files:
+        host.elsewhere[f"/old/{name}"] = f"{host.address}/mine/{name}"
+    assert find_model(f"{host.address}/old").digest == tiny_bundle.digest
+    for target in ("ftp://127.0.0.1:9/card.json", (tiny_bundle.folder / "card.json").as_uri()):
+        host.elsewhere["/moved/card.json"] = target
+        with pytest.raises(ModelError, match=r"not followed|not allowed"):
+            find_model(f"{host.address}/moved")
+
+
+def test_what_is_safe_stays_safe() -> None:
+    handler = fetch._NoDowngrade()
+    asked = fetch.Request("https://example.org/mine/card.json")
+    with pytest.raises(ModelError, match="not followed"):
+        handler.redirect_request(asked, None, 302, "", {}, "http://example.org/card.json")  # type: ignore[arg-type]
+
+
+def test_an_address_may_have_any_letters(host: Host, tiny_bundle: Bundle) -> None:
+    shutil.copytree(tiny_bundle.folder, host.root / "Dächer 2")
+    assert find_model(f"{host.address}/Dächer 2").digest == tiny_bundle.digest
+    assert find_model(f"{host.address}/D%C3%A4cher%202").digest == tiny_bundle.digest
 
 
 def test_the_command_says_where_it_is_now(host: Host, tiny_bundle: Bundle) -> None:
@@ -137,6 +186,7 @@ def test_a_failure_leaves_the_model_that_was_there(host: Host, tiny_bundle: Bund
         "http://",
         "http://user:secret@127.0.0.1/m",
         "http://h/m?key=secret",
+        "https://[::1/m",
     ],
 )
 def test_an_address_without_a_model_is_refused(host: Host, address: str) -> None:
