@@ -410,7 +410,8 @@ def _on_scene(
 def _turns(scene: Scene) -> tuple[float, ...]:
     """Once around the world, either way, in the scene's coordinates; none where that is nowhere.
 
-    Nor on a scene wider than the world and a pixel (maps may repeat a column): its coordinates are no places, whatever it says.
+    Nor on a scene wider than the world and a pixel (maps may repeat a column): its coordinates are
+    no places, whatever it says.
     """
     around = 0.0 if scene.crs is None else _around(_crs_of(scene))
     left, _, right, _ = extent(scene)
