@@ -69,6 +69,12 @@ class Ground:
         )
 
     @property
+    def pixel(self) -> float:
+        """Longer side of a pixel, in the unit that the transform leads to."""
+        a, b, _, d, e, _ = self._affine
+        return max(math.hypot(a, d), math.hypot(b, e))
+
+    @property
     def in_metres(self) -> bool:
         """Whether measures are metres; otherwise they are pixels."""
         return self._is_measured

@@ -408,9 +408,15 @@ def _on_scene(
 
 
 def _turns(scene: Scene) -> tuple[float, ...]:
-    """Once around the world, either way, in the scene's coordinates; none where that is nowhere."""
+    """Once around the world, either way, in the scene's coordinates; none where that is nowhere.
+
+    Nor on a scene wider than the world and a pixel (maps may repeat a column): its coordinates are
+    no places, whatever it says.
+    """
     around = 0.0 if scene.crs is None else _around(_crs_of(scene))
-    return (-around, around) if around else ()
+    left, _, right, _ = extent(scene)
+    pixel = (1 + _EDGE_PX) * (abs(scene.transform.a) + abs(scene.transform.b))
+    return (-around, around) if around and right - left <= around + pixel else ()
 
 
 def _around(crs: pyproj.CRS) -> float:

@@ -18,9 +18,6 @@ Geometries = npt.NDArray[np.object_]
 DEGREE_DIGITS = 7
 """About a centimetre."""
 
-PLAIN_DIGITS = 3
-"""For coordinates that are not degrees: pixels of a raster without a CRS."""
-
 _END_BYTES = 2**16
 _FEATURES = re.compile(r'"features"\s*:')
 _NO_CRS = re.compile(r'"crs"\s*:\s*null')
@@ -34,18 +31,19 @@ class GeoJSONWriter:
     """
 
     def __init__(
-        self, stream: TextIO, *, lonlat: bool = True, degree_digits: int = DEGREE_DIGITS
+        self, stream: TextIO, *, lonlat: bool = True, digits: int | None = DEGREE_DIGITS
     ) -> None:
         """Nothing is written yet.
 
         Args:
             stream: text.
-            lonlat: coordinates are longitude and latitude; otherwise pixels.
-            degree_digits: decimal places of longitudes and latitudes.
+            lonlat: coordinates are longitude and latitude; otherwise those of a raster without a
+                CRS: pixels, or whatever its transform leads to.
+            digits: decimal places of coordinates; None keeps all.
         """
         self._stream = stream
         self._mark = "" if lonlat else '"crs": null, '
-        self._digits = degree_digits if lonlat else PLAIN_DIGITS
+        self._digits = digits
         self._separator = "\n"
 
     def __enter__(self) -> GeoJSONWriter:
@@ -60,9 +58,10 @@ class GeoJSONWriter:
         self, geometries: Geometries, properties: Mapping[str, Sequence[Any] | npt.NDArray[Any]]
     ) -> None:
         """Append features: longitude and latitude, and columns of the same length."""
-        texts = shapely.to_geojson(
-            rounded(shapely.orient_polygons(geometries, exterior_cw=False), self._digits)
-        )
+        oriented = shapely.orient_polygons(geometries, exterior_cw=False)
+        if self._digits is not None:
+            oriented = rounded(oriented, self._digits)
+        texts = shapely.to_geojson(oriented)
         names = list(properties)
         columns = [_plain(properties[name]) for name in names]
         for text, *values in zip(texts.tolist(), *columns, strict=True):

@@ -119,10 +119,10 @@ def is_raster(path: str, hint: str) -> bool:
 
 
 def overlaps_raster(path: str, frame: Frame) -> bool:
-    """Whether a label raster and a scene share ground; by size where one has no CRS."""
+    """Whether a label raster and a scene share ground; by grid or size where one has no CRS."""
     with open_scene(path) as scene:
         if scene.crs is None or frame.crs is None:
-            return scene.shape == frame.scene_shape
+            return why_not_taken(scene, frame) is None
         bounds = _bounds_in(scene, frame)
     here = frame.bounds
     return (
@@ -170,12 +170,10 @@ def raster_labels(
         labels = Labels(scene, label_rule(scene, whole_floats=True))
         source: LabelSource
         if scene.crs is None or frame.crs is None:
-            if scene.shape != frame.scene_shape:
+            if reason := why_not_taken(scene, frame):
                 raise InputError(
-                    f"mask {path} is {scene.height} x {scene.width} pixels, its scene {frame.path} "
-                    f"is {frame.scene_shape[0]} x {frame.scene_shape[1]}; without a CRS they must "
-                    "be equal",
-                    hint="--labels takes a mask of the scene's size, or one with a CRS",
+                    f"mask {reason}",
+                    hint="--labels takes a mask of the scene's grid or size, or one with a CRS",
                 )
             source = SampledLabels(labels, frame.axes)
         elif is_same_grid(scene, frame):
@@ -185,13 +183,46 @@ def raster_labels(
         yield source, scene.class_names, labels.rule.note
 
 
+def why_not_taken(scene: Scene, frame: Frame) -> str | None:
+    """Why a raster's pixels are not a frame's one by one, where one has no CRS; None: they are.
+
+    Sizes must be equal; and the grids, where both have one: of a world file, say.
+    """
+    if scene.shape != frame.scene_shape:
+        return (
+            f"{scene.path} is {scene.height} x {scene.width} pixels (rows, columns), {frame.path} "
+            f"is {frame.scene_shape[0]} x {frame.scene_shape[1]}; without a CRS they must be equal"
+        )
+    there = _scene_transform(frame)
+    plain = Affine.identity()
+    if scene.transform.almost_equals(plain) or there.almost_equals(plain):
+        return None
+    if _have_same_corners(scene, frame):
+        return None
+    texts = (
+        ",".join(f"{value:.10g}" for value in each.to_gdal()) for each in (scene.transform, there)
+    )
+    return (
+        f"{scene.path} has the transform {next(texts)}, {frame.path} {next(texts)}; without a CRS "
+        "they must be equal"
+    )
+
+
 def is_same_grid(scene: Scene, frame: Frame) -> bool:
     """Whether a raster's pixels are those of the scene that the frame belongs to."""
     if scene.shape != frame.scene_shape or scene.crs != frame.crs:
         return False
+    return _have_same_corners(scene, frame)
+
+
+def _have_same_corners(scene: Scene, frame: Frame) -> bool:
     whole = Window(row=0, col=0, height=scene.height, width=scene.width)
-    scale = Affine.scale(*(axis.ratio for axis in frame.axes[::-1]))
     theirs = window_corners(scene.transform, whole)
-    ours = window_corners(frame.transform @ scale, whole)
+    ours = window_corners(_scene_transform(frame), whole)
     pixel = abs(scene.transform.determinant) ** 0.5
     return bool(np.abs(theirs - ours).max() <= SAME_GRID_PX * pixel)
+
+
+def _scene_transform(frame: Frame) -> Affine:
+    """From pixels of the scene, not of its chips, to the CRS."""
+    return frame.transform @ Affine.scale(*(axis.ratio for axis in frame.axes[::-1]))

@@ -25,6 +25,7 @@ from geotiler.io.label_rasters import (
     is_same_grid,
     overlaps_raster,
     warped_labels,
+    why_not_taken,
 )
 from geotiler.io.label_source import Classes, Frame, LabelSource, frame_of
 from geotiler.io.labels import Labels, label_rule
@@ -116,12 +117,8 @@ def _is_taken_as_it_is(scene: Scene, grid: Scene, frame: Frame, flag: str) -> bo
         InputError: neither.
     """
     if scene.crs is None or grid.crs is None:
-        if scene.shape != grid.shape:
-            raise InputError(
-                f"{scene.path} is {scene.height} x {scene.width} pixels (rows, columns), "
-                f"{grid.path} is {grid.height} x {grid.width}; without a CRS they must be equal",
-                hint=_same_place(flag),
-            )
+        if reason := why_not_taken(scene, frame):
+            raise InputError(reason, hint=_same_place(flag))
         return True
     if is_same_grid(scene, frame):
         return True

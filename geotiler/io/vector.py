@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -50,6 +51,9 @@ BATCH_FEATURES = 2048
 _FIXED_DATE = "1970-01-01T00:00:00.000Z"
 """GeoPackages carry the time of writing; the bytes should depend on the input only."""
 
+FINEST = 1000
+"""Coordinates are written to this fraction of a pixel, or a little finer."""
+
 _TYPES = {"int": pa.int64(), "float": pa.float64(), "text": pa.string()}
 
 
@@ -80,6 +84,11 @@ class Layer:
     styled: Callable[[], Sequence[StyledClass]] = tuple
     """How QGIS shows values of the attribute `class`, asked once all features are written, since
     their classes may be known only then; none: as it likes."""
+
+
+def digits_for(pixel: float) -> int:
+    """Decimal places that tell a `FINEST`th of a pixel, whose side is in the coordinates' unit."""
+    return max(0, math.ceil(math.log10(FINEST / pixel)))
 
 
 def write_features(
@@ -270,7 +279,8 @@ def _write_geojson(
 ) -> None:
     kind = GeoJSONSeqWriter if in_lines else GeoJSONWriter
     lonlat = layer.crs is not None
-    with kind(stream, lonlat=lonlat, degree_digits=layer.degree_digits) as writer:
+    digits = layer.degree_digits if lonlat else layer.digits
+    with kind(stream, lonlat=lonlat, digits=digits) as writer:
         for batch in batches:
             geometries = batch.geometries
             if layer.crs is not None:

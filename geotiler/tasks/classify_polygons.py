@@ -14,7 +14,7 @@ from geotiler.core.components import ComponentSums
 from geotiler.core.outlines import Outlines
 from geotiler.core.polygons import PolygonStream
 from geotiler.core.qgis_style import StyledClass
-from geotiler.io.vector import FeatureBatch, Layer
+from geotiler.io.vector import FeatureBatch, Layer, digits_for
 from geotiler.tasks.classify_plan import ClassifyPlan
 
 _DIGITS = 4
@@ -44,7 +44,13 @@ class CellPolygons:
         if self._plan.spec.dissolve:
             fields["cells"] = "int"
         fields |= {f"p_{name}": "float" for name in self._plan.names}
-        return Layer(fields=fields, crs=self._plan.ground.crs, styled=self._styled)
+        ground = self._plan.ground
+        return Layer(
+            fields=fields,
+            crs=ground.crs,
+            digits=digits_for(ground.pixel) if ground.crs is None else None,
+            styled=self._styled,
+        )
 
     def _styled(self) -> list[StyledClass]:
         """The model's classes in their own colours, those that do not occur too."""

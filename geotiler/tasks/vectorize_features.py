@@ -17,13 +17,10 @@ from geotiler.core.regularize import Status
 from geotiler.io.labels import class_name
 from geotiler.io.raster import Scene
 from geotiler.io.styles import styled_classes
-from geotiler.io.vector import FeatureBatch, Layer
+from geotiler.io.vector import FeatureBatch, Layer, digits_for
 from geotiler.reports import Report
 from geotiler.specs import MASK_NODATA, VectorizeSpec
 from geotiler.tasks.vectorize_draw import directions
-
-FINEST = 1000
-"""Coordinates are written to this fraction of a pixel, or a little finer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +87,6 @@ class MeasuredFeatures:
             fields["mean_probability"] = "float"
         fields["status"] = "text"
         scene, degrees = self._scene, 7
-        a, b, _, d, e, _ = tuple(scene.transform)[:6]
-        pixel = max(np.hypot(a, d), np.hypot(b, e))
-        digits = int(np.ceil(np.log10(FINEST / pixel))) if scene.crs is not None else None
         if scene.gsd_m is not None and min(scene.gsd_m) < 0.1:
             degrees = 8
         return Layer(
@@ -100,7 +94,7 @@ class MeasuredFeatures:
             crs=self._ground.crs,
             several_parts=self._spec.eight_connected,
             name=self._spec.layer,
-            digits=None if digits is None else max(0, digits),
+            digits=digits_for(self._ground.pixel),
             degree_digits=degrees,
             styled=self._styled,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
+from functools import cache
 from typing import Any, get_type_hints
 
 from geotiler.errors import SpecError
@@ -101,36 +102,46 @@ def _composed(task: str, overrides: Sequence[str]) -> Any:
 
 
 def _with_texts_quoted(task: str, overrides: Sequence[str]) -> list[str]:
-    """Overrides whose texts Hydra reads as they stand: a folder may be called Höfe (2)."""
+    """Overrides whose texts Hydra reads as they stand: a folder may be called Höfe (2), or true."""
     from hydra.core.override_parser.types import Quote, QuotedString
 
     quoted = []
     for override in overrides:
-        key, _, text = override.partition("=")
-        if not _is_plain(override) and _holds_text(task, key.strip()):
-            quoted.append(f"{key}={QuotedString(text=text, quote=Quote.single).with_quotes()}")
-        else:
-            quoted.append(override)
+        key, equals, text = override.partition("=")
+        plain = key.strip().lstrip("+")
+        if equals and _holds_text(task, plain) and not _is_for_hydra(plain, text):
+            text = QuotedString(text=text.strip(), quote=Quote.single).with_quotes()
+        quoted.append(f"{key}{equals}{text}")
     return quoted
 
 
-def _is_plain(override: str) -> bool:
-    """Whether Hydra's grammar takes it for one value: not for several, a list or a function."""
+def _is_for_hydra(key: str, text: str) -> bool:
+    """Whether a text's value is more than a text: null, one in quotes, or an interpolation."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     try:
-        parsed = OverridesParser.create().parse_override(override)
+        parsed = OverridesParser.create().parse_override(f"{key}={text}")
     except HydraException:
         return False
-    return not parsed.is_sweep_override() and not isinstance(parsed.value(), list | dict)
+    if parsed.is_sweep_override():
+        return False
+    value = parsed.value()
+    is_quoted = text.strip()[:1] in ("'", '"') and isinstance(value, str)
+    return value is None or is_quoted or (isinstance(value, str) and "${" in value)
+
+
+@cache
+def _schema_of(task: str) -> Any:
+    """The class that a task's configuration has the keys of."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.get_type(_composed(task, []))
 
 
 def _holds_text(task: str, key: str) -> bool:
     """Whether a key of a task's schema takes a text."""
-    from omegaconf import OmegaConf
-
-    kind: Any = OmegaConf.get_type(_composed(task, []))
+    kind = _schema_of(task)
     for name in key.split("."):
         if not is_dataclass(kind):
             return False

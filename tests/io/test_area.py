@@ -195,6 +195,20 @@ def test_on_a_scene_of_the_whole_world_both_ends_are_meant(
     assert np.flatnonzero(covered.any(axis=0)).tolist() == columns
 
 
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857"])
+def test_a_scene_wider_than_the_world_is_in_pixels_whatever_its_crs(
+    opened: Opened, crs: str
+) -> None:
+    around = 360 if crs == "EPSG:4326" else 40_075_017
+    step = around / 100  # SHAPE is two turns wide
+    scene = opened(Affine(step, 0, 0, 0, -step, 0), crs)
+    area = area_of_bounds((0, -20 * step, 10 * step, 0), scene)
+    expected = np.zeros(SHAPE, bool)
+    expected[:20, :10] = True
+    window = Window(row=0, col=0, height=SHAPE[0], width=SHAPE[1])
+    np.testing.assert_array_equal(area.covers(window), expected)
+
+
 @pytest.mark.parametrize("kind", ["bounds", "area"])
 @pytest.mark.parametrize("crs", ["EPSG:32601", "EPSG:3832"])
 def test_metres_across_the_antimeridian_are_no_way_around_the_world(

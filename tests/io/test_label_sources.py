@@ -172,7 +172,7 @@ def test_no_polygon_on_the_scene_is_nothing_and_says_where_they_are(tmp_path: Pa
 
 
 def raster(path: Path, values: np.ndarray, crs: str | None, transform: Affine = GRID) -> str:
-    place = {"crs": crs, "transform": transform} if crs else {}
+    place = {"crs": crs, "transform": transform} if crs or transform is not GRID else {}
     with rasterio.open(
         path, "w", height=values.shape[0], width=values.shape[1], count=1, dtype="uint8", **place
     ) as target:
@@ -223,6 +223,25 @@ class Constant:
 
     def read(self, window: Window) -> np.ndarray:
         return np.full(window.shape, self._value, np.uint8)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.5])
+def test_without_a_crs_grids_must_be_equal_where_both_have_one(
+    tmp_path: Path, ratio: float
+) -> None:
+    grid = Affine(2.5e-6, 0, 14, 0, -2.5e-6, 50)
+    place = frame(None, grid @ Affine.scale(1 / ratio), ratio)
+    same, moved = tmp_path / "same.tif", tmp_path / "moved.tif"
+    for path, transform in ((same, grid), (moved, grid @ Affine.translation(3, 0))):
+        raster(path, VALUES, None, transform)
+    assert overlaps_raster(str(same), place)
+    with raster_labels(str(same), place):
+        pass
+    assert not overlaps_raster(str(moved), place)
+    with pytest.raises(InputError, match="scene.tif 14,2.5e-06,0,50") as caught:  # noqa: RUF043
+        raster_labels(str(moved), place).__enter__()
+    assert "moved.tif has the transform 14.0000075,2.5e-06,0,50,0,-2.5e-06" in str(caught.value)
+    assert overlaps_raster(raster(tmp_path / "plain.tif", VALUES, None), place)
 
 
 def test_a_later_source_speaks_where_those_before_are_silent() -> None:

@@ -154,6 +154,24 @@ def test_a_raster_without_a_crs_of_the_same_size_is_taken_pixel_by_pixel(tmp_pat
     assert len(notes) == 2
 
 
+@pytest.mark.parametrize("crs", [None, UTM])
+def test_without_a_crs_a_world_file_must_be_that_of_the_grid(tmp_path, crs):
+    for name, shift in (("same", 0), ("moved", 2)):
+        place = GRID @ Affine.translation(shift, 0)
+        (tmp_path / f"{name}.pgw").write_text(
+            "\n".join(map(str, [place.a, 0, 0, place.e, place.c + 0.25, place.f - 0.25]))
+        )
+        write(tmp_path / f"{name}.png", BLOCKS, crs=None)
+    grid = tmp_path / "grid.tif"
+    with rasterio.open(
+        grid, "w", height=60, width=90, count=1, dtype="uint8", crs=crs, transform=GRID
+    ) as target:
+        target.write(BLOCKS, 1)
+    np.testing.assert_array_equal(truth(tmp_path / "same.png", str(grid))[0], BLOCKS)
+    with pytest.raises(InputError, match=r"moved\.png has the transform 400001,0\.5,0,5500000"):
+        truth(tmp_path / "moved.png", str(grid))
+
+
 @pytest.mark.parametrize("windows", [None, PIECES], ids=["whole", "pieces"])
 def test_a_shifted_grid_is_sampled_and_unknown_outside(tmp_path, mask, windows):
     shifted = Affine(0.5, 0, 400_010, 0, -0.5, 5_499_990)  # 20 pixels right, 20 down

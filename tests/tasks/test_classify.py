@@ -201,6 +201,19 @@ def test_polygons_are_the_tiles(scene: Path, model: Model, suffix: str) -> None:
     np.testing.assert_allclose(shares.max(axis=0), values["confidence"], atol=1e-4)
 
 
+@pytest.mark.parametrize("dissolve", [False, True])
+def test_tiles_of_a_world_file_in_degrees_end_at_its_pixels(
+    tmp_path: Path, model: Model, dissolve: bool
+) -> None:
+    place = Affine(2e-5, 0, 14.25, 0, -2e-5, 50.5)
+    scene = _write(tmp_path / "s.tif", _blocks(CLASSES), crs=None, transform=place)
+    _run(scene, "map.geojson", gsd_m=(10.0, 10.0), dissolve=dissolve)
+    polygons, _ = _features(scene, "map.geojson")
+    points = (shapely.get_coordinates(polygons) - [14.25, 50.5]) / [2e-5 * TILE, -2e-5 * TILE]
+    assert np.abs(points - np.rint(points)).max() < 1e-4
+    assert np.ptp(np.rint(points), axis=0).tolist() == [4, 3]
+
+
 @pytest.mark.parametrize("shape", [(192, 256), (200, 230), (150, 300)])
 @pytest.mark.parametrize("stride", [64, 24, 16])
 def test_dissolved_areas_are_the_cells_merged(

@@ -735,7 +735,7 @@ def test_the_scenes_resolution_can_be_said(scene: Path) -> None:
         (_no_such_class, "values: house, road, shed"),
         (_points, "no polygons"),
         (_text, "cannot be read as a vector file"),
-        (_other_size, "mask .* is 30 x 26 pixels, its scene .* is 300 x 260"),
+        (_other_size, "mask .* is 30 x 26 pixels .*, .* is 300 x 260"),
         (_extent_elsewhere, "and the scenes do not overlap"),
         (lambda _: {"labels": ("none.gpkg",)}, "no such file: none.gpkg"),
         (lambda _: {"scenes": ("none.tif",)}, "no such file: none.tif"),

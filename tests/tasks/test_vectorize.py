@@ -233,6 +233,20 @@ def test_a_world_file_places_polygons_as_a_crs_does(tmp_path, values):
     preview(PreviewSpec(scene=world, output=page, layers=(str(tmp_path / "world.gpkg"),)))
 
 
+@pytest.mark.parametrize("suffix", ["geojson", "geojsonl", "gpkg"])
+@pytest.mark.parametrize("pixel", [2.5e-6, 3e-4, 0.3, 40.0])
+def test_coordinates_of_a_world_file_are_as_fine_as_its_pixels(tmp_path, values, suffix, pixel):
+    transform = Affine(pixel, 0, 14.25, 0, -pixel, 50.5)
+    path = write(tmp_path / "m.tif", values, crs=None, transform=transform)
+    target = tmp_path / f"m.{suffix}"
+    vectorize(exact(path, target))
+    points = shapely.get_coordinates(read_features(str(target)).geometries)
+    in_pixels = (points - [14.25, 50.5]) / [pixel, -pixel]
+    assert np.abs(in_pixels - np.rint(in_pixels)).max() < 2e-3
+    scores = evaluate(EvaluateSpec(predictions=(str(target),), truths=(path,), objects=False))
+    assert scores.iou == 1.0
+
+
 def test_progress_adds_up(tmp_path, mask, values):
     events = []
     vectorize(exact(mask, tmp_path / "b.fgb"), report=events.append)

@@ -20,7 +20,8 @@ def test_overrides_and_groups_reach_the_configuration() -> None:
 @pytest.mark.parametrize(
     "folder",
     ["Höfe", "a (2)", "50% #1", "a,b", "gsd=0.3", "[old]", "{old}", "it's", "~mine", r"C:\Höfe",
-     "Höfe\\", "(a", "x&y", "choice(a,b)"],
+     "Höfe\\", "(a", "x&y", "choice(a,b)", "true", "1e3", "007", "0x1f", "nan", r"a\,b", r"a\ b",
+     r"it\'s", "None", "'a' b", "a: b"],
 )  # fmt: skip
 def test_a_folder_may_have_any_name(folder: str) -> None:
     config = compose("buildings", [f"data.root={folder}", f"init={folder}"])
@@ -28,9 +29,17 @@ def test_a_folder_may_have_any_name(folder: str) -> None:
     assert compose("landuse", [f"data.root={folder}"]).data.root == folder
 
 
+def test_a_text_that_is_forced_is_one_too() -> None:
+    assert compose("buildings", ["++data.root=Höfe"]).data.root == "Höfe"
+
+
 def test_texts_in_quotes_and_null_stay_what_hydra_makes_of_them() -> None:
     config = compose("buildings", ["data.root='a, b'", "init=null", "name=${data.root}"])
     assert (config.data.root, config.init, config.name) == ("a, b", None, "a, b")
+    config = compose("buildings", ["data.root= b", 'init="${data.root}/(1)"', "name=${task}-2"])
+    assert (config.data.root, config.init, config.name) == ("b", "b/(1)", "buildings-2")
+    with pytest.raises(SpecError, match=r"'data\.root' cannot be read"):
+        compose("buildings", ["data.root"])
 
 
 def test_the_recipe_never_renders_the_demo_scene() -> None:
