@@ -10,8 +10,8 @@ from geotiler.specs import Window
 from geotiler.specs.checks import check_overlap
 
 LARGEST_TILE_PX = 1_500_000
-"""Pixels of the largest tile that `fitted_tile` chooses: what a small network needs about half a
-gigabyte for on a CPU."""
+"""Pixels of the largest tile that `fitted_tile` chooses: what a small network needs about a third
+of a gigabyte for on a CPU."""
 
 
 def starts(length_px: int, tile_px: int, stride_px: int, multiple_px: int = 1) -> list[int]:
