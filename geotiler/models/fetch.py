@@ -128,7 +128,10 @@ class _NoDowngrade(HTTPRedirectHandler):
     ) -> Request | None:
         scheme = urlsplit(newurl).scheme.lower()
         if scheme not in ("https", req.type) or scheme not in ("http", "https"):
-            raise ModelError(f"{req.full_url} leads to an address of {scheme}, not followed")
+            raise ModelError(
+                f"{req.full_url} leads to an address of {scheme}, not followed",
+                hint="if you trust where it leads, name that address",
+            )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
