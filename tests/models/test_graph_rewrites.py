@@ -176,6 +176,23 @@ def test_graphs_of_other_types_stay() -> None:
     openvino.Core().compile_model(graph, "CPU")
 
 
+def test_no_model_is_refused_for_a_rewrite(
+    tiny_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from geotiler.models import openvino_predictor
+    from geotiler.models.predictor import open_predictor
+
+    def half_done(graph: openvino.Model) -> None:
+        rewrite(graph)
+        raise RuntimeError("OpenVINO takes it for wrong")
+
+    tiles = floats(1, 3, 64, 64)
+    expected = open_predictor(tiny_bundle, tile_shape=(64, 64))(tiles)
+    monkeypatch.setattr(openvino_predictor, "rewrite", half_done)
+    found = open_predictor(tiny_bundle, tile_shape=(64, 64))(tiles)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
 def test_weights_of_integers_stay_so() -> None:
     image = ops.parameter([1, 4, 4, 6], np.float32)
     weights = ops.constant(RANDOM.integers(-9, 9, (1, 4, 3, 3), np.int8))
