@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -30,3 +31,11 @@ def peak_memory_bytes() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def give_back_freed_memory() -> None:
+    """Hand memory that was freed back to the system, where the C library keeps it (glibc)."""
+    import ctypes
+
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # other systems do so themselves
+        ctypes.CDLL(None).malloc_trim(0)

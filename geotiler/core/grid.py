@@ -9,9 +9,18 @@ from geotiler.errors import SpecError
 from geotiler.specs import Window
 from geotiler.specs.checks import check_overlap
 
-LARGEST_TILE_PX = 1_500_000
-"""Pixels of the largest tile that `fitted_tile` chooses: what a small network needs about a third
-of a gigabyte for on a CPU."""
+_LEAST_TALL_PX = 1152
+"""Tiles are allowed to be that tall however wide a scene is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileLimits:
+    """What bounds the tiles that are fitted to a scene."""
+
+    largest_px: int
+    """Most pixels of one tile, which the network's memory grows with."""
+    row_px: int
+    """Pixels of the row of tiles that is held beyond which tiles are made less tall."""
 
 
 def starts(length_px: int, tile_px: int, stride_px: int, multiple_px: int = 1) -> list[int]:
@@ -54,8 +63,8 @@ def _candidates(length_px: int, overlap_px: int, multiple_px: int, longest_px: i
 def fitted_tile(
     shape: tuple[int, int],
     overlap_px: int,
-    multiple_px: int = 32,
-    largest_px: int = LARGEST_TILE_PX,
+    multiple_px: int,
+    limits: TileLimits,
 ) -> tuple[int, int]:
     """Tile (height, width) that covers a scene while computing the fewest pixels twice.
 
@@ -66,12 +75,14 @@ def fitted_tile(
         shape: scene (height, width) in pixels of the network's grid.
         overlap_px: pixels shared by neighbours.
         multiple_px: what the network's strides ask of a side.
-        largest_px: most pixels of one tile, which bounds the network's memory.
+        limits: what memory allows.
     """
     longest_px = max(multiple_px, 2048)
+    largest_px = limits.largest_px
+    tallest_px = min(longest_px, max(_LEAST_TALL_PX, limits.row_px // shape[1]))
     best: tuple[float, int, tuple[int, int]] | None = None
     widths = _candidates(shape[1], overlap_px, multiple_px, longest_px)
-    for height in _candidates(shape[0], overlap_px, multiple_px, longest_px):
+    for height in _candidates(shape[0], overlap_px, multiple_px, tallest_px):
         rows = _count(shape[0], height, height - overlap_px)
         for width in widths:
             if height * width > largest_px:

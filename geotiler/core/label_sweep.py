@@ -17,7 +17,8 @@ from geotiler.core.cells import CellAxis, CellBlender, CellsSeen, FinishedCells
 from geotiler.core.radiometry import normalise
 from geotiler.core.resample import Axis
 from geotiler.core.row_buffer import RowBuffer
-from geotiler.core.sweep import Chunk, Span, at_network_gsd, mirrored
+from geotiler.core.sweep import Chunk, Span, at_network_gsd
+from geotiler.core.tiles import mirrored
 from geotiler.specs import Scale
 
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]

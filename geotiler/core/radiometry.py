@@ -23,6 +23,7 @@ def normalise(
     scale: Scale,
     mean: Sequence[float],
     std: Sequence[float],
+    out: NDArray[np.float32] | None = None,
 ) -> NDArray[np.float32]:
     """Network input: (clip((raw - minimum) / (maximum - minimum), 0, 1) - mean) / std.
 
@@ -32,15 +33,18 @@ def normalise(
         scale: raw values that become 0 and 1; values beyond are clipped to it.
         mean: per band, of scaled values.
         std: per band, of scaled values.
+        out: (band, row, col), where the answer is put and given back; None: a new array.
 
     Returns:
         (band, row, col) float32; exactly 0 at invalid pixels.
     """
-    out = np.empty(raw.shape, np.float32)
+    if out is None:
+        out = np.empty(raw.shape, np.float32)
     span = scale.maximum - scale.minimum
     # Integers of up to 16 bits are exact in float32; wider types are subtracted in float64.
     minimum = np.result_type(raw.dtype, np.float32).type(scale.minimum)
-    invalid = ~valid
+    some_invalid = not valid.all()
+    invalid = ~valid if some_invalid else valid
     for band, plane in enumerate(out):
         with np.errstate(over="ignore"):  # becomes infinite, and is clipped like any other
             np.subtract(raw[band], minimum, out=plane, casting="unsafe")
@@ -48,7 +52,8 @@ def normalise(
         plane -= np.float32(mean[band] / std[band])
         low, high = -mean[band] / std[band], (1.0 - mean[band]) / std[band]
         np.clip(plane, np.float32(low), np.float32(high), out=plane)
-        np.copyto(plane, np.float32(0), where=invalid)
+        if some_invalid:
+            np.copyto(plane, np.float32(0), where=invalid)
     return out
 
 

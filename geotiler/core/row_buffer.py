@@ -25,8 +25,10 @@ class RowBuffer:
         self._pieces.append(arrays)
         self.stop += arrays[0].shape[-2]
 
-    def rows(self, start: int, stop: int, columns: slice = slice(None)) -> tuple[NDArray[Any], ...]:
-        """Rows [start, stop) of each array; to be read, not written."""
+    def pieces(
+        self, start: int, stop: int, columns: slice = slice(None)
+    ) -> list[tuple[NDArray[Any], ...]]:
+        """Views of rows [start, stop) of each array as they were appended, from top to bottom."""
         taken: list[tuple[NDArray[Any], ...]] = []
         first = self.start
         for arrays in self._pieces:
@@ -35,6 +37,11 @@ class RowBuffer:
             if low < high:
                 taken.append(tuple(a[..., low - first : high - first, columns] for a in arrays))
             first += count
+        return taken
+
+    def rows(self, start: int, stop: int, columns: slice = slice(None)) -> tuple[NDArray[Any], ...]:
+        """Rows [start, stop) of each array; to be read, not written."""
+        taken = self.pieces(start, stop, columns)
         if len(taken) == 1:
             return taken[0]
         return tuple(np.concatenate(group, axis=-2) for group in zip(*taken, strict=True))

@@ -17,17 +17,18 @@ from numpy.typing import NDArray
 
 from geotiler.core.blend import StripBlender
 from geotiler.core.grid import Grid
-from geotiler.core.radiometry import finite_float32, normalise
+from geotiler.core.radiometry import finite_float32
 from geotiler.core.resample import Axis, resampled
 from geotiler.core.row_buffer import RowBuffer
 from geotiler.core.seams import SeamMeter, seam_index, tile_lines
+from geotiler.core.tiles import Pieces, joined, network_inputs
 from geotiler.specs import Scale
 
 Chunk = tuple[NDArray[Any], NDArray[np.bool_]]
 """Values (band, row, col) and valid mask (row, col) of consecutive rows."""
 
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""(N, C, H, W) → probabilities (N, K, H, W)."""
+"""(N, C, H, W) → probabilities (N, K, H, W); the next call's tiles lie in the same memory."""
 
 Mapped = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 """As the built-in `map`: results in the order of the items, but perhaps worked out ahead."""
@@ -137,8 +138,9 @@ def sweep(
 
     def watched() -> Iterator[Chunk]:
         for values, valid in chunks:
-            scene_valid.append(valid[:, answered])
-            yield values, valid
+            known = joined([valid])
+            scene_valid.append(known[:, answered])
+            yield values, known
 
     pixels: Iterable[Chunk] = watched()
     if plan.is_resampled:
@@ -227,7 +229,7 @@ class _Asked:
 
     columns: Sequence[int] = ()
     """First column of each window."""
-    inputs: NDArray[np.float32] | None = None
+    tiles: Sequence[Pieces] = ()
     row: int = 0
     """First row of the row of windows that ends."""
     valid: NDArray[np.bool_] | None = None
@@ -268,16 +270,24 @@ def _blended_rows(
         rows=[start - top for start in rows.starts],
     )
 
+    inputs: NDArray[np.float32] | None = None
+
     def answered(asked: _Asked) -> tuple[_Asked, NDArray[np.float32] | None]:
-        if asked.inputs is None:
+        if not asked.tiles:
             return asked, None
-        # The inputs are free as soon as they are answered.
-        return replace(asked, inputs=None), network(asked.inputs)
+        # Normalised only now, one batch at a time in the same memory: those that wait are views
+        # of what was read, which is free as soon as it is answered.
+        nonlocal inputs
+        inputs = network_inputs(
+            asked.tiles, plan.tile_shape, scale=plan.scale, mean=plan.mean, std=plan.std, out=inputs
+        )
+        return replace(asked, tiles=()), network(inputs)
 
     for asked, answers in mapped(answered, _asked(chunks, plan)):
         if answers is not None:
-            for col, answer in zip(asked.columns, answers, strict=True):
-                blender.add(col, answer)
+            for number, col in enumerate(asked.columns):
+                blender.add(col, answers[number])
+            del answers  # or it would stay until the next one is there
             counts.computed += len(asked.columns) if asked.is_counted else 0
             advanced(len(asked.columns))
         if asked.valid is None:
@@ -300,63 +310,43 @@ def _asked(chunks: Iterable[Chunk], plan: SweepPlan) -> Iterator[_Asked]:
     """What the network is asked for, row of windows by row of windows, each with its end."""
     rows, left = plan.rows, plan.columns.network[0]
     starts = [start - left for start in plan.columns.starts]
-    pixels, mask = RowBuffer(rows.network[0]), RowBuffer(rows.network[0])
+    held = RowBuffer(rows.network[0])
     source = iter(chunks)
     for number, row in enumerate(rows.starts):
-        pixels.drop(row)
-        mask.drop(row)
+        held.drop(row)
         stop = min(row + plan.tile_shape[0], rows.network[1])
-        while pixels.stop < stop:
-            values, known = next(source)
-            pixels.append(values)
-            mask.append(known)
-        (valid,) = mask.rows(row, stop)
+        while held.stop < stop:
+            held.append(*next(source))
         wanted = None if plan.wanted is None else plan.wanted[number]
         computed, is_counted = 0, plan.counted[0] <= row < plan.counted[1]
-        tiles = _tiles(pixels, valid, (row, stop), starts, wanted, plan)
+        tiles = _tiles(held, (row, stop), starts, wanted, plan)
         while batch := list(islice(tiles, plan.batch)):
-            inputs = np.stack([tile for _, tile in batch]) if len(batch) > 1 else batch[0][1][None]
-            columns = [col for col, _ in batch]
-            asked = _Asked(columns=columns, inputs=inputs, is_counted=is_counted)
             computed += len(batch)
-            # No name holds a batch: it is freed before the next one is made.
-            del batch, inputs
-            yield asked
-            del asked
+            yield _Asked(
+                columns=[col for col, _ in batch],
+                tiles=[pieces for _, pieces in batch],
+                is_counted=is_counted,
+            )
+        valid = joined([known for _, known in held.pieces(row, stop)])
         skipped = len(starts) - computed
         yield _Asked(row=row, valid=valid, skipped=skipped, is_counted=is_counted)
 
 
 def _tiles(
-    pixels: RowBuffer,
-    valid: NDArray[np.bool_],
+    held: RowBuffer,
     rows: tuple[int, int],
     starts: Sequence[int],
     wanted: NDArray[np.bool_] | None,
     plan: SweepPlan,
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """(first column, network input) of each wanted window of a row that has a valid pixel."""
+) -> Iterator[tuple[int, Pieces]]:
+    """(first column, raw values) of each wanted window of a row that has a valid pixel."""
+    width = plan.columns.network[1] - plan.columns.network[0]
     for number, col in enumerate(starts):
-        columns = slice(col, min(col + plan.tile_shape[1], valid.shape[1]))
-        known = valid[:, columns]
-        if (wanted is not None and not wanted[number]) or not known.any():
+        if wanted is not None and not wanted[number]:
             continue
-        (raw,) = pixels.rows(*rows, columns)
-        yield (
-            col,
-            mirrored(
-                normalise(raw, known, scale=plan.scale, mean=plan.mean, std=plan.std),
-                plan.tile_shape,
-            ),
-        )
-
-
-def mirrored(tile: NDArray[np.float32], tile_shape: tuple[int, int]) -> NDArray[np.float32]:
-    """A tile that ends beyond its scene, mirrored at its right and lower edge."""
-    below, right = tile_shape[0] - tile.shape[1], tile_shape[1] - tile.shape[2]
-    if not below and not right:
-        return tile
-    return np.pad(tile, ((0, 0), (0, below), (0, right)), mode="symmetric")
+        pieces = held.pieces(*rows, slice(col, min(col + plan.tile_shape[1], width)))
+        if any(known.any() for _, known in pieces):
+            yield col, [(raw, known) for raw, known in pieces]
 
 
 def spanned(starts: Sequence[int], tile_px: int, axis: Axis, answered: tuple[int, int]) -> Span:

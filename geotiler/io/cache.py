@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from rasterio.env import get_gdal_config, set_gdal_config
 
-CACHE_BYTES = 32 * 2**20
+CACHE_BYTES = 16 * 2**20
 """GDAL's block cache; its own default is a share of the machine's memory."""
 
 

@@ -24,6 +24,9 @@ from openvino import Model, Type
 from openvino import opset13 as ops
 from openvino.passes import ConstantFolding, Manager
 
+from geotiler.models.graph_bands import compute_in_turns
+from geotiler.models.graph_values import is_constant, replace_output, values
+
 _FLOAT = NDArray[np.float32]
 _QUANTISED = (Type.i8, Type.u8, Type.i4, Type.u4)
 
@@ -34,9 +37,7 @@ def rewrite(graph: Model) -> None:
     Raises:
         RuntimeError: OpenVINO takes a change for wrong; the graph is of no use then.
     """
-    if any(
-        _is_constant(node) and node.get_element_type() in _QUANTISED for node in _outputs(graph)
-    ):
+    if any(is_constant(node) and node.get_element_type() in _QUANTISED for node in _outputs(graph)):
         return  # folded weights would no longer be computed as integers
     folding = Manager()
     folding.register_pass(ConstantFolding())  # weights behind casts become constants
@@ -47,7 +48,7 @@ def rewrite(graph: Model) -> None:
         weights = node.input_value(1)
         shape = list(weights.get_shape())
         is_plain = weights.get_element_type() == Type.f32 and len(shape) == 4
-        if not _is_constant(weights) or not is_plain:
+        if not is_constant(weights) or not is_plain:
             continue
         enlarged = _enlarged(node)
         if enlarged is not None:
@@ -55,6 +56,7 @@ def rewrite(graph: Model) -> None:
         elif shape[0] == 1 < shape[1] and shape[2] * shape[3] > 1:
             _spread_channels(node)
     graph.validate_nodes_and_infer_types()
+    compute_in_turns(graph)
 
 
 def transposed_kernel(weights: _FLOAT) -> _FLOAT:
@@ -92,19 +94,20 @@ def _fold_enlargement(conv: Any, small: Any, beside: list[Any]) -> None:
             [1, 1], [1, 1], [1, 1], [1, 1],
         )  # fmt: skip
         answer = ops.add(rest, answer)
-    _replace(last, ops.add(answer, ops.constant(shift[None, :, None, None])))
+    replace_output(last, ops.add(answer, ops.constant(shift[None, :, None, None])).output(0))
 
 
 def _spread_channels(conv: Any) -> None:
     """Put one convolution per channel and a sum where one convolution has one output."""
-    (weights,) = _values(conv.input_value(1))[0]
+    (weights,) = values(conv.input_value(1))[0]
     given = conv.get_attributes()
     geometry = [given[key] for key in ("strides", "pads_begin", "pads_end", "dilations")]
     each = ops.group_convolution(
         conv.input_value(0), ops.constant(weights[:, None, None]), *geometry, given["auto_pad"]
     )
     ones = np.ones((1, len(weights), 1, 1), np.float32)
-    _replace(conv, ops.convolution(each, ops.constant(ones), [1, 1], [0, 0], [0, 0], [1, 1]))
+    total = ops.convolution(each, ops.constant(ones), [1, 1], [0, 0], [0, 0], [1, 1])
+    replace_output(conv, total.output(0))
 
 
 def _enlarged(conv: Any) -> tuple[Any, list[Any]] | None:
@@ -140,7 +143,7 @@ def _doubles(interpolate: Any) -> bool:
     if interpolate.get_attributes()["shape_calculation_mode"] == "sizes":
         return True
     # Sizes are rounded: 2.3 times three pixels are six as well.
-    factors = [_values(each)[0] for each in settings if each.get_element_type() == Type.f32]
+    factors = [values(each)[0] for each in settings if each.get_element_type() == Type.f32]
     return len(factors) == 1 and bool(np.isin(factors[0], (1, 2)).all())
 
 
@@ -150,31 +153,18 @@ def _with_normalisation(conv: Any) -> tuple[_FLOAT, _FLOAT, _FLOAT, Any]:
     These are of the batch normalisation that alone takes the convolution's answer, or 1, 0 and the
     convolution itself.
     """
-    (weights,) = _values(conv.input_value(1))
+    (weights,) = values(conv.input_value(1))
     takers = list(conv.output(0).get_target_inputs())
     norm = takers[0].get_node()
     if len(takers) == 1 and norm.get_type_name() == "BatchNormInference":
         inputs = [norm.input_value(index) for index in range(1, 5)]
-        if all(_is_constant(each) for each in inputs):
-            gamma, beta, mean, variance = _values(*inputs)
+        if all(map(is_constant, inputs)):
+            gamma, beta, mean, variance = values(*inputs)
             scale = gamma / np.sqrt(variance + np.float32(norm.get_attributes()["epsilon"]))
             return weights, scale, beta - mean * scale, norm
     count = len(weights)
     return weights, np.ones(count, np.float32), np.zeros(count, np.float32), conv
 
 
-def _values(*outputs: Any) -> list[_FLOAT]:
-    return [np.array(output.get_node().data, np.float32) for output in outputs]
-
-
 def _outputs(graph: Model) -> list[Any]:
     return [output for node in graph.get_ordered_ops() for output in node.outputs()]
-
-
-def _is_constant(output: Any) -> bool:
-    return bool(output.get_node().get_type_name() == "Constant")
-
-
-def _replace(old: Any, new: Any) -> None:
-    for taker in old.output(0).get_target_inputs():
-        taker.replace_source_output(new.output(0))

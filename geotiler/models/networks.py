@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from geotiler.core.grid import fitted_tile
+from geotiler.core.grid import TileLimits, fitted_tile
 from geotiler.models.bundle import Bundle
 from geotiler.models.predictor import Predictor, open_predictor
 from geotiler.models.registry import find_model
@@ -24,7 +24,7 @@ class Networks(Protocol):
         ...
 
     def tile_shape(
-        self, shape: tuple[int, int], overlap_px: int, multiple_px: int
+        self, shape: tuple[int, int], overlap_px: int, multiple_px: int, limits: TileLimits
     ) -> tuple[int, int]:
         """(height, width) of the tiles for a scene of that shape, multiples of `multiple_px`."""
         ...

@@ -31,7 +31,7 @@ Batch = NDArray[np.float32]
 
 _PACKAGES = {Backend.TORCH: "torch", Backend.ONNX: "onnxruntime", Backend.OPENVINO: "openvino"}
 _GPU_BATCH_PX = 8 * 512 * 512
-_LEAST_BYTES_PER_PX = 150
+_LEAST_BYTES_PER_PX = 70
 """Memory of a network per pixel of a batch on a CPU: three quarters of what the smallest one that
 geotiler ships was measured to need. What this does not fit into, no network fits into."""
 _EXTERNAL_DATA = b"\n\x08location"  # the key of a tensor's file, as protobuf writes it
@@ -59,7 +59,8 @@ class Predictor(Protocol):
         """Probabilities (N, K, H, W), float32, of N ≤ `batch` tiles (N, C, H, W), float32.
 
         A classifier answers (N, K).
-        The answer for a tile does not depend on how many others are given with it.
+        The answer for a tile does not depend on how many others are given with it, and lies in
+        memory of its own: the batch may be overwritten afterwards.
 
         Raises:
             SpecError: the array has another shape or dtype.
@@ -152,6 +153,21 @@ def open_predictor(
     except ImportError as error:  # installed, but not for this machine
         raise MissingExtraError(_PACKAGES[backend], f"--backend {backend.value}") from error
     return make(bundle, precision=precision, batch=batch, tile_shape=shape, threads=threads)
+
+
+def largest_tile_px(bundle: Bundle, backend: Backend, device: str) -> int:
+    """Most pixels of a tile that is fitted to a scene, which bounds the memory of a run.
+
+    Fewer and larger tiles leave less to the places where they meet. Of the backends for CPUs only
+    OpenVINO computes what needs most memory in turns.
+
+    Raises:
+        DeviceError, MissingExtraError, ModelError, SpecError: as `open_predictor` for a device.
+    """
+    device = _resolved_device(device, backend)
+    if device == "cpu" and _resolved_backend(bundle, backend, device) is not Backend.OPENVINO:
+        return 1_500_000
+    return 2_600_000
 
 
 def used_precision(precision: Precision, backend: Backend, device: str) -> Precision:

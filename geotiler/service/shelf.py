@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from geotiler.core.grid import fitted_tile
+from geotiler.core.grid import TileLimits, fitted_tile
 from geotiler.errors import ModelError
 from geotiler.models.bundle import Bundle, open_bundle
 from geotiler.models.card import CARD_FILE
@@ -237,10 +237,12 @@ class Lease:
             ) from None
 
     @staticmethod
-    def tile_shape(shape: tuple[int, int], overlap_px: int, multiple_px: int) -> tuple[int, int]:
+    def tile_shape(
+        shape: tuple[int, int], overlap_px: int, multiple_px: int, limits: TileLimits
+    ) -> tuple[int, int]:
         """A tile of few sizes, the same for many scenes; a fitted one for large scenes."""
         if shape[0] * shape[1] >= OWN_NETWORK_PX:
-            return fitted_tile(shape, overlap_px, multiple_px)
+            return fitted_tile(shape, overlap_px, multiple_px, limits)
         longest = max(shape)
         fitting = [side for side in TILE_SIDES_PX if side >= longest and side > overlap_px]
         side = fitting[0] if fitting else max(LARGE_TILE_PX, 2 * overlap_px)

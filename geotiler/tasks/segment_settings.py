@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from geotiler.core.grid import Grid
+from geotiler.core.grid import Grid, TileLimits
 from geotiler.core.radiometry import PHOTOGRAPH, photograph_scale, told_scale
 from geotiler.core.resample import Axis
 from geotiler.errors import SpecError
@@ -12,7 +12,7 @@ from geotiler.io.raster import Scene
 from geotiler.io.scene_values import bands_for, gsd_notice, measured_scale
 from geotiler.models.bundle import Bundle
 from geotiler.models.networks import Networks
-from geotiler.models.predictor import used_precision
+from geotiler.models.predictor import largest_tile_px, used_precision
 from geotiler.reports import Setting
 from geotiler.specs import Precision, Scale, SegmentSpec
 
@@ -23,6 +23,10 @@ trained with zoom augmentation of that size, and resampling costs time and sharp
 COARSEST_RATIO = 4.0
 """Scenes coarser than the model's GSD by more than this are refused: what the model looks for is
 not in them, and the work grows with the square of the factor."""
+
+
+_ROW_PX = 18_000_000
+"""Pixels of a row of tiles beyond which tiles are made less tall: about a quarter of a gigabyte."""
 
 
 def bands_setting(
@@ -116,15 +120,36 @@ def axes_setting(
 def grid_setting(
     spec: SegmentSpec,
     bundle: Bundle,
-    shape: tuple[int, int],
+    axes: tuple[Axis, Axis],
     settings: dict[str, Setting],
     networks: Networks,
 ) -> Grid:
-    """Windows that cover the scene at the network's resolution."""
+    """Windows that cover the scene at the network's resolution.
+
+    Args:
+        spec: what to do.
+        bundle: the model.
+        axes: (rows, columns): scene pixels to network pixels.
+        settings: where tile and overlap are noted.
+        networks: what knows a tile for the scene.
+
+    Raises:
+        DeviceError, MissingExtraError, ModelError: the model cannot be run as asked for.
+    """
+    shape = (axes[0].target_px, axes[1].target_px)
+    is_resampled = any(axis.ratio != 1.0 for axis in axes)
     overlap_px = spec.overlap_px if spec.overlap_px is not None else bundle.card.overlap_px
     # Both the specification's multiple of 32 and what the network asks for.
     multiple_px = math.lcm(32, bundle.card.stride_of_network)
-    tile = spec.tile_px or networks.tile_shape(shape, overlap_px, multiple_px)
+    tile = spec.tile_px
+    if tile is None:
+        limits = TileLimits(
+            largest_px=largest_tile_px(bundle, spec.backend, spec.device), row_px=_ROW_PX
+        )
+        if is_resampled:  # rows are held as float32
+            smaller = limits.largest_px * 2 // 3
+            limits = TileLimits(largest_px=smaller, row_px=limits.row_px // 2)
+        tile = networks.tile_shape(shape, overlap_px, multiple_px, limits)
     settings["tile_px"] = Setting(value=list(tile), origin="flag" if spec.tile_px else "scene")
     settings["overlap_px"] = Setting(
         value=overlap_px, origin="model card" if spec.overlap_px is None else "flag"

@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geotiler.core.grid import Grid, fitted_tile, starts
+from geotiler.core.grid import Grid, TileLimits, fitted_tile, starts
 from geotiler.errors import SpecError
+
+LIMITS = TileLimits(largest_px=1_500_000, row_px=18_000_000)
+
 
 LENGTHS = st.integers(1, 700)
 
@@ -82,7 +85,7 @@ def test_an_empty_scene_is_refused() -> None:
 def test_a_fitted_tile_is_one_that_the_network_and_the_memory_can_take(
     shape: tuple[int, int], overlap: int, multiple: int
 ) -> None:
-    tile = fitted_tile(shape, overlap, multiple)
+    tile = fitted_tile(shape, overlap, multiple, LIMITS)
     assert all(side % multiple == 0 and side > overlap for side in tile)
     assert tile[0] * tile[1] <= 1_500_000
     grid = Grid(shape=shape, tile_shape=tile, overlap_px=overlap)
@@ -93,9 +96,18 @@ def test_a_fitted_tile_is_one_that_the_network_and_the_memory_can_take(
 
 @pytest.mark.parametrize(("shape", "at_most"), [((4573, 4418), 1.13), ((3072, 4096), 1.11)])
 def test_snapping_inward_wastes_little(shape: tuple[int, int], at_most: float) -> None:
-    grid = Grid(shape=shape, tile_shape=fitted_tile(shape, 64), overlap_px=64)
+    grid = Grid(shape=shape, tile_shape=fitted_tile(shape, 64, 32, LIMITS), overlap_px=64)
     assert grid.computed_share < at_most
 
 
+def test_the_wider_a_scene_the_less_tall_are_its_tiles_for_their_rows_are_held() -> None:
+    limits = TileLimits(largest_px=2_600_000, row_px=18_000_000)
+    for width in (4_000, 8_000, 12_000, 20_000, 300_000):
+        height, _ = fitted_tile((30_000, width), 128, 32, limits)
+        assert height * width <= 18_000_000 or height <= 1152
+    # A thousand rows need no more of them than they are.
+    assert fitted_tile((1_000, 300_000), 128, 32, limits)[0] == 1024
+
+
 def test_fitting_is_quick_for_the_largest_scenes() -> None:
-    assert fitted_tile((2_000_000, 2_000_000), 480)[0] > 480
+    assert fitted_tile((2_000_000, 2_000_000), 480, 32, LIMITS)[0] > 480

@@ -16,13 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from geotiler.core.grid import Grid
+from geotiler.core.grid import Grid, TileLimits
 from geotiler.errors import ModelError
 from geotiler.models.bundle import Bundle, open_bundle, replace_card
 from geotiler.service.metrics import Metrics
 from geotiler.service.settings import Settings
 from geotiler.service.shelf import OWN_NETWORK_PX, Lease, Shelf
 from geotiler.specs import Backend, Precision
+
+LIMITS = TileLimits(largest_px=1_500_000, row_px=18_000_000)
 
 
 @pytest.fixture
@@ -123,7 +125,7 @@ def test_callers_name_models_and_not_folders(shelf: Shelf, weights: Path) -> Non
 def test_tiles_are_of_few_sizes_and_large_enough(
     shape: tuple[int, int], overlap: int, multiple: int
 ) -> None:
-    tile = Lease.tile_shape(shape, overlap, multiple)
+    tile = Lease.tile_shape(shape, overlap, multiple, LIMITS)
     assert all(side % multiple == 0 for side in tile)
     Grid(shape=shape, tile_shape=tile, overlap_px=overlap)  # which refuses what does not fit
     if shape[0] * shape[1] < OWN_NETWORK_PX:

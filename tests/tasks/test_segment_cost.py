@@ -16,13 +16,16 @@ import pytest
 import rasterio
 from affine import Affine
 
-from geotiler.core.grid import Grid, fitted_tile
+from geotiler.core.grid import Grid, TileLimits, fitted_tile
 from geotiler.core.resample import Axis
 from geotiler.core.sweep import SweepCounts, SweepPlan, spanned, sweep
 from geotiler.specs import Scale, SegmentSpec
 from geotiler.tasks.segment import segment
 from geotiler.tasks.segment_plan import plan_segment
 from geotiler.tasks.segment_strips import opened_reader
+
+LIMITS = TileLimits(largest_px=2_600_000, row_px=18_000_000)
+
 
 READ_SO_FAR = Path("/proc/self/io")
 
@@ -38,7 +41,7 @@ READ_SO_FAR = Path("/proc/self/io")
     ],
 )
 def test_little_is_computed_twice(shape: tuple[int, int], share: float) -> None:
-    grid = Grid(shape=shape, tile_shape=fitted_tile(shape, 64), overlap_px=64)
+    grid = Grid(shape=shape, tile_shape=fitted_tile(shape, 64, 32, LIMITS), overlap_px=64)
     assert grid.computed_share <= share
 
 
