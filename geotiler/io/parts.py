@@ -197,7 +197,7 @@ class Parts:
         options = _FORMATS[raster_driver(self.output)](self._layout)
         try:
             with (
-                rasterio.Env(),
+                rasterio.Env(COG_TMP_COMPRESSION="DEFLATE"),  # of overviews, until they are copied
                 bounded_cache(),
                 self._mosaic(placed) as (mosaic, wanted),
                 replacing(self.output, overwrite) as temporary,
