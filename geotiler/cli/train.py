@@ -34,7 +34,7 @@ def train(
         bool,
         typer.Option(
             "--cfg",
-            help="Print the composed configuration as YAML and stop.",
+            help="Print the composed configuration as YAML (--json: JSON) and stop.",
             allow_from_autoenv=False,
         ),
     ] = False,
@@ -59,9 +59,13 @@ def train(
         print(_groups(task, overrides))
         return
     if show_config:
-        from geotiler.training.compose import composed_text
+        from geotiler.cli.console import emit
+        from geotiler.training.compose import composed_text, composed_values
 
-        print(composed_text(task, overrides), end="")
+        if as_json:
+            emit(composed_values(task, overrides), as_json, "")
+        else:
+            print(composed_text(task, overrides), end="")
         return
     _run(task, overrides, as_json, quiet)
 

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, get_type_hints
 
 from geotiler.errors import SpecError
@@ -68,6 +69,14 @@ def composed_text(task: str, overrides: Sequence[str]) -> str:
     return OmegaConf.to_yaml(_composed(task, overrides))
 
 
+def composed_values(task: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """The composed configuration as nested values. Raises: SpecError: as `compose`."""
+    from omegaconf import OmegaConf
+
+    values: Any = OmegaConf.to_container(_composed(task, overrides), enum_to_str=True)
+    return dict(values)
+
+
 def _composed(task: str, overrides: Sequence[str]) -> Any:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
@@ -110,7 +119,10 @@ def _with_texts_quoted(task: str, overrides: Sequence[str]) -> list[str]:
         key, equals, text = override.partition("=")
         plain = key.strip().lstrip("+")
         if equals and _holds_text(task, plain) and not _is_for_hydra(plain, text):
-            text = QuotedString(text=text.strip(), quote=Quote.single).with_quotes()
+            text = text.strip()
+            if text.startswith("~/"):  # shells leave it behind key=
+                text = str(Path(text).expanduser())
+            text = QuotedString(text=text, quote=Quote.single).with_quotes()
         quoted.append(f"{key}{equals}{text}")
     return quoted
 

@@ -54,6 +54,23 @@ def test_cfg_prints_what_would_be_run(capsys: pytest.CaptureFixture[str]) -> Non
     assert shown["output"] == "outputs/mine"
 
 
+def test_cfg_is_json_where_json_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    for task in ("buildings", "landuse"):
+        words = ["train", task, "--cfg", f"name=mine {task}"]
+        assert main(words) == 0
+        as_yaml = yaml.safe_load(capsys.readouterr().out)
+        assert main([*words, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == as_yaml
+
+
+def test_home_is_where_it_is_though_shells_leave_the_tilde(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["train", "data.root=~/my chips"]) == 3
+    assert f"{tmp_path}/my chips" in capsys.readouterr().err
+
+
 def test_a_misspelt_key_ends_with_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "train.lr=1"]) == 2
     assert "did you mean train.optimizer.lr?" in capsys.readouterr().err
