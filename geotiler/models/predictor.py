@@ -162,12 +162,12 @@ def largest_tile_px(bundle: Bundle, backend: Backend, device: str) -> int:
     OpenVINO computes what needs most memory in turns.
 
     Raises:
-        DeviceError, MissingExtraError, ModelError, SpecError: as `open_predictor` for a device.
+        DeviceError, MissingExtraError, SpecError: as `open_predictor` for a device.
     """
-    device = _resolved_device(device, backend)
-    if device == "cpu" and _resolved_backend(bundle, backend, device) is not Backend.OPENVINO:
-        return 1_500_000
-    return 2_600_000
+    has_graph = bundle.onnx_file in bundle.card.files and _installed(Backend.OPENVINO)
+    is_openvino = has_graph and backend in (Backend.AUTO, Backend.OPENVINO)
+    is_gpu = _resolved_device(device, backend) != "cpu"
+    return 2_600_000 if is_openvino or is_gpu else 1_500_000
 
 
 def used_precision(precision: Precision, backend: Backend, device: str) -> Precision:
