@@ -89,7 +89,7 @@ def finished_strips(
 ) -> Iterator[Strip]:
     """Strips of a stretch, from top to bottom, each stored on the disk when it comes out.
 
-    Reading runs ahead of the network in threads of its own.
+    Reading runs ahead of the network in a thread of its own.
 
     Args:
         plan: of the scene.
@@ -113,8 +113,7 @@ def finished_strips(
     sweep_plan = plan.sweep_plan(stretch, predictor.batch)
     with closing(opened_reader(plan)) as scene:
         reader = _WantedReader(plan, sweep_plan, scene)
-        # Two at a time, for the network waits for the first row of windows.
-        chunks = ordered_map(reader, plan.chunks(stretch), threads=2, ahead=2)
+        chunks = ordered_map(reader, plan.chunks(stretch), threads=1, ahead=2)
         swept = sweep(chunks, predictor, sweep_plan, counts, advanced, _one_ahead)
         with closing(chunks), closing(swept):
             for rows in swept:
