@@ -49,6 +49,11 @@ def network_inputs(
     return out
 
 
+def is_all_valid(mask: NDArray[np.bool_]) -> bool:
+    """Whether all of a mask is True; at once where it is a part of what `joined` made so."""
+    return bool(mask[0, 0] if mask.strides == (0, 0) else mask.all())
+
+
 def put_raw(pieces: Pieces, values: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> None:
     """Copy a tile as it was read to where it is sent from, mirrored where it ends early.
 

@@ -7,14 +7,17 @@ same calls copy at once.
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geotiler.core.tiles import Pieces, network_inputs, put_raw
+from geotiler.core.tiles import Pieces, is_all_valid, network_inputs, put_raw
 from geotiler.specs import Scale
 
 _SENT_AS = {
@@ -43,6 +46,8 @@ class TorchArrays:
         self._double = torch.float32 if device.type == "mps" else torch.float64
         self._kept: dict[tuple[object, ...], torch.Tensor] = {}
         self._true = torch.ones((1, 1), dtype=torch.bool, device=device)
+        # One thread copies about as fast as a large GPU computes.
+        self._copying = ThreadPoolExecutor(min(4, os.cpu_count() or 1), "geotiler-copying")
         if self._is_cuda:
             self._going = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             self._coming = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -65,11 +70,19 @@ class TorchArrays:
             network_inputs(tiles, tile_shape, scale=scale, mean=mean, std=std, out=staged.numpy())
             return self._sent(staged)
         staged = self._staging(shape, _SENT_AS[first.dtype.name])
-        some_invalid = not all(known.all() for pieces in tiles for _, known in pieces)
+        some_invalid = not all(is_all_valid(known) for pieces in tiles for _, known in pieces)
         mask = self._staging((len(tiles), *tile_shape), torch.bool) if some_invalid else None
         raw = staged.numpy().view(first.dtype)
-        for number, pieces in enumerate(tiles):
-            put_raw(pieces, raw[number], None if mask is None else mask[number].numpy())
+
+        def put(number: int, band: int) -> None:
+            part = slice(band, band + 1)
+            pieces = [(values[part], known) for values, known in tiles[number]]
+            valid = None if mask is None or band else mask[number].numpy()
+            put_raw(pieces, raw[number, part], valid)
+
+        places = itertools.product(range(len(tiles)), range(len(first)))
+        for _ in self._copying.map(put, *zip(*places, strict=True)):
+            pass
         values = self._sent(staged)
         if first.dtype == np.uint16:
             values = values.to(torch.int32).bitwise_and_(0xFFFF)
@@ -121,7 +134,7 @@ class TorchArrays:
 
     def mask(self, valid: NDArray[np.bool_]) -> torch.Tensor:
         """See `Arrays.mask`; nothing travels where everything is valid."""
-        if valid.all():
+        if is_all_valid(valid):
             return self._true.expand(valid.shape)
         staged = self._staging(valid.shape, torch.bool)
         staged.numpy()[...] = valid
