@@ -92,8 +92,8 @@ def finished_strips(
 ) -> Iterator[Strip]:
     """Strips of a stretch, from top to bottom, each stored on the disk when it comes out.
 
-    Reading runs ahead of the network in threads of its own. On a GPU arrays stay there until rows
-    are decided, unless they are resampled; then storing has threads of its own, too.
+    Reading runs ahead of the network in a thread of its own. On a GPU arrays stay there until rows
+    are decided, unless they are resampled; then several threads read, and several store.
 
     Args:
         plan: of the scene.
@@ -150,12 +150,9 @@ _STRIPS_AHEAD = 4
 
 
 def _spread(resident: Resident | None) -> tuple[int, int]:
-    """Threads that read, and stretches of rows that are read ahead.
-
-    Two on a CPU, for the network waits for the first row of windows; a GPU outruns a few.
-    """
+    """Threads that read, and stretches of rows that are read ahead; a GPU outruns one."""
     if resident is None:
-        return 2, 2
+        return 1, 2
     threads = min(8, os.cpu_count() or 1)
     return threads, 2 * threads
 
