@@ -9,7 +9,7 @@ endif
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test soak test-system bench bench-serve bench-vectorize docs lint format map wheel clean
+.PHONY: help install demo test soak test-system bench bench-gpu bench-serve bench-vectorize docs lint format map wheel clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ docs: $(INSTALLED) ## build the documentation into site/, strictly
 
 bench: $(INSTALLED) ## segment against the machine's limit and against peers (those installed)
 	$(BIN)/python tests/benchmarks/bench_segment.py --output bench $(BENCH)
+
+bench-gpu: $(INSTALLED) ## segment a gigapixel against a GPU's bare network; without a GPU it says so
+	$(BIN)/python tests/benchmarks/bench_gpu.py --output bench $(BENCH)
 
 # SECONDS_EACH=10 REQUESTS=500 for a look only.
 bench-serve: $(INSTALLED) ## load a service: 1, 8, 32 callers and too many, then its memory

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from geotiler.core.arrays import HOST, Array, Arrays
+
 
 def window_weights(length_px: int) -> NDArray[np.float32]:
     """Weights sin²(π (i + ½) / n) along one side of a window, in (0, 1], symmetric."""
@@ -33,18 +35,22 @@ class Share:
     """1 weighs rows, 2 weighs columns."""
     front: int
     """Positions from here on have no earlier window: its values are the mean."""
-    values: NDArray[np.float32]
+    values: Array
     """Its share of the mean at the positions before."""
 
 
 class RunningMean:
     """Weighted mean along one axis of an array, updated window by window at its front."""
 
-    def __init__(self, shape: tuple[int, int, int], axis: int) -> None:
-        """Args: shape: (class, row, col). axis: 1 weighs rows, 2 weighs columns."""
-        self.mean = np.zeros(shape, np.float32)
+    def __init__(self, shape: tuple[int, int, int], axis: int, arrays: Arrays = HOST) -> None:
+        """Args: shape: (class, row, col). axis: 1 weighs rows, 2 weighs columns.
+
+        arrays: where the mean lives; its weights are few, and always the host's.
+        """
+        self.mean = arrays.zeros(shape)
         self._sums = np.zeros(shape[axis], np.float32)
         self._axis = axis
+        self._arrays = arrays
 
     def share(self, weights: NDArray[np.float32]) -> Share:
         """Take up one more window's weights."""
@@ -53,18 +59,15 @@ class RunningMean:
         sums += weights
         values: NDArray[np.float32] = weights[:front] / sums[:front]
         values = values[:, None] if self._axis == 1 else values
-        return Share(axis=self._axis, front=front, values=values)
+        return Share(axis=self._axis, front=front, values=self._arrays.of(values))
 
     def shift(self, count: int) -> None:
         """Drop the first positions; the freed ones at the end become empty."""
-        keep = max(0, len(self._sums) - count)
-        for array in (np.moveaxis(self.mean, self._axis, 0), self._sums):
-            if keep:
-                array[:keep] = array[count:]
-            array[keep:] = 0
+        self._arrays.shift(self.mean, self._axis, count)
+        HOST.shift(self._sums, 0, count)
 
 
-def _blend(mean: NDArray[np.float32], values: NDArray[np.float32], share: Share) -> None:
+def _blend(mean: Array, values: Array, share: Share) -> None:
     before = (slice(None),) * share.axis
     known, new = (*before, slice(share.front)), (*before, slice(share.front, None))
     mean[new] = values[new]  # what the formula gives there, without computing it
@@ -88,22 +91,26 @@ class StripBlender:
         shape: tuple[int, int],
         tile_shape: tuple[int, int],
         rows: Sequence[int],
+        arrays: Arrays = HOST,
     ) -> None:
-        """Args: classes, scene shape (height, width), tile shape, and first rows of the windows."""
+        """Args: classes, scene shape (height, width), tile shape, and first rows of the windows.
+
+        arrays: where they live that are given and come out.
+        """
         self._height, self._width = shape
         self._rows = list(rows)
         self._next = 0
         self._row_weights = window_weights(tile_shape[0])
         self._col_weights = window_weights(tile_shape[1])
-        self._along_x = RunningMean((classes, *tile_shape), axis=2)
-        self._along_y = RunningMean((classes, tile_shape[0], self._width), axis=1)
+        self._along_x = RunningMean((classes, *tile_shape), 2, arrays)
+        self._along_y = RunningMean((classes, tile_shape[0], self._width), 1, arrays)
         self._col: int | None = None
         """Scene column of the first position of `_along_x`; None before a row's first window."""
         self._row_share: Share | None = None
         self._emitted = 0
         """Rows at the strip's top that were given out and are still there."""
 
-    def add(self, col: int, probabilities: NDArray[np.float32]) -> None:
+    def add(self, col: int, probabilities: Array) -> None:
         """Blend one window of the current row; windows come from left to right.
 
         Args:
@@ -121,7 +128,7 @@ class StripBlender:
         share = self._along_x.share(self._col_weights[:width])
         _blend(self._along_x.mean[:, :, :width], probabilities[:, :, :width], share)
 
-    def finish_row(self) -> tuple[int, NDArray[np.float32]]:
+    def finish_row(self) -> tuple[int, Array]:
         """Close the current row of windows and return the rows of the scene that are now final.
 
         Returns:

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-_ROWS_AT_ONCE = 64
-"""Bounds the temporary arrays, which would otherwise be as large as a row of tiles."""
-
+from geotiler.core.arrays import HOST, Array, Arrays
 
 LEAST_PAIRS = 20_000
 """Pairs of neighbours across tile lines from which their mean is told. Edges of buildings that
@@ -38,60 +36,55 @@ class SeamMeter:
         self,
         row_lines: Sequence[int] = (),
         col_lines: Sequence[int] = (),
-        sums: NDArray[np.float64] | None = None,
+        sums: Array | None = None,
+        arrays: Arrays = HOST,
     ) -> None:
         """Args: row_lines, col_lines: rows and columns whose upper or left neighbour lies across
         a tile line. sums: what other meters of the same result counted; added to.
+        arrays: where they live that are given, and `sums`.
         """
+        self._arrays = arrays
         self._row_lines = np.asarray(row_lines, np.intp)
-        self._col_lines = np.asarray(col_lines, np.intp)
-        self._previous: tuple[NDArray[np.float32], NDArray[np.bool_]] | None = None
+        self._across_lines = arrays.of(np.asarray(col_lines, np.intp) - 1)
+        self._previous: tuple[Array, Array] | None = None
         # (elsewhere, on lines) × (sum of |Δp|, pairs)
-        self._sums = np.zeros((2, 2)) if sums is None else sums
+        self._sums = arrays.zero_sums() if sums is None else sums
 
-    def add(self, row: int, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
+    def add(self, row: int, probabilities: Array, valid: NDArray[np.bool_]) -> None:
         """Take in consecutive rows (class, row, col) and their valid mask."""
+        known = self._arrays.mask(valid)
         if self._previous is not None:
-            above, above_valid = self._previous
-            self._down(
-                row,
-                np.concatenate([above, probabilities[:, :1]], axis=1),
-                np.concatenate([above_valid, valid[:1]]),
-            )
-        for top in range(0, len(valid), _ROWS_AT_ONCE):
-            stop = top + _ROWS_AT_ONCE
-            self._across(probabilities[:, top:stop], valid[top:stop])
+            above, above_known = self._previous
+            self._down(row, above, probabilities[:, :1], above_known & known[:1])
+        for top in range(0, len(known), self._arrays.rows_at_once):
             # One row more, so that the pair at the edge of two blocks counts, too.
-            self._down(row + top + 1, probabilities[:, top : stop + 1], valid[top : stop + 1])
-        self._previous = probabilities[:, -1:].copy(), valid[-1:].copy()
+            stop = top + self._arrays.rows_at_once
+            block, inside = probabilities[:, top : stop + 1], known[top : stop + 1]
+            self._across(probabilities[:, top:stop], known[top:stop])
+            self._down(row + top + 1, block[:, :-1], block[:, 1:], inside[:-1] & inside[1:])
+        copied = self._arrays.copied
+        self._previous = copied(probabilities[:, -1:]), copied(known[-1:])
 
-    def _across(self, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
+    def _across(self, probabilities: Array, valid: Array) -> None:
         """Count the pairs of neighbouring columns."""
-        steps = np.abs(np.diff(probabilities, axis=2)).sum(axis=0)
+        steps = abs(probabilities[:, :, 1:] - probabilities[:, :, :-1]).sum(axis=0)
         pairs = valid[:, 1:] & valid[:, :-1]
         steps *= pairs
-        on_lines = self._col_lines - 1
-        self._count(steps, pairs, steps[:, on_lines], pairs[:, on_lines])
+        lines = self._across_lines
+        self._count(steps, pairs, steps[:, lines], pairs[:, lines])
 
-    def _down(self, row: int, probabilities: NDArray[np.float32], valid: NDArray[np.bool_]) -> None:
-        """Count the pairs of neighbouring rows; `row` is the second one's number."""
-        steps = np.abs(np.diff(probabilities, axis=1)).sum(axis=0)
-        pairs = valid[1:] & valid[:-1]
+    def _down(self, row: int, upper: Array, lower: Array, pairs: Array) -> None:
+        """Count the pairs of neighbouring rows; `row` is the number of the first lower one."""
+        steps = abs(lower - upper).sum(axis=0)
         steps *= pairs
-        on_lines = np.isin(np.arange(row, row + len(pairs)), self._row_lines)
-        self._count(steps, pairs, steps[on_lines], pairs[on_lines])
+        is_line = np.isin(np.arange(row, row + len(pairs)), self._row_lines)
+        lines = self._arrays.of(np.flatnonzero(is_line))
+        self._count(steps, pairs, steps[lines], pairs[lines])
 
-    def _count(
-        self,
-        steps: NDArray[np.float32],
-        pairs: NDArray[np.bool_],
-        line_steps: NDArray[np.float32],
-        line_pairs: NDArray[np.bool_],
-    ) -> None:
-        line = np.array([line_steps.sum(dtype=float), line_pairs.sum()])
-        every = np.array([steps.sum(dtype=float), pairs.sum()])
+    def _count(self, steps: Array, pairs: Array, line_steps: Array, line_pairs: Array) -> None:
+        line = self._arrays.sums(line_steps, line_pairs)
         self._sums[1] += line
-        self._sums[0] += every - line
+        self._sums[0] += self._arrays.sums(steps, pairs) - line
 
     @property
     def index(self) -> float | None:

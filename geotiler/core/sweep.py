@@ -15,20 +15,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geotiler.core.arrays import HOST, Array, Arrays
 from geotiler.core.blend import StripBlender
 from geotiler.core.grid import Grid
 from geotiler.core.radiometry import finite_float32
 from geotiler.core.resample import Axis, resampled
 from geotiler.core.row_buffer import RowBuffer
 from geotiler.core.seams import SeamMeter, seam_index, tile_lines
-from geotiler.core.tiles import Pieces, joined, network_inputs
+from geotiler.core.tiles import Pieces, joined
 from geotiler.specs import Scale
 
 Chunk = tuple[NDArray[Any], NDArray[np.bool_]]
 """Values (band, row, col) and valid mask (row, col) of consecutive rows."""
 
-Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""(N, C, H, W) → probabilities (N, K, H, W); the next call's tiles lie in the same memory."""
+Network = Callable[[Array], Array]
+"""(N, C, H, W) → probabilities (N, K, H, W), both of float32 and made by the sweep's `Arrays`; the
+next call's tiles lie in the same memory."""
 
 Mapped = Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]]
 """As the built-in `map`: results in the order of the items, but perhaps worked out ahead."""
@@ -93,8 +95,15 @@ class SweepCounts:
     """Windows given to the network."""
     skipped: int = 0
     """Windows without a valid pixel, or not wanted."""
-    seam_sums: NDArray[np.float64] = field(default_factory=lambda: np.zeros((2, 2)))
-    """See `SeamMeter`."""
+    seam_sums: Array = field(default_factory=HOST.zero_sums)
+    """See `SeamMeter`; where the sweep's arrays live."""
+
+    def taken(self) -> SweepCounts:
+        """What was counted since this was asked before."""
+        counted = replace(self, seam_sums=self.seam_sums + 0)
+        self.computed = self.skipped = 0
+        self.seam_sums[:] = 0
+        return counted
 
     @property
     def seam_index(self) -> float | None:
@@ -107,8 +116,8 @@ class FinishedRows:
     """Rows of the scene whose probabilities are final."""
 
     row: int
-    probabilities: NDArray[np.float32]
-    """(class, row, col), a view that holds until the next rows are asked for."""
+    probabilities: Array
+    """(class, row, col) float32, a view that holds until the next rows are asked for."""
     valid: NDArray[np.bool_]
     """(row, col)."""
 
@@ -120,6 +129,7 @@ def sweep(
     counts: SweepCounts,
     advanced: Callable[[int], None] = lambda windows: None,
     mapped: Mapped = map,
+    arrays: Arrays = HOST,
 ) -> Iterator[FinishedRows]:
     """Probabilities of the swept columns, on the scene's own grid, rows in order.
 
@@ -131,6 +141,8 @@ def sweep(
         advanced: hears how many windows are dealt with.
         mapped: how the network is called; one that works ahead keeps it busy while answers are
             blended and tiles are cut. It must call from one thread at a time.
+        arrays: where the network's inputs and answers live, until rows are finished: elsewhere
+            than on the host only where nothing is resampled.
     """
     scene_valid = RowBuffer(plan.rows.read[0])
     first, last = plan.columns.answered
@@ -145,7 +157,7 @@ def sweep(
     pixels: Iterable[Chunk] = watched()
     if plan.is_resampled:
         pixels = at_network_gsd(pixels, plan.axes, plan.rows, plan.columns)
-    finished = _blended_rows(pixels, network, plan, counts, advanced, mapped)
+    finished = _blended_rows(pixels, network, plan, counts, advanced, mapped, arrays)
     if plan.is_resampled:
         finished = _at_scene_gsd(finished, plan)
         inside = slice(None)
@@ -158,7 +170,7 @@ def sweep(
         yield FinishedRows(row=row, probabilities=probabilities[:, :, inside], valid=valid)
 
 
-Strip = tuple[int, NDArray[np.float32], NDArray[np.bool_]]
+Strip = tuple[int, Array, NDArray[np.bool_]]
 
 
 def at_network_gsd(
@@ -247,6 +259,7 @@ def _blended_rows(
     counts: SweepCounts,
     advanced: Callable[[int], None],
     mapped: Mapped,
+    arrays: Arrays,
 ) -> Iterator[Strip]:
     """Finished strips on the network's grid with their valid masks.
 
@@ -262,23 +275,25 @@ def _blended_rows(
         tile_lines(rows.starts, tile_height, rows.network[1]),
         tile_lines(starts, tile_width, shape[1]),
         counts.seam_sums,
+        arrays,
     )
     blender = StripBlender(
         classes=plan.classes,
         shape=shape,
         tile_shape=plan.tile_shape,
         rows=[start - top for start in rows.starts],
+        arrays=arrays,
     )
 
-    inputs: NDArray[np.float32] | None = None
+    inputs: Array | None = None
 
-    def answered(asked: _Asked) -> tuple[_Asked, NDArray[np.float32] | None]:
+    def answered(asked: _Asked) -> tuple[_Asked, Array | None]:
         if not asked.tiles:
             return asked, None
         # Normalised only now, one batch at a time in the same memory: those that wait are views
         # of what was read, which is free as soon as it is answered.
         nonlocal inputs
-        inputs = network_inputs(
+        inputs = arrays.inputs(
             asked.tiles, plan.tile_shape, scale=plan.scale, mean=plan.mean, std=plan.std, out=inputs
         )
         return replace(asked, tiles=()), network(inputs)

@@ -49,6 +49,31 @@ def network_inputs(
     return out
 
 
+def is_all_valid(mask: NDArray[np.bool_]) -> bool:
+    """Whether all of a mask is True; at once where it is a part of what `joined` made so."""
+    return bool(mask[0, 0] if mask.strides == (0, 0) else mask.all())
+
+
+def put_raw(pieces: Pieces, values: NDArray[Any], valid: NDArray[np.bool_] | None = None) -> None:
+    """Copy a tile as it was read to where it is sent from, mirrored where it ends early.
+
+    Args:
+        pieces: what was read.
+        values: (band, row, col) of the network's input, in the dtype that was read; overwritten.
+        valid: (row, col), overwritten with the valid mask; None where all of it is valid.
+    """
+    row = 0
+    for raw, known in pieces:
+        height, width = known.shape
+        values[:, row : row + height, :width] = raw
+        if valid is not None:
+            valid[row : row + height, :width] = known
+        row += height
+    _mirror(values, row, width)
+    if valid is not None:
+        _mirror(valid[None], row, width)
+
+
 def joined(masks: Sequence[NDArray[np.bool_]]) -> NDArray[np.bool_]:
     """Masks of stretches of rows as one; to be read, not written.
 
@@ -71,7 +96,7 @@ def mirrored(tile: NDArray[np.float32], tile_shape: tuple[int, int]) -> NDArray[
     return out
 
 
-def _mirror(tile: NDArray[np.float32], height: int, width: int) -> None:
+def _mirror(tile: NDArray[Any], height: int, width: int) -> None:
     """Fill what lies below and right of the first `height` rows and `width` columns."""
     if height < tile.shape[1]:
         tile[:, height:, :width] = tile[:, _reflected(height, tile.shape[1]), :width]

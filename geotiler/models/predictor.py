@@ -91,20 +91,30 @@ class FixedShapePredictor:
         try:
             answers = self.answers(full, len(batch))
         except self.failures as error:
-            raise DeviceError(
-                f"{self.name} fails on a batch of shape {full.shape}: {one_line(error)}",
-                hint="try --batch 1 or a smaller --tile",
-            ) from error
-        if not np.isfinite(answers.sum()):  # one pass without a temporary array
-            # float16 ends at 65,504, which a network may exceed between its layers.
-            narrow = " float16" in self.name
-            raise ModelError(
-                f"model {self.card.name} answers with what is no number (NaN or infinity)",
-                hint="try --precision float32"
-                if narrow
-                else "its weights are damaged, or its training went astray",
-            )
+            raise self.device_error(error) from error
+        self.check_finite(bool(np.isfinite(answers.sum())))  # one pass without a temporary array
         return answers
+
+    def device_error(self, error: Exception) -> DeviceError:
+        """What is told where the library raises."""
+        shape = (self.batch, len(self.card.bands), *self.tile_shape)
+        return DeviceError(
+            f"{self.name} fails on a batch of shape {shape}: {one_line(error)}",
+            hint="try --batch 1 or a smaller --tile",
+        )
+
+    def check_finite(self, is_finite: bool) -> None:
+        """Raises: ModelError: the network's answers are not all finite."""
+        if is_finite:
+            return
+        # float16 ends at 65,504, which a network may exceed between its layers.
+        narrow = " float16" in self.name
+        raise ModelError(
+            f"model {self.card.name} answers with what is no number (NaN or infinity)",
+            hint="try --precision float32"
+            if narrow
+            else "its weights are damaged, or its training went astray",
+        )
 
     def answers(self, full: Batch, count: int) -> Batch:
         """Probabilities of the first `count` tiles of a full batch; an array of its own."""

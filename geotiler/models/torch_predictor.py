@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
 
-from geotiler.errors import DeviceError
+from geotiler.errors import DeviceError, GeotilerError
 from geotiler.models.bundle import Bundle, load_network
 from geotiler.models.export import activated
 from geotiler.models.predictor import Batch, FixedShapePredictor, no_such_precision
-from geotiler.specs import Precision
+from geotiler.models.resident import DecidedRows
+from geotiler.models.torch_arrays import TorchArrays
+from geotiler.specs import PROBABILITY_STEPS, Precision
 
 
 class TorchPredictor(FixedShapePredictor):
@@ -27,9 +30,11 @@ class TorchPredictor(FixedShapePredictor):
         batch: int,
         tile_shape: tuple[int, int],
         threads: int | None,
+        is_resident: bool | None = None,
     ) -> None:
-        """Raises: ModelError: weights and card do not fit.
+        """Args: is_resident: whether it offers to keep arrays on the device; None: if it is a GPU.
 
+        Raises: ModelError: weights and card do not fit.
         DeviceError: no memory for them, or a precision that the device lacks.
         """
         self._device = torch.device(device)
@@ -47,21 +52,92 @@ class TorchPredictor(FixedShapePredictor):
         if device == "cpu":
             name += f" {torch.get_num_threads()} threads"
         super().__init__(bundle.card, name, batch, tile_shape)
+        if is_resident is None:
+            is_resident = self._device.type != "cpu"
+        self.resident = TorchResident(self, TorchArrays(self._device)) if is_resident else None
+        """See `resident_of`."""
 
     def answers(self, full: Batch, count: int) -> Batch:
         """See `FixedShapePredictor`."""
+        tiles = torch.from_numpy(np.require(full, requirements="W")).to(self._device)
+        return np.ascontiguousarray(self.answers_there(tiles, count).cpu().numpy())
+
+    def answers_there(self, full: torch.Tensor, count: int) -> torch.Tensor:
+        """As `answers`, on the device."""
         with torch.inference_mode(), self._autocast():
-            tiles = torch.from_numpy(np.require(full, requirements="W")).to(self._device)
-            tiles = tiles.contiguous(memory_format=torch.channels_last)
-            logits = self._network(tiles)
+            logits = self._network(full.contiguous(memory_format=torch.channels_last))
         with torch.inference_mode():
-            answer = activated(logits[:count], self.card.activation)
-            return np.ascontiguousarray(answer.cpu().numpy())
+            return activated(logits[:count], self.card.activation)
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self._half is None:
             return contextlib.nullcontext()
         return torch.autocast(self._device.type, dtype=self._half)
+
+
+class TorchResident:
+    """See `Resident`."""
+
+    def __init__(self, predictor: TorchPredictor, arrays: TorchArrays) -> None:
+        """Args: predictor: the network. arrays: on its device."""
+        self.arrays = arrays
+        self._predictor = predictor
+
+    def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
+        """See `Resident.__call__`."""
+        count = len(inputs)
+        missing = self._predictor.batch - count
+        if missing:
+            inputs = torch.cat([inputs, inputs[:1].expand(missing, -1, -1, -1)])
+        return self._predictor.answers_there(inputs, count)
+
+    def decided(
+        self,
+        probabilities: torch.Tensor,
+        seam_sums: torch.Tensor,
+        *,
+        ids: Sequence[int],
+        threshold: float | None,
+        probability_dtype: str | None,
+    ) -> Callable[[], DecidedRows]:
+        """See `Resident.decided`."""
+        if threshold is None:
+            lookup = self.arrays.of(np.asarray(ids, np.uint8))
+            classes = lookup[probabilities.argmax(dim=0)]
+        else:
+            is_above = probabilities[0] >= float(np.float32(threshold))
+            classes = is_above.to(torch.uint8) * ids[0]
+        kept = []
+        if probability_dtype == "float32":
+            kept = [probabilities.clone(memory_format=torch.contiguous_format)]
+        elif probability_dtype is not None:
+            steps = probabilities.clamp(0, 1).mul_(PROBABILITY_STEPS).round_()
+            kept = [steps.to(torch.uint8)]
+        # A NaN of any window is one of its pixels' means, too.
+        is_finite = torch.isfinite(probabilities.sum()).to(seam_sums.dtype)
+        told = torch.cat([seam_sums.flatten(), is_finite[None]])
+        awaited = self.arrays.back(classes, told, *kept)
+
+        def arrived() -> DecidedRows:
+            found, numbers, *probability = awaited()
+            self._predictor.check_finite(bool(numbers[4]))
+            return DecidedRows(
+                classes=found,
+                probability=probability[0] if probability else None,
+                seam_sums=numbers[:4].reshape(2, 2).astype(float),
+            )
+
+        return arrived
+
+    @contextlib.contextmanager
+    def failures(self) -> Iterator[None]:
+        """See `Resident.failures`."""
+        try:
+            yield
+        except RuntimeError as error:
+            if isinstance(error, GeotilerError):
+                raise
+            raise self._predictor.device_error(error) from error
 
 
 def available_device(device: str) -> str:

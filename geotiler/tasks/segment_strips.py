@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import functools
 import math
+import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geotiler.core.arrays import HOST
 from geotiler.core.masks import class_counts, class_ids, quantised
 from geotiler.core.sweep import Chunk, FinishedRows, SweepCounts, SweepPlan, sweep
 from geotiler.engines.ordered import ordered_map
 from geotiler.io.part_layout import Part
 from geotiler.io.scene_reader import SceneReader
 from geotiler.models.predictor import Predictor
+from geotiler.models.resident import Resident, resident_of
 from geotiler.progress import Reporter, StageAdvanced, StageExpected, silent
 from geotiler.specs import MASK_NODATA, Window
 from geotiler.tasks.segment_plan import SegmentPlan, Stretch
@@ -89,7 +92,8 @@ def finished_strips(
 ) -> Iterator[Strip]:
     """Strips of a stretch, from top to bottom, each stored on the disk when it comes out.
 
-    Reading runs ahead of the network in a thread of its own.
+    Reading runs ahead of the network in a thread of its own. On a GPU arrays stay there until rows
+    are decided, unless they are resampled; then several threads read, and several store.
 
     Args:
         plan: of the scene.
@@ -106,31 +110,51 @@ def finished_strips(
     def advanced(windows: int) -> None:
         report(StageAdvanced(stage="segment", amount=windows))
 
-    counts = SweepCounts()
-    before = SweepCounts()
+    sweep_plan = plan.sweep_plan(stretch, predictor.batch)
+    resident = None if sweep_plan.is_resampled else resident_of(predictor)
+    arrays = HOST if resident is None else resident.arrays
+    threads, ahead = _spread(resident)
+    counts = SweepCounts(seam_sums=arrays.zero_sums())
     output_px = plan.window.height * plan.window.width
     stored_px, stored_s = 0, 0.0
-    sweep_plan = plan.sweep_plan(stretch, predictor.batch)
     with closing(opened_reader(plan)) as scene:
         reader = _WantedReader(plan, sweep_plan, scene)
-        chunks = ordered_map(reader, plan.chunks(stretch), threads=1, ahead=2)
-        swept = sweep(chunks, predictor, sweep_plan, counts, advanced, _one_ahead)
-        with closing(chunks), closing(swept):
-            for rows in swept:
-                begin = time.perf_counter()
-                strip = _stored(plan, stretch.columns.answered[0], rows, counts, before)
+        chunks = ordered_map(reader, plan.chunks(stretch), threads=threads, ahead=ahead)
+        swept = sweep(
+            chunks, resident or predictor, sweep_plan, counts, advanced, _one_ahead, arrays
+        )
+        decided = (
+            _decided(plan, stretch.columns.answered[0], rows, counts.taken(), resident)
+            for rows in swept
+        )
+        if resident is None:
+            failures, strips = nullcontext(), (_stored(plan, rows) for rows in decided)
+        else:
+            failures, store = resident.failures(), functools.partial(_stored, plan)
+            strips = ordered_map(store, decided, threads=threads, ahead=_STRIPS_AHEAD)
+        with failures, closing(chunks), closing(swept), closing(strips):
+            for strip, seconds in strips:
                 stored_px += strip.mask.height * strip.mask.width
-                stored_s += time.perf_counter() - begin
+                stored_s += seconds
                 yield strip
-                seconds = _ASSEMBLY_PER_STORE * stored_s * output_px / stored_px
-                report(StageExpected(stage="write", seconds=seconds))
-                before.computed, before.skipped = counts.computed, counts.skipped
-                before.seam_sums[:] = counts.seam_sums
+                rest_s = _ASSEMBLY_PER_STORE * stored_s * output_px / stored_px
+                report(StageExpected(stage="write", seconds=rest_s))
 
 
 _one_ahead = functools.partial(ordered_map, threads=1, ahead=3)
 """Keeps the network busy while answers are blended: a batch that runs, the next one, and the end
 of a row of windows between them."""
+
+_STRIPS_AHEAD = 4
+"""Rows of windows that a GPU is asked for before the first of them must be here and stored."""
+
+
+def _spread(resident: Resident | None) -> tuple[int, int]:
+    """Threads that read, and stretches of rows that are read ahead; a GPU outruns one."""
+    if resident is None:
+        return 1, 2
+    threads = min(8, os.cpu_count() or 1)
+    return threads, 2 * threads
 
 
 def opened_reader(plan: SegmentPlan) -> SceneReader:
@@ -178,32 +202,96 @@ class _WantedReader:
         return values, valid
 
 
-def _stored(
-    plan: SegmentPlan, col: int, rows: FinishedRows, counts: SweepCounts, before: SweepCounts
-) -> Strip:
-    """Decide classes and store the rows."""
+@dataclass(frozen=True, kw_only=True)
+class _Decided:
+    """Rows of the result, on their way to the disk."""
+
+    row: int
+    col: int
+    arrived: Callable[[], _Result]
+    """Waits for them; on the host to be asked before the next rows are."""
+    counted: SweepCounts
+    """Since the rows before; its seam sums may be elsewhere."""
+
+
+_Result = tuple[NDArray[np.uint8], NDArray[Any] | None, NDArray[np.float64]]
+"""Mask (row, col), probability (class, row, col) if it is asked for, seam sums."""
+
+
+def _decided(
+    plan: SegmentPlan, col: int, rows: FinishedRows, counted: SweepCounts, resident: Resident | None
+) -> _Decided:
+    """Classes of finished rows: decided here when asked for, on a device from now on."""
     ids = [item.id for item in plan.bundle.card.classes]
+    dtype = None if plan.probability_parts is None else plan.spec.probability_dtype
+    decided = functools.partial(_Decided, row=rows.row, col=col, counted=counted)
+    if resident is None:
+        return decided(arrived=lambda: _decided_here(plan, col, rows, counted, ids, dtype))
+    coming = resident.decided(
+        rows.probabilities,
+        counted.seam_sums,
+        ids=ids,
+        threshold=plan.threshold,
+        probability_dtype=dtype,
+    )
+
+    def arrived() -> _Result:
+        found = coming()
+        valid = _valid(plan, col, rows)
+        if not valid.all():
+            np.copyto(found.classes, np.uint8(MASK_NODATA), where=~valid)
+            if found.probability is not None:
+                nodata = np.nan if dtype == "float32" else MASK_NODATA
+                np.copyto(found.probability, found.probability.dtype.type(nodata), where=~valid)
+        return found.classes, found.probability, found.seam_sums
+
+    return decided(arrived=arrived)
+
+
+def _decided_here(
+    plan: SegmentPlan,
+    col: int,
+    rows: FinishedRows,
+    counted: SweepCounts,
+    ids: Sequence[int],
+    dtype: str | None,
+) -> _Result:
+    valid = _valid(plan, col, rows)
+    mask = class_ids(rows.probabilities, valid, ids=ids, threshold=plan.threshold)
+    values: NDArray[Any] | None = None
+    if dtype == "float32":
+        values = rows.probabilities.copy()
+        np.copyto(values, np.float32(np.nan), where=~valid)
+    elif dtype is not None:
+        values = quantised(rows.probabilities, valid)
+    return mask, values, counted.seam_sums
+
+
+def _valid(plan: SegmentPlan, col: int, rows: FinishedRows) -> NDArray[np.bool_]:
+    """(row, col): valid, and asked for."""
     valid = rows.valid
     if plan.area is not None and not plan.area.is_box:
         height, width = valid.shape
         place = Window(row=rows.row, col=col, height=height, width=width)
         valid = valid & plan.area.covers(place)
-    mask = class_ids(rows.probabilities, valid, ids=ids, threshold=plan.threshold)
+    return valid
+
+
+def _stored(plan: SegmentPlan, decided: _Decided) -> tuple[Strip, float]:
+    """The strip of some rows, on the disk, and how many seconds that took."""
+    mask, values, seam_sums = decided.arrived()
+    begin = time.perf_counter()
     probability = None
-    if plan.probability_parts is not None:
-        if plan.spec.probability_dtype == "float32":
-            values: NDArray[Any] = rows.probabilities.copy()
-            np.copyto(values, np.float32(np.nan), where=~valid)
-        else:
-            values = quantised(rows.probabilities, valid)
-        probability = plan.probability_parts.write(rows.row, col, values)
+    if plan.probability_parts is not None and values is not None:
+        probability = plan.probability_parts.write(decided.row, decided.col, values)
     found = class_counts(mask)
-    sums = (counts.seam_sums - before.seam_sums).tolist()
-    return Strip(
-        mask=plan.mask_parts.write(rows.row, col, mask[None]),
+    sums = seam_sums.tolist()
+    strip = Strip(
+        mask=plan.mask_parts.write(decided.row, decided.col, mask[None]),
         probability=probability,
         class_px={int(key): int(found[key]) for key in np.flatnonzero(found)},
-        computed=counts.computed - before.computed,
-        skipped=counts.skipped - before.skipped,
+        computed=decided.counted.computed,
+        skipped=decided.counted.skipped,
         seam_sums=((sums[0][0], sums[0][1]), (sums[1][0], sums[1][1])),
     )
+    return strip, time.perf_counter() - begin
