@@ -112,9 +112,11 @@ def test_every_byte_of_a_scene_is_read_once(
 
 
 def test_what_a_sweep_holds_does_not_grow_with_the_scene() -> None:
-    low, high = (_peak_of_sweep(rows) for rows in (1_000, 8_000))
+    _peak_of_sweep(4_000)  # what is made once in a process is no part of it
+    low, high = (_peak_of_sweep(rows) for rows in (4_000, 32_000))
     tile_bytes = 3 * 256 * 256 * 4
-    assert high <= low * 1.02 + 20_000
+    # The more rows, the likelier one whose windows need the most stretches that were read.
+    assert high <= low * 1.05 + 20_000
     assert high <= 12 * tile_bytes
 
 
