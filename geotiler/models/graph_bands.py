@@ -30,6 +30,9 @@ _MOST_PER_PX = 8
 _LANES = 16
 """Channels that processors compute at once."""
 _BANDS = 4
+_MOST_NODES = 64
+"""Of one band: where images are added to what was made of them, each may ask for other rows of the
+same one, which would be computed again for each."""
 _POINTWISE: dict[str, Callable[..., Any]] = {
     "Add": ops.add,
     "Maximum": ops.maximum,
@@ -139,12 +142,14 @@ class _Band:
 
     height: int
     """Rows of these images."""
-    _made: dict[tuple[str, int, int], Any] = field(default_factory=dict)
+    _made: dict[tuple[str, int, int, int], Any] = field(default_factory=dict)
 
     def rows(self, image: Any, first: int, last: int) -> Any:
         """Rows [first, last) of an image. Raises: _UnknownError: they cannot be had alone."""
-        key = (image.get_node().get_name(), first, last)
+        key = (image.get_node().get_name(), image.get_index(), first, last)
         if key not in self._made:
+            if len(self._made) >= _MOST_NODES:
+                raise _UnknownError("too many")
             self._made[key] = self._make(image, first, last)
         return self._made[key]
 
@@ -166,8 +171,10 @@ class _Band:
         ]
         if kind == "BatchNormInference":
             return ops.batch_norm_inference(*inputs, given["epsilon"]).output(0)
-        if kind == "Convert" and given["destination_type"] == "f32":
-            return inputs[0]
+        if kind == "Convert":
+            return ops.convert(inputs[0], given["destination_type"]).output(0)
+        if kind == "Softmax" and given["axis"] == 1:
+            return ops.softmax(inputs[0], 1).output(0)
         if kind not in _POINTWISE:
             raise _UnknownError(kind)
         return _POINTWISE[kind](*inputs).output(0)
@@ -175,7 +182,7 @@ class _Band:
     def _is_image(self, value: Any) -> bool:
         shape = list(value.get_shape())
         if is_constant(value):
-            if len(shape) == 4 and shape[2] != 1:
+            if len(shape) > 1 and shape[-2] != 1:
                 raise _UnknownError("Constant")
             return False
         if len(shape) != 4 or shape[2] != self.height:

@@ -32,7 +32,8 @@ class TorchPredictor(FixedShapePredictor):
         threads: int | None,
         is_resident: bool | None = None,
     ) -> None:
-        """Args: is_resident: whether it offers to keep arrays on the device; None: if it is a GPU.
+        """Args: is_resident: whether it offers to keep arrays on the device; None: if that is cuda,
+        which two threads may ask at a time.
 
         Raises: ModelError: weights and card do not fit.
         DeviceError: no memory for them, or a precision that the device lacks.
@@ -53,7 +54,7 @@ class TorchPredictor(FixedShapePredictor):
             name += f" {torch.get_num_threads()} threads"
         super().__init__(bundle.card, name, batch, tile_shape)
         if is_resident is None:
-            is_resident = self._device.type != "cpu"
+            is_resident = self._device.type == "cuda"
         self.resident = TorchResident(self, TorchArrays(self._device)) if is_resident else None
         """See `resident_of`."""
 

@@ -113,11 +113,12 @@ def finished_strips(
     sweep_plan = plan.sweep_plan(stretch, predictor.batch)
     resident = None if sweep_plan.is_resampled else resident_of(predictor)
     arrays = HOST if resident is None else resident.arrays
-    threads, ahead = _spread(resident)
-    counts = SweepCounts(seam_sums=arrays.zero_sums())
+    threads, ahead = _spread(resident, plan, stretch)
     output_px = plan.window.height * plan.window.width
     stored_px, stored_s = 0, 0.0
-    with closing(opened_reader(plan)) as scene:
+    failures = nullcontext() if resident is None else resident.failures()
+    with failures, closing(opened_reader(plan)) as scene:
+        counts = SweepCounts(seam_sums=arrays.zero_sums())
         reader = _WantedReader(plan, sweep_plan, scene)
         chunks = ordered_map(reader, plan.chunks(stretch), threads=threads, ahead=ahead)
         swept = sweep(
@@ -128,11 +129,11 @@ def finished_strips(
             for rows in swept
         )
         if resident is None:
-            failures, strips = nullcontext(), (_stored(plan, rows) for rows in decided)
+            strips = (_stored(plan, rows) for rows in decided)
         else:
-            failures, store = resident.failures(), functools.partial(_stored, plan)
+            store = functools.partial(_stored, plan)
             strips = ordered_map(store, decided, threads=threads, ahead=_STRIPS_AHEAD)
-        with failures, closing(chunks), closing(swept), closing(strips):
+        with closing(chunks), closing(swept), closing(strips):
             for strip, seconds in strips:
                 stored_px += strip.mask.height * strip.mask.width
                 stored_s += seconds
@@ -149,12 +150,20 @@ _STRIPS_AHEAD = 4
 """Rows of windows that a GPU is asked for before the first of them must be here and stored."""
 
 
-def _spread(resident: Resident | None) -> tuple[int, int]:
+_AHEAD_BYTES = 2**28
+"""Most that is read ahead for a GPU."""
+
+
+def _spread(resident: Resident | None, plan: SegmentPlan, stretch: Stretch) -> tuple[int, int]:
     """Threads that read, and stretches of rows that are read ahead; a GPU outruns one."""
     if resident is None:
         return 1, 2
+    left, right = stretch.columns.read
+    pixel_bytes = len(plan.bands) * np.dtype(plan.dtype).itemsize
+    chunk_bytes = plan.chunk_rows * (right - left) * pixel_bytes
     threads = min(8, os.cpu_count() or 1)
-    return threads, 2 * threads
+    ahead = max(2, min(2 * threads, _AHEAD_BYTES // chunk_bytes))
+    return min(threads, ahead), ahead
 
 
 def opened_reader(plan: SegmentPlan) -> SceneReader:

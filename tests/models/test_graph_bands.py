@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,9 @@ def up_to_six(image: Image) -> Image:
 
 
 def enlarged(image: Image, count: int, size: int = 4) -> Image:
-    weights = ops.constant(floats(image.get_output_shape(0)[1], count, size, size) / size)
+    is_output = isinstance(image, openvino.Output)
+    channels = (image.get_shape() if is_output else image.get_output_shape(0))[1]
+    weights = ops.constant(floats(channels, count, size, size) / size)
     pads = [(size - 2) // 2] * 2
     return ops.convolution_backprop_data(image, weights, [2, 2], pads_begin=pads, pads_end=pads)
 
@@ -124,7 +127,7 @@ def _not_such_blocks() -> dict[str, Callable[[Image], Image]]:
 
 @pytest.mark.parametrize("name", _not_such_blocks())
 def test_what_is_no_such_block_is_left(name: str) -> None:
-    graph = model(lambda image: ops.softmax(_not_such_blocks()[name](image), 1), 14, 10)
+    graph = model(lambda image: ops.softmax(_not_such_blocks()[name](image), 2), 14, 10)
     image = floats(1, 3, 14, 10)
     before, most = answer(graph, image), largest(graph)
     compute_in_turns(graph, least_px=1)
@@ -144,6 +147,16 @@ def _ends() -> dict[str, Callable[[Image, Image], Image]]:
         "the tile again": lambda half, tile: ops.add(
             convolved(tile, 5, 3), ops.add(enlarged(half, 5), ops.constant(floats(1, 5, 1, 1)))
         ),
+        "classes": lambda half, _: ops.softmax(convolved(enlarged(half, 4), 3, 3), 1),
+        "parts of one": lambda half, _: ops.add(
+            *(
+                enlarged(part, 4)
+                for part in ops.split(
+                    ops.concat([half, ops.relu(convolved(half, 7, 1))], 1), ops.constant(1), 2
+                ).outputs()
+            )
+        ),
+        "another type": lambda half, _: ops.convert(ops.convert(enlarged(half, 4), "f16"), "f32"),
         "one image twice": lambda half, _: (
             lambda large: ops.add(
                 convolved(large, 4, 3), ops.maximum(large, convolved(large, 4, 1))
@@ -175,7 +188,13 @@ def _unknown_ends() -> dict[str, Callable[[Image], Image]]:
         "mean over rows": lambda large: ops.subtract(large, ops.reduce_mean(large, axes, True)),
         "a value per row": lambda large: ops.add(large, by_row),
         "add of a mean": lambda large: ops.add(large, ops.reduce_mean(large, axes, True)),
-        "softmax": lambda large: ops.softmax(large, 1),
+        "softmax over rows": lambda large: ops.softmax(large, 2),
+        "a value per channel and row": lambda large: ops.add(large, ops.constant(floats(4, 26, 1))),
+        "many blocks": lambda large: functools.reduce(
+            lambda image, _: ops.add(image, convolved(ops.relu(convolved(image, 4, 3)), 4, 3)),
+            range(12),
+            large,
+        ),
         "same padding": lambda large: ops.convolution(
             large, ops.constant(floats(2, 4, 3, 3)), [1, 1], [0, 0], [0, 0], [1, 1], "same_upper"
         ),
