@@ -43,8 +43,7 @@ def normalise(
     span = scale.maximum - scale.minimum
     # Integers of up to 16 bits are exact in float32; wider types are subtracted in float64.
     minimum = np.result_type(raw.dtype, np.float32).type(scale.minimum)
-    some_invalid = not valid.all()
-    invalid = ~valid if some_invalid else valid
+    invalid = None if valid.all() else ~valid
     for band, plane in enumerate(out):
         with np.errstate(over="ignore"):  # becomes infinite, and is clipped like any other
             np.subtract(raw[band], minimum, out=plane, casting="unsafe")
@@ -52,7 +51,7 @@ def normalise(
         plane -= np.float32(mean[band] / std[band])
         low, high = -mean[band] / std[band], (1.0 - mean[band]) / std[band]
         np.clip(plane, np.float32(low), np.float32(high), out=plane)
-        if some_invalid:
+        if invalid is not None:
             np.copyto(plane, np.float32(0), where=invalid)
     return out
 
