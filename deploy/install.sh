@@ -14,6 +14,8 @@ python=${PYTHON:-python3}
 [ -d "$venv" ] || "$python" -m venv "$venv"
 bin=$venv/bin
 [ -d "$bin" ] || bin=$venv/Scripts # Windows
-"$bin/python" -m pip install --quiet -c constraints.txt hatchling # the pinned one builds, too
+# What builds is pinned, too: hatchling geotiler, setuptools the one dependency that has no wheel
+# (antlr4-python3-runtime, of Hydra).
+"$bin/python" -m pip install --quiet -c constraints.txt hatchling setuptools
 # shellcheck disable=SC2086 # nothing, or one word
 "$bin/python" -m pip install --quiet -c constraints.txt --no-build-isolation $editable ".[$extra]"
