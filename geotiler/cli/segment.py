@@ -38,6 +38,7 @@ from geotiler.cli.options import scale as read_scale
 from geotiler.cli.scenes import made_folder, named_scenes
 from geotiler.cli.session import as_typed
 from geotiler.errors import SpecError
+from geotiler.machine import return_large_blocks
 from geotiler.specs import Backend, Engine, Precision, SegmentSpec
 
 
@@ -175,6 +176,7 @@ def segment(
     from geotiler.tasks.segment import estimate
     from geotiler.tasks.segment import segment as run
 
+    return_large_blocks()
     with reporter(quiet) as report:
         if dry_run:
             values = estimate(spec).as_dict()
@@ -199,6 +201,7 @@ def _several(
             f"several scenes need a folder, got -o {shown_target(spec.output)}",
             hint="-o masks/; or --mosaic takes them for one scene",
         )
+    return_large_blocks()
     specs = named_outputs(spec, paths)
     for folder in {spec.output, spec.probability} - {None}:
         made_folder(folder, only_check=dry_run)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geotiler.errors import MissingExtraError, SpecError
+from geotiler.machine import return_large_blocks
 from geotiler.spelling import nearest, plain
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def serve(
                              env_file)  # fmt: skip
     from geotiler.service.app import serve as run
 
+    return_large_blocks()
     run(settings)
 
 

@@ -12,6 +12,9 @@ from geotiler.specs.checks import check_overlap
 _LEAST_TALL_PX = 1152
 """Tiles are allowed to be that tall however wide a scene is."""
 
+_WIDEST_PX = 3072
+"""Tiles may be wider than tall: rows of tiles are held as tall as they are, across the scene."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TileLimits:
@@ -77,11 +80,10 @@ def fitted_tile(
         multiple_px: what the network's strides ask of a side.
         limits: what memory allows.
     """
-    longest_px = max(multiple_px, 2048)
     largest_px = limits.largest_px
-    tallest_px = min(longest_px, max(_LEAST_TALL_PX, limits.row_px // shape[1]))
+    tallest_px = min(2048, max(_LEAST_TALL_PX, limits.row_px // shape[1]))
     best: tuple[float, int, tuple[int, int]] | None = None
-    widths = _candidates(shape[1], overlap_px, multiple_px, longest_px)
+    widths = _candidates(shape[1], overlap_px, multiple_px, _WIDEST_PX)
     for height in _candidates(shape[0], overlap_px, multiple_px, tallest_px):
         rows = _count(shape[0], height, height - overlap_px)
         for width in widths:

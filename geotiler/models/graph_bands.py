@@ -32,7 +32,7 @@ _LEAST_PX = 1_000_000
 """From here on it pays: what smaller images need is small anyway."""
 _MOST_PER_PX = 8
 """Values per pixel of the tile that an image of many channels may have."""
-_BAND_PX = 128
+_BAND_PX = 100
 """Rows of the tile that one turn is about. Fewer would be faster still, but each turn has to be
 compiled, which takes longer than it gains on a scene of a few tiles."""
 _LEAST_BANDS = 4

@@ -177,7 +177,7 @@ def largest_tile_px(bundle: Bundle, backend: Backend, device: str) -> int:
     has_graph = bundle.onnx_file in bundle.card.files and _installed(Backend.OPENVINO)
     is_openvino = has_graph and backend in (Backend.AUTO, Backend.OPENVINO)
     is_gpu = _resolved_device(device, backend) != "cpu"
-    return 2_600_000 if is_openvino or is_gpu else 1_500_000
+    return 3_800_000 if is_openvino or is_gpu else 1_500_000
 
 
 def used_precision(precision: Precision, backend: Backend, device: str) -> Precision:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import numpy as np
 
-from geotiler.errors import DeviceError
+from geotiler.errors import DeviceError, GeotilerError
 from geotiler.models.predictor import Batch, Predictor
 
 
@@ -38,6 +39,9 @@ class SharedPredictor:
     Their tiles are gathered, in the order of the calls, into batches of the inner predictor's
     size. That size is fixed, and a tile's answer does not depend on what else is in its batch: the
     numbers are those of the inner predictor, however busy the service is.
+
+    A batch of one tile leaves cores waiting for each other at every layer. Where calls wait, such
+    tiles are computed side by side instead, each on a part of the cores.
     """
 
     def __init__(
@@ -46,8 +50,13 @@ class SharedPredictor:
         *,
         wait_s: float = 0.005,
         observe: Callable[[Pass], None] = lambda done: None,
+        side_by_side: Callable[[], Sequence[Predictor]] = tuple,
     ) -> None:
-        """Args: wait_s: how long an incomplete batch waits for more. observe: hears each pass."""
+        """Args: wait_s: how long an incomplete batch waits for more. observe: hears each pass.
+
+        side_by_side: makes predictors of the same network that compute at the same time; asked
+            once, when calls first wait for each other, and used if the answers are the same.
+        """
         self.name = inner.name
         self.classes = inner.classes
         self.batch = inner.batch
@@ -59,8 +68,15 @@ class SharedPredictor:
         self._left_over: _Item | None = None
         self._closing = threading.Lock()
         self._is_closed = False
-        self._thread = threading.Thread(target=self._serve, name="geotiler-network", daemon=True)
-        self._thread.start()
+        self._side_by_side = side_by_side
+        self._counting = threading.Lock()
+        self._computing = 0
+        """Passes that are on their way."""
+        self._widening: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
+        self._lanes: Sequence[Predictor] = ()
+        """One for each of the threads, once there are several."""
+        self._start(0)
 
     def __call__(self, batch: Batch) -> Batch:
         """See `Predictor.__call__`; returns when the tiles' turn has come."""
@@ -82,15 +98,48 @@ class SharedPredictor:
             if self._is_closed:
                 return
             self._is_closed = True
+        if self._widening is not None:
+            self._widening.join()
+        for _ in self._threads:
             self._items.put(None)
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
-    def _serve(self) -> None:
+    def _start(self, lane: int) -> None:
+        thread = threading.Thread(
+            target=self._serve, args=(lane,), name="geotiler-network", daemon=True
+        )
+        self._threads.append(thread)
+        thread.start()
+
+    def _serve(self, lane: int) -> None:
         ended = False
         while not ended:
             items, ended = self._gathered()
             if items:
-                self._answer(items)
+                self._answer(items, lane)
+
+    @contextmanager
+    def _chosen(self, lane: int) -> Iterator[Predictor]:
+        """What a pass is computed by: the whole machine, if nothing else is to be computed."""
+        with self._counting:
+            self._computing += 1
+            is_alone = self._computing == 1 and self._items.empty()
+        try:
+            yield self._inner if is_alone or not self._lanes else self._lanes[lane]
+        finally:
+            with self._counting:
+                self._computing -= 1
+
+    def _widen(self, tiles: Batch, answers: Batch) -> None:
+        """Have more threads, if the networks for them answer some tiles in the same way."""
+        with suppress(GeotilerError):  # for want of memory
+            lanes = self._side_by_side()
+            same = all(np.array_equal(lane(tiles), answers) for lane in lanes)
+            if same and len(lanes) > 1:
+                self._lanes = lanes
+                for lane in range(1, len(lanes)):
+                    self._start(lane)
 
     def _gathered(self) -> tuple[list[_Item], bool]:
         """Calls that fit into one batch, and whether nothing comes after them."""
@@ -114,21 +163,23 @@ class SharedPredictor:
             tiles += len(item.tiles)
         return items, False
 
-    def _answer(self, items: list[_Item]) -> None:
+    def _answer(self, items: list[_Item], lane: int) -> None:
         try:
             tiles = items[0].tiles
             if len(items) > 1:
                 tiles = np.concatenate([item.tiles for item in items])
             started = time.perf_counter()
-            answers = self._inner(tiles)
+            with self._chosen(lane) as network:
+                answers = network(tiles)
             seconds = time.perf_counter() - started
         except Exception as error:
-            self._refuse(items, error)
+            self._refuse(items, error, lane)
             return
         first = 0
         for item in items:
             item.answer.set_result(answers[first : first + len(item.tiles)])
             first += len(item.tiles)
+        self._consider(tiles, answers)
         self._observe(
             Pass(
                 seconds=seconds,
@@ -138,13 +189,27 @@ class SharedPredictor:
             )
         )
 
-    def _refuse(self, items: list[_Item], error: Exception) -> None:
+    def _consider(self, tiles: Batch, answers: Batch) -> None:
+        """Begin to widen, once, where a call waits that is not gathered into a batch."""
+        if self._widening is not None or self.batch > 1 or self._items.empty():
+            return
+        with self._closing:
+            if not self._is_closed:
+                self._widening = threading.Thread(
+                    target=self._widen,
+                    args=(tiles.copy(), answers.copy()),
+                    name="geotiler-widening",
+                    daemon=True,
+                )
+                self._widening.start()
+
+    def _refuse(self, items: list[_Item], error: Exception, lane: int) -> None:
         """Hand an error to the call it belongs to: one bad array must not spoil its neighbours."""
         if len(items) == 1:
             items[0].answer.set_exception(error)
             return
         for item in items:
-            self._answer([item])
+            self._answer([item], lane)
 
 
 def mean_confidence(probabilities: Batch) -> float:

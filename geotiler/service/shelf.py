@@ -7,6 +7,7 @@ reloaded meanwhile, and no network is closed under its feet.
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -35,6 +36,9 @@ LARGE_TILE_PX = 512
 
 OWN_NETWORK_PX = 25_000_000
 """Scenes from here on get tiles fitted to them: compiling a network of their own is little work."""
+
+_LANES = 2
+"""Networks that compute small tiles at the same time, where such wait."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,16 +179,26 @@ class Shelf:
 
     def _compiled(self, name: str, bundle: Bundle, tile_shape: tuple[int, int]) -> SharedPredictor:
         settings = self._settings
-        with self._metrics.compile.labels(name).time():
-            inner = open_predictor(
+
+        def opened(threads: int | None) -> Predictor:
+            return open_predictor(
                 bundle,
                 backend=settings.backend,
                 device=settings.device,
                 precision=settings.precision,
                 batch=settings.batch,
                 tile_shape=tile_shape,
-                threads=settings.threads,
+                threads=threads,
             )
+
+        with self._metrics.compile.labels(name).time():
+            inner = opened(settings.threads)
+
+        def side_by_side() -> list[Predictor]:
+            cores = settings.threads or os.cpu_count() or 1
+            if cores < _LANES or " cpu " not in inner.name or max(tile_shape) > TILE_SIDES_PX[-1]:
+                return []
+            return [opened(cores // _LANES) for _ in range(_LANES)]
 
         def observe(done: Pass) -> None:
             self._metrics.inference.labels(name).observe(done.seconds)
@@ -192,7 +206,9 @@ class Shelf:
             self._metrics.batch_requests.labels(name).observe(done.requests)
             self._metrics.confidence.labels(name).observe(done.confidence)
 
-        return SharedPredictor(inner, wait_s=settings.batch_wait_ms / 1000, observe=observe)
+        return SharedPredictor(
+            inner, wait_s=settings.batch_wait_ms / 1000, observe=observe, side_by_side=side_by_side
+        )
 
     def _drop_unused(self) -> None:
         """Close networks beyond the limit, and of models that are no longer offered."""

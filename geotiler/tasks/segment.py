@@ -9,6 +9,7 @@ goes on from its last part. Nothing here grows with the scene's height.
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from geotiler.specs import MASK_NODATA, Engine, SegmentSpec
 from geotiler.tasks.segment_calibration import Pace, calibrated
 from geotiler.tasks.segment_cluster import compute_on_cluster
 from geotiler.tasks.segment_plan import SegmentPlan, plan_segment
+from geotiler.tasks.segment_reading import EarlyRows
 from geotiler.tasks.segment_sample import about_skipped
 from geotiler.tasks.segment_strips import finished_strips
 from geotiler.tasks.segment_work import SegmentWork, made_from, opened_work
@@ -110,13 +112,15 @@ def segment(
     plan = plan_segment(spec, networks)
     for notice in plan.notices:
         report(Notice(message=notice, warning=True))
-    predictor = opened_predictor(plan, networks)
-    started = time.perf_counter()
-    with opened_work(plan, made_from(plan, predictor), report) as work:
-        computed(work, predictor, report)
-        backend = predictor.name
-        del predictor  # its memory is free for what follows
-        return assembled(work, started, backend, report)
+    here = spec.engine is not Engine.DASK  # the scene is read where it is segmented
+    with EarlyRows(plan) if here else nullcontext() as early:
+        predictor = opened_predictor(plan, networks)
+        started = time.perf_counter()
+        with opened_work(plan, made_from(plan, predictor), report) as work:
+            computed(work, predictor, report, early)
+            backend = predictor.name
+            del predictor  # its memory is free for what follows
+            return assembled(work, started, backend, report)
 
 
 def opened_predictor(plan: SegmentPlan, networks: Networks) -> Predictor:
@@ -135,8 +139,10 @@ def opened_predictor(plan: SegmentPlan, networks: Networks) -> Predictor:
     return mirrored(predictor, spec.tta)
 
 
-def computed(work: SegmentWork, predictor: Predictor, report: Reporter) -> None:
-    """Finish the strips that are not there yet."""
+def computed(
+    work: SegmentWork, predictor: Predictor, report: Reporter, early: EarlyRows | None = None
+) -> None:
+    """Finish the strips that are not there yet; `early` holds rows that are being read already."""
     stretches = work.open_stretches()
     report(StageStarted(stage="segment", total=work.plan.windows, unit="window"))
     found = work.plan.windows - sum(stretch.windows for stretch in stretches)
@@ -145,7 +151,7 @@ def computed(work: SegmentWork, predictor: Predictor, report: Reporter) -> None:
         compute_on_cluster(work, stretches, predictor.name, report)
     else:
         for stretch in stretches:
-            for strip in finished_strips(work.plan, stretch, predictor, report):
+            for strip in finished_strips(work.plan, stretch, predictor, report, early):
                 work.keep(strip)
     report(StageFinished(stage="segment"))
 

@@ -17,7 +17,7 @@ from geotiler.io.scene_reader import SceneReader
 from geotiler.models.predictor import Predictor
 from geotiler.specs import Window
 from geotiler.tasks.segment_plan import SegmentPlan
-from geotiler.tasks.segment_strips import opened_reader
+from geotiler.tasks.segment_reading import opened_reader
 
 NETWORK_S, PIXELS_S = 1.3, 0.7
 """Seconds to try each for; a single window may take longer than that."""

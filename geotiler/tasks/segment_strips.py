@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 
 from geotiler.core.arrays import HOST
 from geotiler.core.masks import class_counts, class_ids, quantised
-from geotiler.core.sweep import Chunk, FinishedRows, SweepCounts, SweepPlan, sweep
+from geotiler.core.sweep import FinishedRows, SweepCounts, sweep
 from geotiler.engines.ordered import ordered_map
 from geotiler.io.part_layout import Part
-from geotiler.io.scene_reader import SceneReader
 from geotiler.models.predictor import Predictor
 from geotiler.models.resident import Resident, resident_of
 from geotiler.progress import Reporter, StageAdvanced, StageExpected, silent
 from geotiler.specs import MASK_NODATA, Window
 from geotiler.tasks.segment_plan import SegmentPlan, Stretch
+from geotiler.tasks.segment_reading import EarlyRows, WantedReader, opened_reader
 
 _ASSEMBLY_PER_STORE = 3.0
 """Time of making the finished file over that of storing its parts: about what a mask of 20 Mpx
@@ -89,6 +89,7 @@ def finished_strips(
     stretch: Stretch,
     predictor: Predictor,
     report: Reporter = silent,
+    early: EarlyRows | None = None,
 ) -> Iterator[Strip]:
     """Strips of a stretch, from top to bottom, each stored on the disk when it comes out.
 
@@ -100,6 +101,7 @@ def finished_strips(
         stretch: the rows and columns to answer for.
         predictor: the plan's network.
         report: hears how many windows are dealt with, and what writing will take.
+        early: rows that are being read already.
 
     Raises:
         InputError: the scene is damaged there.
@@ -119,7 +121,7 @@ def finished_strips(
     failures = nullcontext() if resident is None else resident.failures()
     with failures, closing(opened_reader(plan)) as scene:
         counts = SweepCounts(seam_sums=arrays.zero_sums())
-        reader = _WantedReader(plan, sweep_plan, scene)
+        reader = WantedReader(plan, sweep_plan, scene, early)
         chunks = ordered_map(reader, plan.chunks(stretch), threads=threads, ahead=ahead)
         swept = sweep(
             chunks, resident or predictor, sweep_plan, counts, advanced, _one_ahead, arrays
@@ -164,51 +166,6 @@ def _spread(resident: Resident | None, plan: SegmentPlan, stretch: Stretch) -> t
     threads = min(8, os.cpu_count() or 1)
     ahead = max(2, min(2 * threads, _AHEAD_BYTES // chunk_bytes))
     return min(threads, ahead), ahead
-
-
-def opened_reader(plan: SegmentPlan) -> SceneReader:
-    """What reads a plan's scene."""
-    spec = plan.spec
-    return SceneReader(spec.scene, plan.bands, drivers=spec.drivers, allow_remote=spec.allow_remote)
-
-
-class _WantedReader:
-    """Reads windows of a scene, and of each only the columns that wanted windows touch."""
-
-    def __init__(self, plan: SegmentPlan, swept: SweepPlan, scene: SceneReader) -> None:
-        self._scene = scene
-        self._wanted = swept.wanted
-        self._empty = np.zeros((len(plan.bands), 1, 1), plan.dtype)
-        height, width = swept.tile_shape
-        by_row, by_col = swept.axes
-        self._rows = [
-            by_row.needed(start, min(start + height, by_row.target_px))
-            for start in swept.rows.starts
-        ]
-        self._columns = [
-            by_col.needed(start, min(start + width, by_col.target_px))
-            for start in swept.columns.starts
-        ]
-
-    def __call__(self, window: Window) -> Chunk:
-        """Values and valid mask of a window; what is not needed is invalid."""
-        if self._wanted is None:
-            return self._scene(window)
-        numbers = [
-            number
-            for number, (first, last) in enumerate(self._rows)
-            if first < window.row_stop and last > window.row
-        ]
-        columns = np.flatnonzero(self._wanted[numbers].any(axis=0))
-        values = np.broadcast_to(self._empty, (len(self._empty), *window.shape)).copy()
-        valid = np.zeros(window.shape, bool)
-        if columns.size:
-            first = max(window.col, self._columns[columns[0]][0])
-            last = min(window.col_stop, self._columns[columns[-1]][1])
-            inside = slice(first - window.col, last - window.col)
-            part = replace(window, col=first, width=last - first)
-            values[:, :, inside], valid[:, inside] = self._scene(part)
-        return values, valid
 
 
 @dataclass(frozen=True, kw_only=True)

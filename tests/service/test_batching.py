@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from geotiler.errors import DeviceError
 from geotiler.models.bundle import Bundle
-from geotiler.models.predictor import open_predictor
+from geotiler.models.predictor import Predictor, open_predictor
 from geotiler.service.batching import Pass, SharedPredictor, mean_confidence
 
 SHAPE = (32, 32)
@@ -139,3 +140,103 @@ def test_a_real_network_answers_the_same_whoever_shares_its_batch(tiny_bundle: B
     shared.close()
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+class Single(Doubling):
+    """2x, or another factor, of one tile at a time."""
+
+    batch = 1
+
+    def __init__(self, factor: float = 2.0) -> None:
+        super().__init__()
+        self._factor = np.float32(factor)
+        self.at_once: list[int] = []
+        """Calls under way, of all in the list that is shared, when each began."""
+        self.under_way: list[Single] = []
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        assert self not in self.under_way  # one call at a time: see `Predictor`
+        self.under_way.append(self)
+        self.at_once.append(len(self.under_way))
+        time.sleep(0.02)
+        answer = super().__call__(batch) / 2 * self._factor
+        self.under_way.remove(self)
+        return answer
+
+
+def _until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_single_tiles_that_wait_are_computed_side_by_side() -> None:
+    inner, lanes = Single(), [Single(), Single()]
+    for lane in lanes:
+        lane.under_way = inner.under_way
+    asked_for: list[int] = []
+
+    def side_by_side() -> list[Single]:
+        asked_for.append(1)
+        return lanes
+
+    shared = SharedPredictor(inner, side_by_side=side_by_side)
+    with ThreadPoolExecutor(8) as pool:
+        assert float(shared(_tile(4)).max()) == 8.0
+        assert not asked_for  # nothing ever waited
+        list(pool.map(shared, [_tile(0)] * 3))
+        _until(lambda: len(shared._threads) == 2)
+        alone = len(inner.at_once)
+        answers = list(pool.map(shared, map(_tile, range(40))))
+        assert [float(answer.max()) for answer in answers] == [2.0 * i for i in range(40)]
+        assert len(inner.at_once) - alone <= 4  # of the first ones and the last
+        before = len(inner.at_once)
+        shared(_tile(1))  # nothing else is asked: the whole machine is its own
+        assert len(inner.at_once) == before + 1
+    shared.close()
+    assert asked_for == [1]
+    assert max(inner.at_once + lanes[0].at_once + lanes[1].at_once) == 2
+    assert min(len(lane.sizes) for lane in lanes) > 10
+
+
+@pytest.mark.parametrize("lanes", [[], [2.0, 2.5], "memory"])
+def test_networks_that_answer_otherwise_are_not_used(lanes: list[float] | str) -> None:
+    inner = Single()
+    made: list[Single] = []
+
+    def side_by_side() -> list[Single]:
+        if lanes == "memory":
+            raise DeviceError("no memory")
+        made.extend(Single(float(factor)) for factor in lanes)
+        return made
+
+    shared = SharedPredictor(inner, side_by_side=side_by_side)
+    with ThreadPoolExecutor(8) as pool:
+        inner.may_go.clear()
+        asked = [pool.submit(shared, _tile(i)) for i in range(1, 5)]
+        _until(lambda: shared.waiting == 3)
+        inner.may_go.set()
+        assert sorted(float(one.result().max()) for one in asked) == [2.0, 4.0, 6.0, 8.0]
+        _until(lambda: shared._widening is not None and not shared._widening.is_alive())
+        assert [float(shared(_tile(i)).max()) for i in range(6)] == [2.0 * i for i in range(6)]
+    shared.close()
+    assert all(len(one.sizes) <= 1 for one in made)
+    assert len(shared._threads) == 1
+
+
+def test_a_real_network_answers_the_same_side_by_side(tiny_bundle: Bundle) -> None:
+    def opened(threads: int) -> Predictor:
+        return open_predictor(tiny_bundle, device="cpu", tile_shape=(64, 64), threads=threads)
+
+    inner = opened(2)
+    tiles = np.random.default_rng(2).standard_normal((40, 1, 3, 64, 64), dtype=np.float32)
+    alone = [inner(tile) for tile in tiles]
+    shared = SharedPredictor(inner, side_by_side=lambda: [opened(1), opened(1)])
+    with ThreadPoolExecutor(12) as pool:
+        for _ in range(3):
+            for one, other in zip(alone, pool.map(shared, tiles), strict=True):
+                np.testing.assert_array_equal(one, other)
+    _until(lambda: shared._widening is None or not shared._widening.is_alive())
+    assert len(shared._threads) == 2
+    shared.close()

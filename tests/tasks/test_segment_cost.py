@@ -22,7 +22,7 @@ from geotiler.core.sweep import SweepCounts, SweepPlan, spanned, sweep
 from geotiler.specs import Scale, SegmentSpec
 from geotiler.tasks.segment import segment
 from geotiler.tasks.segment_plan import plan_segment
-from geotiler.tasks.segment_strips import opened_reader
+from geotiler.tasks.segment_reading import opened_reader
 
 LIMITS = TileLimits(largest_px=2_600_000, row_px=18_000_000)
 
