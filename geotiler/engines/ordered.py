@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 def ordered_map(
     function: Callable[[Work], Result], items: Iterable[Work], *, threads: int = 1, ahead: int = 2
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Results of `function` in the order of `items`, computed up to `ahead` items early.
 
     At most `ahead` results wait to be taken. An error surfaces at the item it belongs to, and
@@ -32,3 +32,11 @@ def ordered_map(
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def map_here(
+    function: Callable[[Work], Result], items: Iterable[Work]
+) -> Generator[Result, None, None]:
+    """As the built-in `map`, but an iterator that can be closed as that of `ordered_map` can."""
+    for item in items:
+        yield function(item)

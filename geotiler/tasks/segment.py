@@ -112,8 +112,9 @@ def segment(
     plan = plan_segment(spec, networks)
     for notice in plan.notices:
         report(Notice(message=notice, warning=True))
-    here = spec.engine is not Engine.DASK  # the scene is read where it is segmented
-    with EarlyRows(plan) if here else nullcontext() as early:
+    # Where there is something to wait for, and the scene is read where it is segmented.
+    is_early = networks is FROM_DISK and spec.engine is not Engine.DASK
+    with EarlyRows(plan) if is_early else nullcontext() as early:
         predictor = opened_predictor(plan, networks)
         started = time.perf_counter()
         with opened_work(plan, made_from(plan, predictor), report) as work:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from geotiler.core.arrays import HOST
 from geotiler.core.masks import class_counts, class_ids, quantised
 from geotiler.core.sweep import FinishedRows, SweepCounts, sweep
-from geotiler.engines.ordered import ordered_map
+from geotiler.engines.ordered import map_here, ordered_map
 from geotiler.io.part_layout import Part
 from geotiler.models.predictor import Predictor
 from geotiler.models.resident import Resident, resident_of
@@ -122,10 +122,12 @@ def finished_strips(
     with failures, closing(opened_reader(plan)) as scene:
         counts = SweepCounts(seam_sums=arrays.zero_sums())
         reader = WantedReader(plan, sweep_plan, scene, early)
-        chunks = ordered_map(reader, plan.chunks(stretch), threads=threads, ahead=ahead)
-        swept = sweep(
-            chunks, resident or predictor, sweep_plan, counts, advanced, _one_ahead, arrays
-        )
+        if stretch.windows == 1 and resident is None:  # nothing to do meanwhile
+            chunks, mapped = map_here(reader, plan.chunks(stretch)), map_here
+        else:
+            chunks = ordered_map(reader, plan.chunks(stretch), threads=threads, ahead=ahead)
+            mapped = _one_ahead
+        swept = sweep(chunks, resident or predictor, sweep_plan, counts, advanced, mapped, arrays)
         decided = (
             _decided(plan, stretch.columns.answered[0], rows, counts.taken(), resident)
             for rows in swept
