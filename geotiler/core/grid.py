@@ -12,9 +12,6 @@ from geotiler.specs.checks import check_overlap
 _LEAST_TALL_PX = 1152
 """Tiles are allowed to be that tall however wide a scene is."""
 
-_WIDEST_PX = 3072
-"""Tiles may be wider than tall: rows of tiles are held as tall as they are, across the scene."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class TileLimits:
@@ -24,6 +21,9 @@ class TileLimits:
     """Most pixels of one tile, which the network's memory grows with."""
     row_px: int
     """Pixels of the row of tiles that is held beyond which tiles are made less tall."""
+    widest_px: int = 2048
+    """Tiles may be wider than tall, which are held across the scene; but the wider they are, the
+    more of them reach over the sides of panels and are computed for both."""
 
 
 def starts(length_px: int, tile_px: int, stride_px: int, multiple_px: int = 1) -> list[int]:
@@ -83,7 +83,7 @@ def fitted_tile(
     largest_px = limits.largest_px
     tallest_px = min(2048, max(_LEAST_TALL_PX, limits.row_px // shape[1]))
     best: tuple[float, int, tuple[int, int]] | None = None
-    widths = _candidates(shape[1], overlap_px, multiple_px, _WIDEST_PX)
+    widths = _candidates(shape[1], overlap_px, multiple_px, limits.widest_px)
     for height in _candidates(shape[0], overlap_px, multiple_px, tallest_px):
         rows = _count(shape[0], height, height - overlap_px)
         for width in widths:

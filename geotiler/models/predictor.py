@@ -34,6 +34,9 @@ _GPU_BATCH_PX = 8 * 512 * 512
 _LEAST_BYTES_PER_PX = 70
 """Memory of a network per pixel of a batch on a CPU: three quarters of what the smallest one that
 geotiler ships was measured to need. What this does not fit into, no network fits into."""
+_NARROW = {("Unet", "mobilenet_v2"), ("Linknet", "mobilenet_v2")}
+"""Architectures and encoders of which hardly anything is left that is large: 16 channels are kept
+at half the resolution, where a ResNet keeps 64, and all else there is computed in turns."""
 _EXTERNAL_DATA = b"\n\x08location"  # the key of a tensor's file, as protobuf writes it
 _NVIDIA_DRIVER = (
     Path("/proc/driver/nvidia/version"),
@@ -165,19 +168,24 @@ def open_predictor(
     return make(bundle, precision=precision, batch=batch, tile_shape=shape, threads=threads)
 
 
-def largest_tile_px(bundle: Bundle, backend: Backend, device: str) -> int:
+def largest_tile_px(bundle: Bundle, backend: Backend, device: str, batch: int | None = None) -> int:
     """Most pixels of a tile that is fitted to a scene, which bounds the memory of a run.
 
     Fewer and larger tiles leave less to the places where they meet. Of the backends for CPUs only
-    OpenVINO computes what needs most memory in turns.
+    OpenVINO computes what needs most memory in turns, which leaves little of the networks that keep
+    few channels at a high resolution.
 
     Raises:
         DeviceError, MissingExtraError, SpecError: as `open_predictor` for a device.
     """
     has_graph = bundle.onnx_file in bundle.card.files and _installed(Backend.OPENVINO)
     is_openvino = has_graph and backend in (Backend.AUTO, Backend.OPENVINO)
-    is_gpu = _resolved_device(device, backend) != "cpu"
-    return 3_800_000 if is_openvino or is_gpu else 1_500_000
+    if _resolved_device(device, backend) != "cpu":
+        return 2_600_000
+    if not is_openvino:
+        return 1_500_000
+    kind = (bundle.card.architecture, bundle.card.arguments.get("encoder_name"))
+    return 3_800_000 if kind in _NARROW and batch in (None, 1) else 2_600_000
 
 
 def used_precision(precision: Precision, backend: Backend, device: str) -> Precision:

@@ -72,6 +72,7 @@ class SharedPredictor:
         self._counting = threading.Lock()
         self._computing = 0
         """Passes that are on their way."""
+        self._is_considered = False
         self._widening: threading.Thread | None = None
         self._threads: list[threading.Thread] = []
         self._lanes: Sequence[Predictor] = ()
@@ -93,7 +94,7 @@ class SharedPredictor:
         return self._items.qsize()
 
     def close(self) -> None:
-        """Answer what was asked, then end the thread."""
+        """Answer what was asked, then end the threads."""
         with self._closing:
             if self._is_closed:
                 return
@@ -109,8 +110,8 @@ class SharedPredictor:
         thread = threading.Thread(
             target=self._serve, args=(lane,), name="geotiler-network", daemon=True
         )
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
     def _serve(self, lane: int) -> None:
         ended = False
@@ -133,7 +134,7 @@ class SharedPredictor:
 
     def _widen(self, tiles: Batch, answers: Batch) -> None:
         """Have more threads, if the networks for them answer some tiles in the same way."""
-        with suppress(GeotilerError):  # for want of memory
+        with suppress(GeotilerError, RuntimeError):  # for want of memory, or of threads
             lanes = self._side_by_side()
             same = all(np.array_equal(lane(tiles), answers) for lane in lanes)
             if same and len(lanes) > 1:
@@ -179,7 +180,7 @@ class SharedPredictor:
         for item in items:
             item.answer.set_result(answers[first : first + len(item.tiles)])
             first += len(item.tiles)
-        self._consider(tiles, answers)
+        self._consider(tiles.shape)
         self._observe(
             Pass(
                 seconds=seconds,
@@ -189,19 +190,22 @@ class SharedPredictor:
             )
         )
 
-    def _consider(self, tiles: Batch, answers: Batch) -> None:
+    def _consider(self, shape: tuple[int, ...]) -> None:
         """Begin to widen, once, where a call waits that is not gathered into a batch."""
-        if self._widening is not None or self.batch > 1 or self._items.empty():
+        if self._is_considered or self.batch > 1 or self._items.empty():
             return
-        with self._closing:
-            if not self._is_closed:
-                self._widening = threading.Thread(
-                    target=self._widen,
-                    args=(tiles.copy(), answers.copy()),
-                    name="geotiler-widening",
-                    daemon=True,
-                )
-                self._widening.start()
+        self._is_considered = True
+        # What callers ask may be blank, which every network answers alike.
+        tiles = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+        with suppress(GeotilerError, RuntimeError):
+            thread = threading.Thread(
+                target=self._widen, args=(tiles, self._inner(tiles)), name="geotiler-widening",
+                daemon=True,
+            )  # fmt: skip
+            with self._closing:
+                if not self._is_closed:
+                    thread.start()
+                    self._widening = thread
 
     def _refuse(self, items: list[_Item], error: Exception, lane: int) -> None:
         """Hand an error to the call it belongs to: one bad array must not spoil its neighbours."""

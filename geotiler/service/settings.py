@@ -67,7 +67,7 @@ class Settings(BaseModel):
     """Longest answer of POST /predict, upload included."""
     job_time_s: Annotated[float, Field(gt=0)] = 86_400.0
     running: Count = 4
-    """Requests computed at once; the network itself answers one batch at a time."""
+    """Requests computed at once; a network answers one batch at a time, or two tiles."""
     queue: Annotated[int, Field(ge=0)] = 64
     """Requests that wait; more are answered 429."""
     jobs_at_once: Count = 1

@@ -41,6 +41,13 @@ _LANES = 2
 """Networks that compute small tiles at the same time, where such wait."""
 
 
+def _usable_cores() -> int:
+    """Those that this process may use, where the system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class HeldBundle(Bundle):
     """A bundle that keeps its files: what is in use may be replaced on disk."""
@@ -195,8 +202,10 @@ class Shelf:
             inner = opened(settings.threads)
 
         def side_by_side() -> list[Predictor]:
-            cores = settings.threads or os.cpu_count() or 1
-            if cores < _LANES or " cpu " not in inner.name or max(tile_shape) > TILE_SIDES_PX[-1]:
+            # Threads of torch are those of the process, not of a network.
+            is_own = inner.name.startswith(("openvino", "onnx"))
+            cores = settings.threads or _usable_cores()
+            if not is_own or cores < _LANES or max(tile_shape) > TILE_SIDES_PX[-1]:
                 return []
             return [opened(cores // _LANES) for _ in range(_LANES)]
 

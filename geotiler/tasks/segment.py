@@ -151,6 +151,8 @@ def computed(
     if work.plan.spec.engine is Engine.DASK:
         compute_on_cluster(work, stretches, predictor.name, report)
     else:
+        if early is not None:  # a run that goes on may begin elsewhere
+            early.keep(work.plan.chunks(stretches[0]) if stretches else ())
         for stretch in stretches:
             for strip in finished_strips(work.plan, stretch, predictor, report, early):
                 work.keep(strip)

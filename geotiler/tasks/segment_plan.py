@@ -39,6 +39,7 @@ from geotiler.specs import (
     Window,
 )
 from geotiler.tasks.segment_settings import (
+    PANEL_PX,
     axes_setting,
     bands_setting,
     grid_setting,
@@ -48,9 +49,6 @@ from geotiler.tasks.segment_settings import (
     tta_setting,
 )
 from geotiler.tasks.segment_targets import check_formats, check_room, check_targets, targets_of
-
-PANEL_PX = 16_384
-"""Network columns of one sweep; wider scenes are swept in panels, which bounds memory."""
 
 _CHUNK_ROWS = 256
 

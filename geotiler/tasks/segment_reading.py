@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import takewhile
@@ -13,6 +14,10 @@ from geotiler.core.sweep import Chunk, SweepPlan
 from geotiler.io.scene_reader import SceneReader
 from geotiler.specs import Window
 from geotiler.tasks.segment_plan import SegmentPlan
+
+_EARLY_BYTES = 2**26
+"""Most that is read before the network is ready; of scenes that are resampled, whose rows are not
+kept as they were read, two stretches as later on."""
 
 
 class EarlyRows:
@@ -27,13 +32,23 @@ class EarlyRows:
         first, last = stretch.rows.network
         tile_stop = min(first + plan.grid.tile_shape[0], last)
         stop = plan.axes[0].needed(first, tile_stop)[1]
-        windows = takewhile(lambda window: window.row < stop, plan.chunks(stretch))
+        swept = plan.sweep_plan(stretch, 1)
+        windows = list(takewhile(lambda window: window.row < stop, plan.chunks(stretch)))
+        pixel_bytes = len(plan.bands) * np.dtype(plan.dtype).itemsize
+        chunk_bytes = max(window.height * window.width for window in windows) * pixel_bytes
+        most = 2 if swept.is_resampled else max(1, _EARLY_BYTES // chunk_bytes)
         self._scene = opened_reader(plan)
-        read = WantedReader(plan, plan.sweep_plan(stretch, 1), self._scene)
+        read = WantedReader(plan, swept, self._scene)
         self._pool = ThreadPoolExecutor(1, "geotiler")
         self._coming: dict[Window, Future[Chunk]] = {
-            window: self._pool.submit(read, window) for window in windows
+            window: self._pool.submit(read, window) for window in windows[:most]
         }
+
+    def keep(self, windows: Iterable[Window]) -> None:
+        """Let go what is not among some windows, for nobody will take it."""
+        wanted = set(windows)
+        for window in self._coming.keys() - wanted:
+            self._coming.pop(window).cancel()
 
     def taken(self, window: Window) -> Chunk | None:
         """What is read of a window, once; None where it is not among the first.

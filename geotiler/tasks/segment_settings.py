@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from geotiler.core.grid import Grid, TileLimits
 from geotiler.core.radiometry import PHOTOGRAPH, photograph_scale, told_scale
@@ -24,6 +25,12 @@ COARSEST_RATIO = 4.0
 """Scenes coarser than the model's GSD by more than this are refused: what the model looks for is
 not in them, and the work grows with the square of the factor."""
 
+
+PANEL_PX = 16_384
+"""Network columns of one sweep; wider scenes are swept in panels, which bounds memory."""
+
+_WIDEST_PX = 3072
+"""Of tiles, where a scene is one panel."""
 
 _ROW_PX = 18_000_000
 """Pixels of a row of tiles beyond which tiles are made less tall: about a quarter of a gigabyte."""
@@ -144,11 +151,13 @@ def grid_setting(
     tile = spec.tile_px
     if tile is None:
         limits = TileLimits(
-            largest_px=largest_tile_px(bundle, spec.backend, spec.device), row_px=_ROW_PX
+            largest_px=largest_tile_px(bundle, spec.backend, spec.device, spec.batch),
+            row_px=_ROW_PX,
+            widest_px=_WIDEST_PX if shape[1] <= PANEL_PX else 2048,
         )
         if is_resampled:  # rows are held as float32
             smaller = limits.largest_px * 2 // 3
-            limits = TileLimits(largest_px=smaller, row_px=limits.row_px // 2)
+            limits = replace(limits, largest_px=smaller, row_px=limits.row_px // 2)
         tile = networks.tile_shape(shape, overlap_px, multiple_px, limits)
     settings["tile_px"] = Setting(value=list(tile), origin="flag" if spec.tile_px else "scene")
     settings["overlap_px"] = Setting(

@@ -120,38 +120,102 @@ def test_what_a_decoder_takes_up_again_is_whole_and_all_else_as_high_is_not() ->
     np.testing.assert_allclose(answer(graph, image), before, rtol=1e-5, atol=1e-5)
 
 
-def _not_such_blocks() -> dict[str, Callable[[Image], Image]]:
+def _wide_parts() -> dict[str, Callable[[Image], Image]]:
+    return {
+        "not pointwise": lambda image: convolved(
+            each_convolved(convolved(image, 80, 3, step=2)), 3, 1
+        ),
+        "ends in more": lambda image: convolved(each_convolved(convolved(image, 80, 1)), 3, 3),
+        "in groups": lambda image: convolved(
+            each_convolved(convolved(image, 80, 1), groups=40), 3, 1
+        ),
+        "by channel": lambda image: convolved(
+            ops.maximum(convolved(image, 80, 1), ops.constant(floats(1, 80, 1, 1))), 3, 1
+        ),
+        "never each": lambda image: convolved(ops.relu(convolved(image, 80, 1)), 3, 1),
+    }
+
+
+@pytest.mark.parametrize("name", _wide_parts())
+def test_whatever_is_wide_between_narrow_images_is_computed_row_by_row(name: str) -> None:
+    graph = model(lambda image: ops.softmax(_wide_parts()[name](image), 2), 46, 10)
+    image = floats(1, 3, 46, 10)
+    before, most = answer(graph, image), largest(graph)
+    compute_in_turns(graph, least_px=1, most_work=2)
+    assert largest(graph) < most / 2
+    np.testing.assert_allclose(answer(graph, image), before, rtol=1e-4, atol=1e-4)
+
+
+def _unknown_wide_parts() -> dict[str, Callable[[Image], Image]]:
     def seen_twice(image: Image) -> Image:
         many = convolved(ops.relu(convolved(image, 8, 3, step=2)), 80, 1)
-        return ops.add(convolved(each_convolved(many), 5, 1), convolved(many, 5, 1))
-
-    def ends_in_more(image: Image) -> Image:
-        return convolved(each_convolved(convolved(image, 80, 1)), 5, 3)
-
-    def in_groups(image: Image) -> Image:
-        return convolved(each_convolved(convolved(image, 80, 1), groups=40), 5, 1)
-
-    def by_channel(image: Image) -> Image:
-        many = ops.maximum(convolved(image, 80, 1), ops.constant(floats(1, 80, 1, 1)))
-        return convolved(each_convolved(many), 5, 1)
-
-    def never_each(image: Image) -> Image:
-        return ops.relu(convolved(ops.relu(convolved(image, 80, 1)), 5, 1))
+        return ops.add(convolved(each_convolved(many), 3, 1), convolved(many, 3, 1))
 
     def last(image: Image) -> Image:
         return each_convolved(convolved(image, 80, 1))
 
-    builds = (seen_twice, ends_in_more, in_groups, by_channel, never_each, last)
-    return {build.__name__: build for build in builds}
+    def no_image(image: Image) -> Image:
+        flat = ops.reduce_mean(
+            ops.relu(convolved(image, 80, 3)), ops.constant(np.array([1, 2, 3])), False
+        )
+        return ops.reshape(flat, ops.constant(np.array([1, 1, 1, 1])), False)
+
+    return {build.__name__: build for build in (seen_twice, last, no_image)}
 
 
-@pytest.mark.parametrize("name", _not_such_blocks())
-def test_what_is_no_such_block_is_left(name: str) -> None:
-    graph = model(lambda image: ops.softmax(_not_such_blocks()[name](image), 2), 14, 10)
-    image = floats(1, 3, 14, 10)
+@pytest.mark.parametrize("name", _unknown_wide_parts())
+def test_what_is_not_narrow_again_is_left(name: str) -> None:
+    graph = model(lambda image: ops.softmax(_unknown_wide_parts()[name](image), 2), 46, 10)
+    image = floats(1, 3, 46, 10)
     before, most = answer(graph, image), largest(graph)
-    compute_in_turns(graph, least_px=1)
+    compute_in_turns(graph, least_px=1, most_work=9)
     assert largest(graph) == most
+    np.testing.assert_allclose(answer(graph, image), before, rtol=1e-4, atol=1e-4)
+
+
+def products(graph: openvino.Model) -> int:
+    """Of all convolutions of a graph of plain ones."""
+    return sum(
+        int(np.prod(node.get_output_shape(0))) * int(np.prod(node.input_value(1).get_shape()[1:]))
+        for node in graph.get_ordered_ops()
+        if node.get_type_name() == "Convolution"
+    )
+
+
+def _residual(image: Image, blocks: int) -> Image:
+    for _ in range(blocks):
+        image = ops.relu(ops.add(image, convolved(ops.relu(convolved(image, 4, 3)), 4, 3)))
+    return image
+
+
+@pytest.mark.parametrize("blocks", [1, 2, 4, 8, 12])
+def test_turns_take_little_more_work_or_none_are_made(blocks: int) -> None:
+    """What several parts of a turn ask of one image is computed for them together."""
+    graph = model(
+        lambda tile: convolved(_residual(enlarged(convolved(tile, 5, 3, step=2), 4), blocks), 1, 3),
+        640, 8,
+    )  # fmt: skip
+    image = floats(1, 3, 640, 8)
+    before, most, work = answer(graph, image), largest(graph), products(graph)
+    compute_in_turns(graph, least_px=1)
+    assert products(graph) <= 1.15 * work
+    assert (largest(graph) < most) == (blocks < 12)  # each adds the four rows that it sees
+    assert np.abs(answer(graph, image) - before).max() <= 1e-5 * np.abs(before).max()
+
+
+def test_what_something_else_needs_whole_is_not_computed_twice() -> None:
+    def build(tile: Image) -> Image:
+        both = ops.relu(convolved(tile, 6, 3, step=2))
+        left, right = (ops.relu(convolved(ops.relu(convolved(both, 6, 3)), 4, 3)) for _ in "lr")
+        deep = ops.concat([convolved(left, 4, 3, step=2), convolved(right, 4, 3, step=2)], 1)
+        half = ops.add(enlarged(deep, 5), ops.add(convolved(left, 5, 1), convolved(right, 5, 1)))
+        return convolved(ops.relu(half), 1, 1)
+
+    graph = model(build, 640, 8)
+    image = floats(1, 3, 640, 8)
+    before, work = answer(graph, image), products(graph)
+    compute_in_turns(graph, least_px=1)
+    assert products(graph) <= 1.15 * work
     np.testing.assert_allclose(answer(graph, image), before, rtol=1e-4, atol=1e-4)
 
 
@@ -195,7 +259,7 @@ def test_rows_after_rows_are_all_rows(name: str, height: int) -> None:
     graph = model(build, height, 12)
     image = floats(1, 3, height, 12)
     before, most = answer(graph, image), largest(graph)
-    compute_in_turns(graph, least_px=1)
+    compute_in_turns(graph, least_px=1, most_work=9)
     if height > 20:
         assert largest(graph) < most
     np.testing.assert_allclose(answer(graph, image), before, rtol=1e-5, atol=1e-5)

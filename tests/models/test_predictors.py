@@ -19,7 +19,7 @@ from geotiler.models import predictor as predictor_module
 from geotiler.models.bundle import Bundle, load_network, open_bundle, write_bundle
 from geotiler.models.card import ClassInfo, ModelCard
 from geotiler.models.check import check_model
-from geotiler.models.predictor import FixedShapePredictor, open_predictor
+from geotiler.models.predictor import FixedShapePredictor, largest_tile_px, open_predictor
 from geotiler.specs import Backend, Precision
 
 BACKENDS = (Backend.TORCH, Backend.ONNX, Backend.OPENVINO)
@@ -319,3 +319,26 @@ def test_tiles_that_fit_into_no_memory_are_refused_before_the_network_is_compile
 ) -> None:
     with pytest.raises(DeviceError, match=r"GB of memory.*--tile"):
         open_predictor(tiny_bundle, backend=backend, device="cpu", tile_shape=(100_000, 100_000))
+
+
+@pytest.mark.parametrize(
+    ("kind", "backend", "batch", "most"),
+    [
+        (("Unet", "mobilenet_v2"), Backend.AUTO, None, 3_800_000),
+        (("Unet", "mobilenet_v2"), Backend.OPENVINO, 1, 3_800_000),
+        (("Unet", "mobilenet_v2"), Backend.AUTO, 2, 2_600_000),
+        (("FPN", "mobilenet_v2"), Backend.AUTO, None, 2_600_000),
+        (("Unet", "resnet18"), Backend.AUTO, None, 2_600_000),
+        (("Unet", "mobilenet_v2"), Backend.ONNX, None, 1_500_000),
+        (("Unet", "mobilenet_v2"), Backend.TORCH, None, 1_500_000),
+    ],
+)
+def test_tiles_are_as_large_as_the_memory_of_their_network_allows(
+    tiny_bundle: Bundle, kind: tuple[str, str], backend: Backend, batch: int | None, most: int
+) -> None:
+    architecture, encoder = kind
+    card = dataclasses.replace(
+        tiny_bundle.card, architecture=architecture, arguments={"encoder_name": encoder}
+    )
+    bundle = dataclasses.replace(tiny_bundle, card=card)
+    assert largest_tile_px(bundle, backend, "cpu", batch) == most
