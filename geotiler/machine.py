@@ -45,13 +45,13 @@ def give_back_freed_memory() -> None:
 
 
 def return_large_blocks() -> None:
-    """Have memory of a megabyte and more go back to the system as soon as it is freed (glibc).
+    """Have memory of 8 MB and more go back to the system as soon as it is freed (glibc).
 
     Left alone, the C library raises that limit to the largest block it has seen freed, and then
-    keeps what strips and tiles leave behind: a tenth of the peak of `segment`. For a process of
-    our own; costs no time that could be measured.
+    keeps what strips and tiles leave behind: 34 MB of the peak of `segment`. From 1 MB on it would
+    be 67 MB, but half a second of asking for memory again. For a process of our own.
     """
     import ctypes
 
     with contextlib.suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**20)
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2**23)

@@ -23,7 +23,7 @@ np.ones(30_000_000, np.uint8)  # freed at once: blocks of up to 30 MB are kept f
 kept = []
 before = resident_mb()
 for _ in range(20):
-    large = np.ones(5_000_000, np.uint8)
+    large = np.ones(12_000_000, np.uint8)
     kept.append(np.ones(200_000, np.uint8))  # lies behind it, and pins it
     del large
 print(resident_mb() - before)

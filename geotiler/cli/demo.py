@@ -10,6 +10,7 @@ import typer
 
 from geotiler.cli.options import AsJson, Model, Quiet, Seed
 from geotiler.errors import OutputError
+from geotiler.machine import return_large_blocks
 
 if TYPE_CHECKING:
     from geotiler.progress import Reporter
@@ -85,6 +86,8 @@ def _run(
     from geotiler.tasks.render import render
     from geotiler.tasks.segment import segment
     from geotiler.tasks.vectorize import vectorize
+
+    return_large_blocks()
 
     scene, truth, mask, buildings, picture = (folder / name for name in _FILES)
     render(

