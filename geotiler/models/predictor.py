@@ -34,9 +34,10 @@ _GPU_BATCH_PX = 8 * 512 * 512
 _LEAST_BYTES_PER_PX = 70
 """Memory of a network per pixel of a batch on a CPU: three quarters of what the smallest one that
 geotiler ships was measured to need. What this does not fit into, no network fits into."""
-_NARROW = {("Unet", "mobilenet_v2"), ("Linknet", "mobilenet_v2")}
-"""Architectures and encoders of which hardly anything is left that is large: 16 channels are kept
-at half the resolution, where a ResNet keeps 64, and all else there is computed in turns."""
+_NARROW = {("Unet", "mobilenet_v2")}
+"""Architectures and encoders of which hardly anything is left that is large, as measured: 16
+channels are kept at half the resolution, where a ResNet keeps 64; all else there is computed in
+turns."""
 _EXTERNAL_DATA = b"\n\x08location"  # the key of a tensor's file, as protobuf writes it
 _NVIDIA_DRIVER = (
     Path("/proc/driver/nvidia/version"),
