@@ -167,7 +167,7 @@ def raster_labels(
     """
     with ExitStack() as stack:
         scene = stack.enter_context(open_scene(path))
-        labels = Labels(scene, label_rule(scene, whole_floats=True))
+        labels = Labels(scene, label_rule(scene))
         source: LabelSource
         if scene.crs is None or frame.crs is None:
             if reason := why_not_taken(scene, frame):

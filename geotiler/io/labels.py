@@ -16,7 +16,10 @@ from geotiler.io.scene_tags import CONFIDENCE_CONTENT, CONTENT_TAG
 from geotiler.specs import MASK_NODATA, Window
 from geotiler.spelling import did_you_mean
 
-PROBABILITY_HINT = "a mask holds whole numbers: 0 background, 1, 2, ... classes, 255 unknown"
+_HINT = (
+    "a mask holds whole numbers: 0 background, 1, 2, ... classes, 255 unknown; probabilities: "
+    "vectorize --outlines-from probability"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +59,7 @@ class LabelRule:
                 raise InputError(
                     f"{self.path} holds the value {values[odd].flat[0]:g}, expected class ids "
                     f"0 to {MASK_NODATA - 1}",
-                    hint=PROBABILITY_HINT,
+                    hint=_HINT,
                 )
             values = np.where(usable, values, MASK_NODATA).astype(np.uint8)
         if self.full_is_class_1:
@@ -64,18 +67,17 @@ class LabelRule:
         return np.where(valid, values, np.uint8(MASK_NODATA))
 
 
-def label_rule(scene: Scene, *, whole_floats: bool = False) -> LabelRule:
+def label_rule(scene: Scene) -> LabelRule:
     """How to read an open raster as class ids.
 
     A raster that does not declare 255 as nodata is searched: if 0 and 255 are all it holds, 255
     is its class. The search ends at the first other value, mostly in the first strip.
 
-    Args:
-        scene: open.
-        whole_floats: floating-point rasters pass if they hold whole numbers only.
+    Floating-point rasters pass: what they hold is looked at when it is read, since many tools keep
+    whole numbers in them.
 
     Raises:
-        InputError: more than one band, floating-point values, or probabilities.
+        InputError: more than one band, or probabilities.
     """
     if is_probability(scene):
         raise InputError(
@@ -91,11 +93,6 @@ def label_rule(scene: Scene, *, whole_floats: bool = False) -> LabelRule:
         raise InputError(
             f"{scene.path} has {scene.count} bands, expected the one band of a mask",
             hint="geotiler segment makes a mask of a scene",
-        )
-    if np.issubdtype(np.dtype(scene.dtypes[0]), np.floating) and not whole_floats:
-        raise InputError(
-            f"{scene.path} holds {scene.dtypes[0]} values, expected the whole numbers of a mask",
-            hint=f"{PROBABILITY_HINT}; probabilities: vectorize --outlines-from probability",
         )
     zero = scene.nodata == 0
     full = scene.nodata != MASK_NODATA and _only_full(scene)

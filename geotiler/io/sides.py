@@ -96,8 +96,7 @@ def open_side(
         yield _polygon_side(path, grid, frame, names, flag, attribute)
         return
     with open_scene(path) as scene:
-        # A truth may come from anywhere; a mask of geotiler never is floating-point.
-        rule = label_rule(scene, whole_floats=flag == TRUTH)
+        rule = label_rule(scene)
         notes = [rule.note] if rule.note else []
         if _is_taken_as_it_is(scene, grid, frame, flag):
             if scene.crs != grid.crs:

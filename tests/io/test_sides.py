@@ -114,20 +114,16 @@ def test_rasters_that_are_no_masks_are_refused(tmp_path):
     probable = {"GEOTILER_CONTENT": "probability"}
     with pytest.raises(InputError, match="holds probabilities"):
         labels(write(tmp_path / "u.tif", BLOCKS, tags=probable))
-    floats = write(tmp_path / "p.tif", BLOCKS.astype(np.float32))
-    with pytest.raises(InputError, match="float32"):
-        labels(floats)
-    np.testing.assert_array_equal(labels(floats, whole_floats=True)[1], BLOCKS)
     halves = write(tmp_path / "h.tif", BLOCKS.astype(np.float32) / 2)
     with pytest.raises(InputError, match=r"holds the value 0\.5"):
-        labels(halves, whole_floats=True)
+        labels(halves)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32", "float64"])
 def test_a_declared_zero_is_background_whatever_the_type_of_the_values(tmp_path, dtype):
     """As a GIS rasterizes polygons by default: float32 with 0 as nodata."""
     path = write(tmp_path / "burned.tif", BLOCKS.astype(dtype), nodata=0)
-    rule, found = labels(path, whole_floats=True)
+    rule, found = labels(path)
     np.testing.assert_array_equal(found, BLOCKS)
     assert "0 is read as background" in rule.note
 

@@ -289,7 +289,7 @@ def test_eight_connected_joins_corners(tmp_path):
 def test_what_is_no_mask_is_refused_and_leaves_nothing(tmp_path, mask):
     inputs = {
         write(tmp_path / "rgb.tif", np.zeros((3, 9, 9), np.uint8)): "3 bands",
-        write(tmp_path / "p.tif", np.zeros((9, 9), np.float32), nodata=None): "float32",
+        write(tmp_path / "p.tif", np.full((9, 9), 0.25, np.float32), nodata=None): "value 0.25",
         str(tmp_path / "absent.tif"): "no such file",
     }
     truncated = tmp_path / "truncated.tif"
@@ -303,6 +303,15 @@ def test_what_is_no_mask_is_refused_and_leaves_nothing(tmp_path, mask):
     with pytest.raises(SpecError, match="expected one of"):
         vectorize(exact(mask, tmp_path / "b.dxf"))
     assert not [name for name in os.listdir(tmp_path) if name.startswith((".b", "b."))]
+
+
+def test_whole_numbers_in_floating_point_are_a_mask(tmp_path, mask, values):
+    """As several tools write them."""
+    floats = np.where(values == 255, np.nan, values.astype(np.float32))
+    path = write(tmp_path / "floats.tif", floats.astype(np.float32), nodata=np.nan)
+    for source, output in ((mask, "ids.geojson"), (path, "floats.geojson")):
+        vectorize(exact(source, tmp_path / output))
+    assert (tmp_path / "ids.geojson").read_bytes() == (tmp_path / "floats.geojson").read_bytes()
 
 
 def test_a_mask_that_lies_nowhere_is_refused(tmp_path):
