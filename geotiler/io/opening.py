@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -100,6 +101,22 @@ def check_kind(name: str, dataset: rasterio.DatasetReader) -> None:
         raise InputError(f"{name} has pixels without extent: its geotransform is degenerate")
     if any(dtype.startswith("complex") for dtype in dataset.dtypes):
         raise InputError(f"{name} holds complex numbers ({dataset.dtypes[0]}), expected real ones")
+
+
+def check_whole(name: str, path: str, driver: str) -> None:
+    """Raises: InputError: a PNG file that breaks off: GDAL answers zeros, and no error, there."""
+    if driver != "PNG" or not _is_local(path):
+        return
+    with Path(path).open("rb", buffering=0) as file:  # eight bytes of each chunk are all
+        size = file.seek(0, os.SEEK_END)
+        end = file.seek(8)
+        while True:  # chunk after chunk: length, kind, content, check sum
+            head = file.read(8)
+            end = file.seek(end + 12 + int.from_bytes(head[:4], "big"))
+            if len(head) < 8 or end > size:
+                raise InputError(f"{name} is a PNG that breaks off after {size:,} bytes")
+            if head[4:] == b"IEND":
+                return
 
 
 def refused(name: str, path: str, error: Exception, drivers: Sequence[str] | None) -> InputError:

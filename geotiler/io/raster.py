@@ -23,6 +23,7 @@ from geotiler.io.opening import (
     REFUSALS,
     check_kind,
     check_there,
+    check_whole,
     opened_by,
     quiet_about_georeferencing,
     refused,
@@ -388,6 +389,7 @@ def open_scene(
         with patient(is_remote(path) or allow_remote), quiet_about_georeferencing():
             dataset = opened_by(gdal_name(path), drivers, **options)
             check_kind(name, dataset)
+            check_whole(name, path, dataset.driver)
             return Scene(path, dataset, name)
     except REFUSALS as error:
         if dataset is not None:

@@ -11,7 +11,7 @@ from geotiler.io.work_folder import held
 from geotiler.progress import Notice, Reporter, silent
 from geotiler.reports import Report
 from geotiler.training.classification_config import ClassifierRunConfig
-from geotiler.training.compose import compose
+from geotiler.training.compose import SHORT, begins_short, compose
 
 LOADING = Notice(message="loading torch and lightning")
 """Said at once: it takes seconds, and many on a busy machine."""
@@ -54,6 +54,9 @@ def train(
             return train_classifier(config, keys, report)
     from geotiler.tasks.train_segmentation import check, train_segmentation
 
+    if begins_short(task, overrides):
+        message = f"init= is given: train={SHORT}, {config.train.steps} steps at most"
+        report(Notice(message=f"{message} (train={task} takes the long run)"))
     check(config)  # needs no library that takes seconds to load
     report(LOADING)
     with _alone(Path(config.output)):

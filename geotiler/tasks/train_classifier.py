@@ -63,6 +63,8 @@ def train_classifier(
     config.model.name = config.model.name or model_name(config)
     if config.train.lr is not None:
         config.train.optimizer.lr = config.train.lr
+    if config.weights is not None:
+        config.model.weights = config.weights
     _check(config)
     loggers.check_logger(config)
     network = None

@@ -133,6 +133,8 @@ class ClassifierTrainConfig(FitConfig):
 class ClassifierRunConfig(RunConfig):
     """One training run of a classifier."""
 
+    weights: str | None = None
+    """Instead of `model.weights`."""
     data: ClassTilesConfig = field(default_factory=ClassTilesConfig)
     transforms: LookConfig = field(default_factory=LookConfig)
     model: ClassifierConfig = field(default_factory=ClassifierConfig)

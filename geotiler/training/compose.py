@@ -16,6 +16,8 @@ from geotiler.training.config import Config
 
 _SCHEMAS: dict[str, type] = {"schema": Config, "classifier_schema": ClassifierRunConfig}
 """What a task's file may name first in its defaults."""
+SHORT = "finetune"
+"""Option of the group `train` for runs that begin from finished weights."""
 _FREE = "model.arguments"
 """Section whose keys are the architecture's own."""
 _EXAMPLE = "overrides look like train.optimizer.lr=5e-4 or model=linknet"
@@ -35,15 +37,14 @@ def group_options(task: str) -> dict[str, list[str]]:
     from omegaconf import OmegaConf
 
     composed = _composed(task, [])
-    content: Any = OmegaConf.to_container(OmegaConf.load(configs_dir() / f"{task}.yaml"))
-    groups = [next(iter(item)) for item in content["defaults"] if isinstance(item, dict)]
     options: dict[str, list[str]] = {}
-    for group in groups:
+    for group, names in _options(task).items():
         options[group] = []
-        for path in sorted((configs_dir() / group).glob("*.yaml")):
-            content = OmegaConf.to_container(OmegaConf.load(path)) or {}
-            if content.keys() - {"defaults"} <= composed[group].keys():
-                options[group].append(path.stem)
+        for name in sorted(names):
+            content: Any = OmegaConf.load(configs_dir() / group / f"{name}.yaml")
+            keys = (OmegaConf.to_container(content) or {}).keys()
+            if keys - {"defaults"} <= composed[group].keys():
+                options[group].append(name)
     return options
 
 
@@ -77,6 +78,27 @@ def composed_values(task: str, overrides: Sequence[str]) -> dict[str, Any]:
     return dict(values)
 
 
+def begins_short(task: str, overrides: Sequence[str]) -> bool:
+    """Whether a run is a short one because of `init`, which nothing else says to be a long one.
+
+    Finished weights are there to be fitted to a few chips; what a task's file names is the run
+    that makes weights.
+    """
+    texts = dict(text.lstrip("+").partition("=")[::2] for text in overrides)
+    has_init = texts.get("init", "null") not in ("", "null")
+    return has_init and "train" not in texts and SHORT in _options(task).get("train", ())
+
+
+def _options(task: str) -> dict[str, set[str]]:
+    """Group → names of its files, of the groups that a task's file names."""
+    from omegaconf import OmegaConf
+
+    path = configs_dir() / f"{task}.yaml"
+    content: Any = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else {}
+    groups = [next(iter(item)) for item in content.get("defaults", ()) if isinstance(item, dict)]
+    return {group: {p.stem for p in (configs_dir() / group).glob("*.yaml")} for group in groups}
+
+
 def _composed(task: str, overrides: Sequence[str]) -> Any:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
@@ -94,6 +116,8 @@ def _composed(task: str, overrides: Sequence[str]) -> Any:
     for name, node in _SCHEMAS.items():
         ConfigStore.instance().store(name=name, node=node)
     readable = _with_texts_quoted(task, overrides)
+    if begins_short(task, overrides):
+        readable.append(f"train={SHORT}")
     try:
         with initialize_config_dir(config_dir=str(configs_dir()), version_base="1.3"):
             composed = hydra_compose(config_name=task, overrides=readable)

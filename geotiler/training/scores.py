@@ -15,7 +15,7 @@ from geotiler.core.metrics import mean_of
 from geotiler.specs import MASK_NODATA
 from geotiler.training.config import FitConfig
 from geotiler.training.data import WholeChips
-from geotiler.training.fit import trainer_for
+from geotiler.training.fit import trainer_for, without_expected_warnings
 from geotiler.training.framework import pl
 from geotiler.training.segmentation import Segmentation
 
@@ -79,7 +79,8 @@ def score_split(module: Segmentation, chips: WholeChips, train: FitConfig) -> Sp
     """
     scoring = _Scoring(module.classes)
     trainer = trainer_for(train, logger=False, enable_checkpointing=False, callbacks=[scoring])
-    (found,) = trainer.validate(module, DataLoader(chips, batch_size=1), verbose=False)
+    with without_expected_warnings():
+        (found,) = trainer.validate(module, DataLoader(chips, batch_size=1), verbose=False)
     each = {name: module.counts.score(k) for k, name in enumerate(module.classes) if k}
     curves = {}
     for name, metric in scoring.curves.items():

@@ -222,6 +222,24 @@ def _truncated(path: Path) -> Path:
     return path
 
 
+def test_a_png_that_breaks_off_is_not_black_below(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (3, 60, 80), np.uint8)
+    path = tmp_path / "photo.png"
+    kind = {"driver": "PNG", "count": 3, "height": 60, "width": 80, "dtype": "uint8"}
+    with rasterio.open(path, "w", **kind) as target:
+        target.write(values)
+    content = path.read_bytes()
+    for more in (b"", b"what some programs leave behind"):
+        path.write_bytes(content + more)
+        with open_scene(str(path)) as scene:
+            found = scene.read(Window(row=0, col=0, height=60, width=80))
+            np.testing.assert_array_equal(found, values)
+    for length in (len(content) // 2, len(content) - 1, len(content) - 12):
+        path.write_bytes(content[:length])
+        with pytest.raises(InputError, match=f"breaks off after {length:,} bytes"):
+            open_scene(str(path))
+
+
 def test_a_truncated_file_says_where(tmp_path: Path) -> None:
     path = _truncated(tmp_path / "scene.tif")
     with open_scene(str(path)) as scene, pytest.raises(InputError, match="truncated or damaged"):

@@ -167,6 +167,7 @@ def test_mlflow_keeps_parameters_scores_pictures_and_the_commit(
         ("data.root=nowhere.zip", InputError, "nowhere"),
         ("init=buildings", SpecError, "no classifier"),
         ("model.weights=nowhere", ModelError, "nowhere"),
+        ("weights=nowhere", ModelError, "nowhere"),
         ("++model.classes.Lawn='#00ff00'", InputError, "Lawn"),
         ("model.classes.Forest=green", ModelError, "colours"),
     ],

@@ -65,6 +65,18 @@ def test_a_task_says_what_it_trains() -> None:
     assert isinstance(compose("buildings", []), Config)
 
 
+def test_a_run_that_begins_from_weights_is_short_unless_it_is_told_to_be_long() -> None:
+    """As one types it: the commonest wish is to fit finished weights to a few chips."""
+    wish = ["init=weights/buildings", "data=chips", "data.root=mychips"]
+    config = compose("buildings", wish)
+    assert isinstance(config, Config)
+    assert (config.train.steps, config.train.early_stopping) == (600, 6)
+    assert compose("buildings", [*wish, "train.steps=7"]).train.steps == 7
+    assert compose("buildings", [*wish, "train=buildings"]).train.steps == 3200
+    assert compose("buildings", ["init=null"]).train.steps == 3200
+    assert compose("landuse", ["init=landuse"]).train.steps == compose("landuse", []).train.steps
+
+
 @pytest.mark.parametrize(
     ("task", "model", "fits"),
     [
