@@ -29,7 +29,9 @@ from geotiler.cli.options import (
     metres_per_pixel,
 )
 from geotiler.cli.options import scale as read_scale
-from geotiler.errors import SpecError
+from geotiler.cli.scenes import told_of
+from geotiler.cli.session import as_typed
+from geotiler.errors import GeotilerError, SpecError
 from geotiler.specs import (
     Backend,
     BackendSpec,
@@ -128,7 +130,7 @@ def classify(
     as_json: AsJson = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
-) -> None:
+) -> int:
     """Say what images show, or make a land-use map of a scene (with -o)."""
     radiometry = RadiometrySpec(
         bands=chosen_bands(bands),
@@ -160,8 +162,7 @@ def classify(
             radiometry=radiometry,
             run=run,
         )
-        _label(images, csv, overwrite, quiet, mlflow_model)
-        return
+        return _label(images, csv, overwrite, quiet, mlflow_model)
     for_images = {"--topk": topk, "--csv": csv, "--mlflow-model": mlflow_model}
     _refuse(for_images, "is for images", "leave it or -o out")
     scene = ClassifySpec(
@@ -181,6 +182,7 @@ def classify(
         hash_content=hash_content,
     )
     _map(scene, dry_run, as_json, quiet, verbose)
+    return 0
 
 
 def _refuse(flags: dict[str, object], why: str, hint: str) -> None:
@@ -196,11 +198,16 @@ def _label(
     overwrite: bool,
     quiet: bool,
     mlflow_model: Path | None,
-) -> None:
-    """Print what images show: JSON for one, JSON lines for many; or make a table of it."""
+) -> int:
+    """Print what images show: JSON for one, JSON lines for many; or make a table of it.
+
+    Of several, one that cannot be labelled stops no other: it is told at the end, and the exit
+    code is that of the first one.
+    """
     import json
 
     from geotiler.cli.console import reporter
+    from geotiler.io.identity import shown_name
     from geotiler.io.outputs import check_output
     from geotiler.io.table import write_csv
     from geotiler.tasks.classify_images import classify_images
@@ -208,15 +215,19 @@ def _label(
 
     if table not in (None, STDOUT):
         check_output(Path(table), overwrite)
+    failures: list[tuple[str, GeotilerError]] = []
+    hear = None if len(spec.images) == 1 else lambda path, error: failures.append((path, error))
     with reporter(quiet) as report:
         if mlflow_model is None:
-            labels = classify_images(spec, report=report)
+            labels = classify_images(spec, report=report, failed=hear)
         else:
             labels = classify_with_mlflow(mlflow_model, spec.images, spec.topk)
         if table == STDOUT:
             _print_table(labels)
         elif table is not None:
-            write_csv(Path(table), [_row(label) for label in labels], overwrite=overwrite)
+            rows = [_row(label) for label in labels]
+            if rows:  # a table of nothing has no columns
+                write_csv(Path(table), rows, overwrite=overwrite)
         else:
             indent = 2 if len(spec.images) == 1 else None
             for label in labels:
@@ -225,6 +236,9 @@ def _label(
                 )
                 print(text)
         sys.stdout.flush()
+    for path, error in failures:
+        print(f"geotiler: {told_of(as_typed(str(error)), path, shown_name(path))}", file=sys.stderr)
+    return failures[0][1].exit_code if failures else 0
 
 
 def _print_table(labels: Iterable[ImageLabel]) -> None:

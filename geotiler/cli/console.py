@@ -49,6 +49,7 @@ _ORIGINS = {
 _ORIGINS_OF = {
     "gsd_m": {"scene": "from the scene's georeference"},
     "tile_px": {"scene": "fitted to the scene"},
+    "overlap_px": {"tile": "fitted to the tile"},
     "network_px": {"scene": "the scene at the model's resolution"},
     "scale": {"scene": "measured in the scene"},
 }

@@ -22,7 +22,7 @@ def _root() -> None:
     """Fetch or copy a data set to train on."""
 
 
-@app.command()
+@app.command(short_help="EuroSAT: 27,000 Sentinel-2 tiles of 10 classes.")
 def eurosat(
     source: Annotated[
         Path | None,

@@ -110,7 +110,7 @@ def _run(
             output=picture,
             layers=(str(mask),),
             truth=str(truth),
-            width_px=1000,
+            width_px=min(1000, width),  # no more than there is
             detail_px=600,
             overwrite=True,
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def info(
         "tile_px": card.tile_px,
         "classes": [item.name for item in card.classes],
     }
-    plan = _plan(spec) if found["made"] is None else _no_scene(found["made"])
+    plan = _plan(spec, len(card.bands)) if found["made"] is None else _no_scene(found["made"])
     values = {"scene": found, "model": wants, **plan}
     if as_json:
         emit(values, True, "")
@@ -88,8 +89,8 @@ def _made(made: dict[str, Any]) -> dict[str, Any]:
     return {**about, **classes, **made["settings"]}
 
 
-def _plan(spec: SegmentSpec) -> dict[str, Any]:
-    """Whether the model fits, why not, and the plan if it does."""
+def _plan(spec: SegmentSpec, bands: int) -> dict[str, Any]:
+    """Whether the model, of so many bands, fits, why not, and the plan if it does."""
     from geotiler.tasks.segment import estimate
 
     try:
@@ -97,10 +98,24 @@ def _plan(spec: SegmentSpec) -> dict[str, Any]:
     except (ModelError, DeviceError, MissingExtraError):
         raise
     except GeotilerError as error:  # scene and model do not go together
-        return {"fits": False, "reason": str(error), "plan": None}
+        reasons = dict.fromkeys([str(error), *_beside_bands(spec, bands)])
+        return {"fits": False, "reason": "; and ".join(reasons), "plan": None}
     for key in ("scene", "shape", "model"):
         del plan[key]
     return {"fits": True, "reason": None, "plan": plan}
+
+
+def _beside_bands(spec: SegmentSpec, bands: int) -> list[str]:
+    """What keeps the model from fitting, whatever bands are chosen; nothing if they were."""
+    from geotiler.tasks.segment_plan import plan_segment
+
+    if spec.bands is not None:
+        return []
+    try:
+        plan_segment(replace(spec, bands=(1,) * bands), will_write=False)
+    except GeotilerError as error:
+        return [str(error)]
+    return []
 
 
 def _bands(names: list[str]) -> str:

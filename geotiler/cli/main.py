@@ -40,13 +40,15 @@ _INTERRUPTED = (130, 143)
 
 
 class _Root(TyperGroup):
-    """The root of all commands: options may come from the environment."""
+    """The root of all commands: options may come from the environment, `help X` is `X --help`."""
 
-    def make_context(self, *arguments: Any, **settings: Any) -> Any:
+    def make_context(self, info_name: str | None, args: list[str], *more: Any, **extra: Any) -> Any:
+        if args[:1] == ["help"]:  # as git and cargo have it
+            args = [*args[1:], "--help"]
         name_variables(self)
         for line in unknown_variables(self):
             print(f"warning: {line}", file=sys.stderr)
-        return super().make_context(*arguments, **settings)
+        return super().make_context(info_name, args, *more, **extra)
 
 
 app = typer.Typer(
@@ -66,7 +68,7 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Print the version.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="With --version: what a report of a defect needs.")
     ] = False,
@@ -85,26 +87,29 @@ def _root(
     raise typer.Exit
 
 
-for _verb in (
-    info.info,
-    tile.tile,
-    segment.segment,
-    vectorize.vectorize,
-    classify.classify,
-    evaluate.evaluate,
-    preview.preview,
-    render.render,
-    export.export,
-    demo.demo,
+# The line of each in the list of commands, short enough for a terminal of 80 columns.
+for _verb, _line in (
+    (info.info, "Tell what a scene is, and what segmenting it would cost."),
+    (tile.tile, "Cut scenes and labels into chips to train on."),
+    (segment.segment, "Segment scenes of any size into masks."),
+    (vectorize.vectorize, "Turn a mask into polygons that look drawn."),
+    (classify.classify, "Say what images show, or map the land use of a scene."),
+    (evaluate.evaluate, "Compare masks or polygons with the truth."),
+    (preview.preview, "Look at a scene with masks and polygons over it."),
+    (render.render, "Render a synthetic scene with known buildings."),
+    (export.export, "Write a model for other programs."),
+    (demo.demo, "Go the whole way on a scene that is rendered first."),
 ):
-    app.command()(shared(_verb))
+    app.command(short_help=_line)(shared(_verb))
 # --help shows more than flags there, so that the command has its own.
-app.command(context_settings={"help_option_names": []})(shared(train.train))
-app.command()(serve.serve)
+app.command(short_help="Train a model on chips.", context_settings={"help_option_names": []})(
+    shared(train.train)
+)
+app.command(short_help="Serve the models over HTTP, with a page to try them.")(serve.serve)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
-app.command()(completion.completion)
-app.command()(completion.man)
+app.command(short_help="Print a script that completes commands in a shell.")(completion.completion)
+app.command(short_help="Print the manual page.")(completion.man)
 
 
 _terminated: list[int] = []

@@ -12,7 +12,7 @@ from geotiler.specs import Backend, Precision, Scale
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON on stdout.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notices, no table.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say where each setting came from.")]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print what would be done and what it costs, and stop.")
@@ -50,7 +50,9 @@ Threads = Annotated[
 RawRange = Annotated[
     str | None,
     typer.Option(
-        help="Raw range MIN,MAX, or auto (from the scene-wide 2-98 %).", show_default="card"
+        metavar="MIN,MAX|auto",
+        help="Raw range, or auto (from the scene-wide 2-98 %).",
+        show_default="card",
     ),
 ]
 ClassNames = Annotated[
@@ -65,30 +67,34 @@ Seed = Annotated[int, typer.Option(help="Another seed is another town.")]
 Bounds = Annotated[
     str | None,
     typer.Option(
+        metavar="W,S,E,N",
         help="LEFT,BOTTOM,RIGHT,TOP in the scene's CRS (geotiler info tells its extent), without "
         "one in pixels, columns and rows from the top left: only the part that they touch.",
         show_default="all",
     ),
 ]
 BoundsCrs = Annotated[
-    str | None, typer.Option(help="CRS of --bounds, as EPSG:4326.", show_default="the scene's")
+    str | None,
+    typer.Option(metavar="CRS", help="Of --bounds, as EPSG:4326.", show_default="the scene's"),
 ]
 
 
 def bands_option(default: str) -> Any:
     """`--bands`; `default` says in words what is taken without it."""
-    return typer.Option(help="Bands from 1, as 4,3,2.", show_default=default)
+    return typer.Option(metavar="B,B,...", help="Bands from 1, as 4,3,2.", show_default=default)
 
 
 def overlap_option(what: str, default: str) -> Any:
     """`--overlap`; `what` is shared by neighbours, `default` in words."""
-    return typer.Option(help=f"Pixels that neighbouring {what} share.", show_default=default)
+    return typer.Option(
+        metavar="PX", help=f"Pixels that neighbouring {what} share.", show_default=default
+    )
 
 
 def scene_gsd_option(default: str, *names: str) -> Any:
     """`--scene-gsd`, the resolution that the scene has; `names` are accepted besides."""
     return typer.Option(
-        "--scene-gsd", *names, help="Metres per pixel of the scene, as 0.3 or X,Y.",
+        "--scene-gsd", *names, metavar="M|X,Y", help="Metres per pixel of the scene, as 0.3.",
         show_default=default,
     )  # fmt: skip
 

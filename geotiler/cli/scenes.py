@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,22 @@ def named_scenes(words: Sequence[str], list_file: Path | None) -> list[str]:
     for name in names:
         found.update(dict.fromkeys(_matching(name)))
     return list(found)
+
+
+def told_of(message: str, path: str, shown: str | None = None) -> str:
+    """An error of one among several, which names it once.
+
+    Args:
+        message: the error.
+        path: of the one, as it was named.
+        shown: what it is called where the message does not name it; None: `path`.
+    """
+    return message if is_named(message, path) else f"{shown or path}: {message}"
+
+
+def is_named(message: str, path: str) -> bool:
+    """Whether a path stands in a message, and not as a part of another one."""
+    return bool(re.search(rf"(?<![\w./-]){re.escape(path)}(?!\w|\.\w)", message))
 
 
 def _listed(path: Path) -> list[str]:

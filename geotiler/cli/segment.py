@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,7 +34,7 @@ from geotiler.cli.options import (
     tile_sides,
 )
 from geotiler.cli.options import scale as read_scale
-from geotiler.cli.scenes import made_folder, named_scenes
+from geotiler.cli.scenes import is_named, made_folder, named_scenes, told_of
 from geotiler.cli.session import as_typed
 from geotiler.errors import SpecError
 from geotiler.machine import return_large_blocks
@@ -66,9 +65,14 @@ def segment(
     ] = None,
     model: Model = "buildings",
     tile: Annotated[
-        str, typer.Option(help="Tile side in pixels, or HEIGHT,WIDTH, or auto.")
+        str,
+        typer.Option(
+            metavar="PX|H,W|auto", help="Tile side in pixels, or height and width; auto fits it."
+        ),
     ] = "auto",
-    overlap: Annotated[int | None, overlap_option("tiles", "card")] = None,
+    overlap: Annotated[
+        int | None, overlap_option("tiles", "card, at most a quarter of --tile")
+    ] = None,
     batch: Annotated[
         int | None, typer.Option(help="Tiles per forward pass.", show_default="by device")
     ] = None,
@@ -214,23 +218,18 @@ def _several(
     if quiet:  # what failed is told all the same, as an error of a single scene is
         for scene, path in zip(values["scenes"], paths, strict=True):
             if scene["error"]:
-                name = "" if _names(scene["error"], path) else f"{scene['scene']}: "
-                typer.echo(f"geotiler: {name}{scene['error']}", err=True)
+                told = told_of(scene["error"], path, scene["scene"])
+                typer.echo(f"geotiler: {told}", err=True)
     title = "geotiler segment would do" if dry_run else "geotiler segment"
     emit(values if as_json else _table(values, paths), as_json, title)
     return found.exit_code
-
-
-def _names(message: str, path: str) -> bool:
-    """Whether a path stands in a message, and not as a part of another one."""
-    return bool(re.search(rf"(?<![\w./-]){re.escape(path)}(?!\w|\.\w)", message))
 
 
 def _table(values: dict[str, Any], paths: Sequence[str]) -> dict[str, Any]:
     """A numbered line for each scene in the place of its report; each names its scene once."""
     for number, (scene, path) in enumerate(zip(values.pop("scenes"), paths, strict=True), start=1):
         error = (scene["error"] or "").removeprefix(f"{path} ")
-        if _names(error, path):  # within the sentence
+        if is_named(error, path):  # within the sentence
             values[str(number)] = f"{scene['status']}: {error}"
             continue
         what = error or scene["output"]

@@ -76,14 +76,19 @@ def tile(
             show_default="everywhere",
         ),
     ] = None,
-    tile: Annotated[str, typer.Option(help="Side of a chip in pixels, or HEIGHT,WIDTH.")] = "512",
+    tile: Annotated[
+        str,
+        typer.Option(metavar="PX|H,W", help="Side of a chip in pixels, or height and width."),
+    ] = "512",
     overlap: Annotated[
         int | None, overlap_option("chips", "64, or an eighth of smaller tiles")
     ] = None,
     gsd: Annotated[
         str | None,
         typer.Option(
-            help="Metres per pixel of the chips, 0.3 or X,Y: resamples.", show_default="as it is"
+            metavar="M|X,Y",
+            help="Metres per pixel of the chips, as 0.3: resamples.",
+            show_default="as it is",
         ),
     ] = None,
     scene_gsd: Annotated[str | None, scene_gsd_option("from CRS")] = None,
@@ -100,6 +105,7 @@ def tile(
     split: Annotated[
         str | None,
         typer.Option(
+            metavar="A,B,C|none",
             help="Shares of train, val and test, or none.",
             show_default="0.7,0.15,0.15 with labels, else none",
         ),

@@ -63,6 +63,23 @@ def _candidates(length_px: int, overlap_px: int, multiple_px: int, longest_px: i
     return sorted(side for side in sides if side > overlap_px) or [shortest]
 
 
+def fitted_overlap(overlap_px: int, side_px: int, multiple_px: int) -> int:
+    """An overlap for tiles that were chosen without one: no more than a quarter of their side.
+
+    A quarter shares each pixel among less than two tiles; the overlap of a larger tile would have a
+    small one computed many times over. It is at least `multiple_px` where tiles are larger.
+
+    Args:
+        overlap_px: of the tiles that the model was made for; never exceeded.
+        side_px: shorter side of a tile.
+        multiple_px: what the network's strides ask of a side.
+    """
+    quarter_px = side_px // 4
+    if side_px > multiple_px:
+        quarter_px = max(multiple_px, quarter_px // multiple_px * multiple_px)
+    return min(overlap_px, quarter_px)
+
+
 def fitted_tile(
     shape: tuple[int, int],
     overlap_px: int,
@@ -150,3 +167,9 @@ class Grid:
         """Pixels of all windows over pixels of the scene; at least 1."""
         windows = len(self) * self.tile_shape[0] * self.tile_shape[1]
         return windows / (self.shape[0] * self.shape[1])
+
+    @property
+    def overlapped_share(self) -> float:
+        """As `computed_share`, of a scene without end: what the overlap alone costs."""
+        height, width = self.tile_shape
+        return height * width / ((height - self.overlap_px) * (width - self.overlap_px))

@@ -34,6 +34,9 @@ _OWN = "style by geotiler for a "
 _DRAWS: dict[Kind, str] = {"raster": "pipe", "vector": "renderer-v2"}
 """The element that draws a layer of each kind; QGIS passes over the other one."""
 
+_BACKGROUND = (0, "background")
+"""Value and name of what belongs to no class: it is clear, so that a mask shows what lies below."""
+
 _HEAD = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 _VERSION = "3.22.0"
 _FILL_ALPHA = 90
@@ -120,13 +123,16 @@ def _colour_of(symbol: ElementTree.Element) -> str | None:
 
 
 def raster_qml(classes: Sequence[StyledClass]) -> str:
-    """A QML style that names and colours the values of a raster's first band."""
+    """A QML style that names and colours the values of a raster's first band.
+
+    Background, the value 0 of that name, keeps its colour in the legend's text and is not drawn.
+    """
     pipe, renderer = _pipe("paletted")
     palette = ElementTree.SubElement(renderer, "colorPalette")
     for item in classes:
         ElementTree.SubElement(
             palette, "paletteEntry", value=str(item.value), color=item.color, label=item.name,
-            alpha="255",
+            alpha="0" if (item.value, item.name) == _BACKGROUND else "255",
         )  # fmt: skip
     return _written({"raster": pipe})
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,11 @@ _MOST_CLASSES = 32
 """A band of no more values in a sample of it holds classes rather than brightness."""
 
 _CLASS_TYPES = ("uint8", "int8", "uint16", "int16")
+
+_WORLD_FILES = (
+    ".wld", ".tfw", ".tifw", ".jgw", ".jpgw", ".jpegw", ".pgw", ".pngw", ".j2w", ".jp2w",
+)  # fmt: skip
+"""Suffixes of files that say where an image lies, and not in which CRS."""
 
 _OF_CLASSES = "a mask or a map of classes is for geotiler vectorize, preview or evaluate"
 
@@ -52,6 +58,27 @@ def gsd_notice(scene: Scene, gsd_m: tuple[float, float] | None, flag: str) -> st
         f"{flag} {given} goes before the {said} m per pixel that the georeference of "
         f"{scene.path} says"
     )
+
+
+def no_crs_notice(scene: Scene, wanted_m: float, flag: str) -> str:
+    """A line about a scene without CRS, whose pixels are taken to be as long as the model's.
+
+    Args:
+        scene: open.
+        wanted_m: the model's metres per pixel.
+        flag: that says otherwise.
+    """
+    a, b, _, d, e = tuple(scene.transform)[:5]
+    sizes = math.hypot(a, d), math.hypot(b, e)
+    taken = f"{scene.path} has no CRS: taken at the model's {wanted_m:g} m per pixel"
+    is_told = not np.allclose((a, b, d, e), (1, 0, 0, 1), rtol=0, atol=1e-9)
+    if not is_told or all(math.isclose(size, wanted_m, rel_tol=_SAME_GSD) for size in sizes):
+        return f"{taken}; {flag} says otherwise"
+    # A transform has no unit: it may be in feet, or in degrees.
+    said = ",".join(dict.fromkeys(f"{size:.4g}" for size in sizes))
+    is_beside = any(PurePath(name).suffix.lower() in _WORLD_FILES for name in scene.files)
+    where = "world file" if is_beside else "transform"
+    return f"{taken}; its {where} says {said} per pixel: {flag} {said} if those are metres"
 
 
 def bands_for(
@@ -84,11 +111,10 @@ def bands_for(
                 f"{values}, as a map of classes does; model {model!r} wants {', '.join(wanted)}",
                 hint=f"{_OF_CLASSES}; name a scene to find something in",
             )
-        example = ",".join(str(min(i + 1, scene.count)) for i in range(len(wanted)))
         raise SpecError(
             f"{scene.path} has {_counted(scene.band_names)}, model {model!r} wants "
             f"{', '.join(wanted)}",
-            hint=f"say which are which, as --bands {example}",
+            hint=_bands_hint(scene.count, len(wanted)),
         )
     if len(bands) != len(wanted):
         raise SpecError(
@@ -97,6 +123,17 @@ def bands_for(
         )
     scene.check_bands(bands)
     return bands
+
+
+def _bands_hint(count: int, wanted: int) -> str:
+    """What to do about bands that nobody can tell apart."""
+    if count >= wanted:
+        return f"say which are which, as --bands {','.join(map(str, range(1, wanted + 1)))}"
+    grey = ",".join(["1"] * wanted)
+    return (
+        f"it was trained on {wanted} bands and this scene lacks some: --bands {grey} shows it band "
+        "1 in the place of each, which is a gamble"
+    )
 
 
 def _class_values(scene: Scene) -> str | None:

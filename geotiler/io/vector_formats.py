@@ -105,6 +105,12 @@ def check_target(
     return driver
 
 
+def is_geojson(target: str) -> bool:
+    """Whether a target, or "-", is GeoJSON, which has no way to say that it lies in no CRS."""
+    driver = DRIVERS.get(Path(target).suffix.lower(), "")
+    return target == STDOUT or driver.startswith("GeoJSON")
+
+
 def _check_geopackage(path: Path, layer: str | None, *, append: bool | None) -> None:
     """Raises: OutputError: a layer cannot be written into a file without harm to it."""
     check_settled(path)

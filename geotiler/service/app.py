@@ -6,6 +6,7 @@ import asyncio
 import logging
 import shutil
 import signal
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -19,6 +20,7 @@ from filelock import FileLock, Timeout
 from geotiler import __version__
 from geotiler.errors import GeotilerError, OutputError, SpecError
 from geotiler.service import jobs_routes, operation_routes, predict_routes, problems
+from geotiler.service.addresses import bound, listen
 from geotiler.service.gate import Gate
 from geotiler.service.jobs import Jobs
 from geotiler.service.logs import LOGGER, start_logging
@@ -85,26 +87,38 @@ def serve(settings: Settings) -> None:
     """Serve until interrupted.
 
     Raises:
-        GeotilerError: the settings, the models or the folder are not usable.
+        GeotilerError: the settings, the port, the models or the folder are not usable.
     """
     start_logging(settings.log_level)
-    app = create_app(settings)
-    with _own_folder(settings.folder):
-        pass
-    config = uvicorn.Config(
-        app, host=settings.host, port=settings.port, log_config=None, access_log=False,
-        timeout_graceful_shutdown=30, server_header=False, h11_max_incomplete_event_size=65_536,
-    )  # fmt: skip
-    try:
-        # Once everything has ended in order, it raises the signal that asked for that again.
-        with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run()
-    except SystemExit as error:  # how uvicorn says that it cannot bind
-        if error.code:
-            raise OutputError(
-                f"cannot bind {settings.host}:{settings.port}: taken, or not this machine's",
-                hint="choose another --port",
-            ) from None
+    with bound(settings.host, settings.port) as sockets:
+        app = create_app(settings)
+        with _own_folder(settings.folder):
+            pass
+        config = uvicorn.Config(
+            app, host=settings.host, port=settings.port, log_config=None, access_log=False,
+            timeout_graceful_shutdown=30, server_header=False,
+            h11_max_incomplete_event_size=65_536,
+        )  # fmt: skip
+        listen(sockets, config.backlog)
+        try:
+            # Once everything has ended in order, it raises the signal that asked for that again.
+            with suppress(KeyboardInterrupt):
+                _Server(config).run(sockets)
+        except SystemExit as error:  # how uvicorn says that the app did not start
+            if error.code:
+                raise OutputError("the service did not start", hint="its log says why") from None
+
+
+class _Server(uvicorn.Server):
+    """Says where it runs: of sockets that it did not bind itself uvicorn says nothing."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See `uvicorn.Server.startup`."""
+        await super().startup(sockets)
+        for one in sockets or ():
+            host, port = one.getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            _log.info(f"geotiler is running on http://{shown}:{port}")
 
 
 def _filled_shelf(settings: Settings, metrics: Metrics) -> Shelf:

@@ -177,6 +177,7 @@ class Jobs:
             if scene["state"] in (DONE, FAILED):  # by an earlier process
                 continue
             scene["state"] = RUNNING
+            self.store.change(job["id"], scenes=scenes)
             watch = Watch(
                 max(0.0, deadline - time.monotonic()),
                 stop=stop,

@@ -14,9 +14,9 @@ from fastapi import Path as InPath
 from fastapi.responses import FileResponse, JSONResponse
 
 from geotiler.service.gate import owner_of
-from geotiler.service.job_store import FINISHED, Job
+from geotiler.service.job_store import DONE, FAILED, FINISHED, RUNNING, Job
 from geotiler.service.openapi import BODY_OF_BATCH, NOT_FOUND, PROBLEMS
-from geotiler.service.options import BatchQuery, plain_options
+from geotiler.service.options import BatchQuery, Options, plain_options
 from geotiler.service.problems import Problem
 from geotiler.service.sources import allowed_source
 from geotiler.service.state import State, state_of
@@ -54,7 +54,7 @@ async def batch(
     folder = state.jobs.folder_of(job_id)
     async with state.slots.admission():
         try:
-            scenes = await _scenes(request, state, folder, query.name)
+            scenes = await _scenes(request, state, folder, query, options)
             folder.mkdir(exist_ok=True)
             job = await anyio.to_thread.run_sync(
                 state.jobs.submit,
@@ -71,13 +71,23 @@ async def batch(
 
 
 async def _scenes(
-    request: Request, state: State, folder: Path, name: str | None
+    request: Request, state: State, folder: Path, query: BatchQuery, options: Options
 ) -> list[tuple[str, str]]:
-    """(name, what to open) of each scene. Raises: Problem: as `received`, as `allowed_source`."""
+    """(name, what to open) of each scene.
+
+    Uploads are looked at while their caller listens; a scene that is named may be far away.
+
+    Raises:
+        Problem: as `received`, as `Workbench.looked_at`, as `allowed_source`.
+    """
     most = state.settings.batch_files
     if not request.headers.get("content-type", "").lower().startswith("application/json"):
         folder.mkdir()
-        uploads = await received(request, folder, most_files=most, name=name)
+        uploads = await received(request, folder, most_files=most, name=query.name)
+        for upload in uploads:
+            await anyio.to_thread.run_sync(
+                state.bench.looked_at, upload, options, limiter=state.readers
+            )
         return [(upload.name, str(upload.path)) for upload in uploads]
     names = await _listed(request)
     if len(names) > most:
@@ -167,6 +177,8 @@ def job_document(job: Job) -> dict[str, Any]:
     scenes = []
     for index, scene in enumerate(job["scenes"]):
         shown = {key: value for key, value in scene.items() if key != "source"}
+        if scene["state"] not in (DONE, FAILED) and job["state"] != RUNNING:
+            shown["state"] = job["state"]  # it ended, or waits again, without a word of its scenes
         if scene["state"] == "done":
             has_map = "map" in scene
             shown["results"] = [

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from geotiler.service.problems import Problem
 from geotiler.service.settings import Settings
@@ -18,14 +18,33 @@ from geotiler.specs import (
     SegmentSpec,
     VectorizeSpec,
 )
+from geotiler.spelling import did_you_mean
 
 _Measure = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-class Options(BaseModel):
-    """Parameters of `/predict` and `/batch`; what is left out is decided by model and scene."""
+class _Parameters(BaseModel):
+    """Parameters of a URL; any other one is refused, since it may be a misspelt one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, given: Any) -> Any:
+        """Raises: Problem: a parameter that there is not."""
+        for name in given if isinstance(given, dict) else ():
+            if name not in cls.model_fields:
+                near = did_you_mean(name[:80], cls.model_fields)
+                raise Problem(
+                    422,
+                    f"there is no parameter {name[:80]!r}{near}",
+                    hint=f"parameters are: {', '.join(cls.model_fields)}",
+                )
+        return given
+
+
+class Options(_Parameters):
+    """Parameters of `/predict` and `/batch`; what is left out is decided by model and scene."""
 
     model: Annotated[
         str | None, Field(description="Name of a model; see /models.", max_length=100)
@@ -88,10 +107,8 @@ class BatchQuery(PredictQuery):
     pictures: Annotated[bool, Field(description="Also write pictures for a map.")] = False
 
 
-class ClassifyQuery(BaseModel):
+class ClassifyQuery(_Parameters):
     """The query of `POST /classify`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: Annotated[
         str | None, Field(description="Name of a classifier; see /models.", max_length=100)

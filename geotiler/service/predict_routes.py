@@ -14,7 +14,6 @@ import anyio.to_thread
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from geotiler.errors import GeotilerError
 from geotiler.models.bundle import Bundle
 from geotiler.service.gate import owner_of
 from geotiler.service.job_store import Job
@@ -22,9 +21,9 @@ from geotiler.service.jobs_routes import job_document
 from geotiler.service.negotiation import preferred
 from geotiler.service.openapi import BODY_OF_PREDICT, PROBLEMS
 from geotiler.service.options import ClassifyQuery, Options, PredictQuery, plain_options
-from geotiler.service.problems import Problem, problem_of
+from geotiler.service.problems import Problem
 from geotiler.service.state import State, state_of
-from geotiler.service.uploads import Upload, received, scratch_folder
+from geotiler.service.uploads import Upload, received, scratch_folder, without_paths
 from geotiler.service.work import FEATURES, MASK, MASK_PNG, Watch, public_report
 
 JSON, TIFF, PNG, GEOJSON = "application/json", "image/tiff", "image/png", "application/geo+json"
@@ -66,9 +65,11 @@ async def predict(
     async with state.slots.admission(), _in_time(state.settings.time_s):
         with scratch_folder(state.requests) as folder:
             (upload,) = await received(request, folder, most_files=1, name=query.name)
-            facts = await anyio.to_thread.run_sync(_facts, state, upload, limiter=state.readers)
+            facts = await anyio.to_thread.run_sync(
+                state.bench.looked_at, upload, options, limiter=state.readers
+            )
             prefers_job = "respond-async" in request.headers.get("prefer", "").lower()
-            if prefers_job or facts > state.settings.predict_px:
+            if prefers_job or facts.pixels > state.settings.predict_px:
                 job = await anyio.to_thread.run_sync(
                     _as_job, state, owner_of(request), options, folder, upload
                 )
@@ -93,7 +94,7 @@ async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -
     """
     state = state_of(request)
     model = query.model or state.settings.classifier
-    state.bench.check_model(model)
+    state.bench.check_model(model, "classification")
     request.scope["state"]["model"] = model
     async with state.slots.admission(), _in_time(state.settings.time_s):
         with scratch_folder(state.requests) as folder:
@@ -105,8 +106,9 @@ async def classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -
 
 
 def _label(state: State, upload: Upload, query: ClassifyQuery) -> dict[str, Any]:
-    watch = Watch(state.settings.time_s, hidden=_hidden(upload))
-    with _without_paths(upload):
+    watch = Watch(state.settings.time_s, hidden=upload.hidden)
+    with without_paths(upload):
+        state.bench.check_image(upload)
         label = state.bench.classified(str(upload.path), query, watch).as_dict()
     return {**label, "image": upload.name, "notices": watch.notices}
 
@@ -121,11 +123,6 @@ async def _in_time(seconds: float) -> AsyncIterator[None]:
         raise Problem(
             503, f"no answer within {seconds:g} s", headers={"Retry-After": "60"}
         ) from None
-
-
-def _facts(state: State, upload: Upload) -> int:
-    with _without_paths(upload):
-        return state.bench.facts(str(upload.path)).pixels
 
 
 def _as_job(state: State, owner: str, options: Options, folder: Path, upload: Upload) -> Job:
@@ -143,9 +140,9 @@ def _answer(
     state: State, upload: Upload, folder: Path, options: Options, media_type: str
 ) -> Response:
     """The response for a scene; whatever it needs from the folder is in memory."""
-    watch = Watch(state.settings.time_s, hidden=_hidden(upload))
+    watch = Watch(state.settings.time_s, hidden=upload.hidden)
     bench, scene = state.bench, str(upload.path)
-    with _without_paths(upload):
+    with without_paths(upload):
         wants_png = media_type in (JSON, PNG)
         mask = folder / (MASK_PNG if wants_png else MASK)
         report = bench.segmented(scene, mask, options, watch)
@@ -176,23 +173,3 @@ def classes_of(bundle: Bundle) -> list[dict[str, Any]]:
     if card.activation == "sigmoid":
         classes.insert(0, {"id": 0, "name": "background", "color": "#f2f2ee"})
     return classes
-
-
-def _hidden(upload: Upload) -> dict[str, str]:
-    """Paths of this machine → what stands in for them in messages."""
-    folder = upload.path.parent.parent.parent
-    return {str(upload.path): upload.name, f"{folder}/": "", str(folder): "the request's folder"}
-
-
-class _without_paths:  # noqa: N801 - reads as a statement
-    """Errors of the block name the upload as its caller does."""
-
-    def __init__(self, upload: Upload) -> None:
-        self._hidden = _hidden(upload)
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, GeotilerError):
-            raise problem_of(error, self._hidden) from error

@@ -32,6 +32,18 @@ STATUS_OF_EXIT_CODE = {
 }
 """Exit code of a `GeotilerError` → HTTP status."""
 
+PARAMETERS = (
+    "model", "threshold", "bands", "gsd", "scale", "min_area", "min_hole", "simplify", "name",
+    "pictures", "topk", "dn_offset",
+)  # fmt: skip
+"""What a request can be asked with, of all routes."""
+
+_OTHER_WORDS = {"geotiler models list": "GET /models", "--scene-gsd": "--gsd"}
+"""Command or flag → what a request has in its place."""
+
+_COMMAND = re.compile(r"\bgeotiler [a-z]|\bpip install|\bogr2ogr|\bdask |\bmkdir|\bsame command")
+"""Commands are run by whoever has the machine."""
+
 _FLAG = re.compile(r"--([a-z][a-z-]*)(?: ([\dA-Z][^\s;,)]*(?:,[^\s;)]+)*))?")
 
 _SHORT_FLAG = re.compile(r"(?:^|\s)-[a-z]\b")
@@ -60,12 +72,10 @@ def problem_of(error: GeotilerError, hidden: Mapping[str, str] | None = None) ->
         hidden: texts that callers should not see, such as a temporary folder → what stands in.
     """
     text = in_words_of_http(error.message, hidden)
-    hint = None
-    if error.hint is not None and not _SHORT_FLAG.search(error.hint):
-        hint = in_words_of_http(error.hint, hidden)
+    hint = _hint_of_http(error.hint or "", hidden)
     status = STATUS_OF_EXIT_CODE.get(error.exit_code, 500)
     headers = {"Retry-After": "30"} if status == 503 else {}
-    more = {"kind": type(error).__name__} | ({} if hint is None else {"hint": hint})
+    more = {"kind": type(error).__name__} | ({"hint": hint} if hint else {})
     return Problem(status, text, headers=headers, **more)
 
 
@@ -78,12 +88,33 @@ def in_words_of_http(text: str, hidden: Mapping[str, str] | None = None) -> str:
     """
     for secret, shown in (hidden or {}).items():
         text = text.replace(secret, shown)
+    text = _renamed(text)
 
     def parameter(match: re.Match[str]) -> str:
         name, value = match.group(1).replace("-", "_"), match.group(2)
         return name if value is None else f"{name}={value}"
 
     return _FLAG.sub(parameter, settings_renamed(text, str))
+
+
+def _hint_of_http(hint: str, hidden: Mapping[str, str] | None) -> str:
+    """The clauses of a hint that help a request: no commands, and no flags that it has not."""
+    clauses = (in_words_of_http(clause, hidden) for clause in hint.split("; ") if _helps(clause))
+    return "; ".join(clauses).removeprefix("or ")
+
+
+def _helps(clause: str) -> bool:
+    clause = _renamed(clause)
+    if _COMMAND.search(clause) or _SHORT_FLAG.search(clause):
+        return False
+    flags = (match.group(1).replace("-", "_") for match in _FLAG.finditer(clause))
+    return all(flag in PARAMETERS for flag in flags)
+
+
+def _renamed(text: str) -> str:
+    for word, other in _OTHER_WORDS.items():
+        text = text.replace(word, other)
+    return text
 
 
 def answer(problem: Problem, request_id: str) -> JSONResponse:

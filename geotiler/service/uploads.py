@@ -15,7 +15,8 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect
 
-from geotiler.service.problems import Problem
+from geotiler.errors import GeotilerError
+from geotiler.service.problems import Problem, problem_of
 
 RAW_TYPES = ("application/octet-stream", "image/")
 """Content types of a body that is the file itself."""
@@ -30,6 +31,26 @@ class Upload:
     path: Path
     name: str
     """What the caller calls it, made harmless: no folders, few characters."""
+
+    @property
+    def hidden(self) -> dict[str, str]:
+        """Paths of this machine → what stands in for them in messages."""
+        folder = self.path.parent.parent.parent
+        return {str(self.path): self.name, f"{folder}/": "", str(folder): "the request's folder"}
+
+
+class without_paths:  # noqa: N801 - reads as a statement
+    """Errors of the block name the upload as its caller does."""
+
+    def __init__(self, upload: Upload) -> None:
+        self._hidden = upload.hidden
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, GeotilerError):
+            raise problem_of(error, self._hidden) from error
 
 
 @contextmanager

@@ -11,13 +11,15 @@ from typing import Any
 
 from geotiler.io.journal import OtherRunError
 from geotiler.io.map_picture import write_mask_picture, write_scene_picture
-from geotiler.io.raster import open_scene
+from geotiler.io.raster import Scene, open_scene
+from geotiler.io.scene_values import bands_for
 from geotiler.progress import Event, Notice, StageAdvanced, StageStarted
 from geotiler.service.metrics import Metrics
 from geotiler.service.options import ClassifyQuery, Options
 from geotiler.service.problems import Problem, in_words_of_http
 from geotiler.service.settings import Settings
 from geotiler.service.shelf import Shelf
+from geotiler.service.uploads import Upload, without_paths
 from geotiler.spelling import did_you_mean
 from geotiler.tasks.classify_images import ImageLabel, classify_images
 from geotiler.tasks.segment import SegmentReport, segment
@@ -124,21 +126,70 @@ class Workbench:
             Problem: it has more pixels than the service takes.
         """
         with open_scene(scene, drivers=self.settings.drivers) as opened:
-            facts = SceneFacts(shape=opened.shape, bands=opened.count)
+            return self._facts(opened, "the scene")
+
+    def looked_at(self, upload: Upload, options: Options) -> SceneFacts:
+        """What an upload's header says, before anything is computed or queued for it.
+
+        Raises:
+            Problem: no raster of an allowed format, a single pixel, bands that the model cannot
+                take, or more pixels than the service takes, of any upload or of so few bytes.
+        """
+        name = options.model or self.settings.model
+        drivers = self.settings.drivers
+        with without_paths(upload), self.shelf.lease() as lease:
+            spec = options.segment_spec(str(upload.path), upload.path.parent / MASK, self.settings)
+            with open_scene(spec.scene, drivers=drivers) as opened:
+                facts = self._facts(opened, upload.name)
+                _check_extent(facts, upload)
+                self._check_density(facts, upload)
+                card = lease.bundle(name).card
+                bands_for(opened, card.bands, spec.bands, card.name)
+        return facts
+
+    def check_image(self, upload: Upload) -> None:
+        """Raises: InputError: no raster of an allowed format; Problem: it is a single pixel."""
+        with open_scene(str(upload.path), drivers=self.settings.drivers) as opened:
+            _check_extent(SceneFacts(shape=opened.shape, bands=opened.count), upload)
+
+    def _facts(self, opened: Scene, name: str) -> SceneFacts:
+        facts = SceneFacts(shape=opened.shape, bands=opened.count)
         if facts.pixels > self.settings.scene_px:
             raise Problem(
                 413,
-                f"the scene has {facts.shape[0]}×{facts.shape[1]} pixels, more than the "
+                f"{name} has {facts.shape[0]}×{facts.shape[1]} pixels, more than the "
                 f"{self.settings.scene_px:,} that this service takes",
             )
         return facts
 
-    def check_model(self, name: str) -> None:
-        """Raises: Problem: a model that the service does not offer."""
-        if name not in self.shelf.bundles:
-            known = ", ".join(self.shelf.bundles)
-            near = did_you_mean(name[:80], self.shelf.bundles)
-            raise Problem(422, f"no model {name!r}{near}", hint=f"model is one of: {known}")
+    def _check_density(self, facts: SceneFacts, upload: Upload) -> None:
+        """Raises: Problem: a file that is small and an image that is large, as of nothing."""
+        size_bytes = upload.path.stat().st_size
+        most = max(self.settings.predict_px, self.settings.px_per_byte * size_bytes)
+        if facts.pixels > most:
+            raise Problem(
+                413,
+                f"{upload.name} has {facts.shape[0]}×{facts.shape[1]} pixels in {size_bytes:,} "
+                f"bytes, more than the {self.settings.px_per_byte:,} per byte that this service "
+                "takes",
+                hint="crop it to the part that shows something",
+            )
+
+    def check_model(self, name: str, task: str = "segmentation") -> None:
+        """Raises: Problem: a model that the service does not offer, or that does something else."""
+        bundles = self.shelf.bundles
+        if name not in bundles:
+            near = did_you_mean(name[:80], bundles)
+            raise Problem(
+                422, f"no model {name!r}{near}", hint=f"model is one of: {', '.join(bundles)}"
+            )
+        does = bundles[name].card.task
+        if does != task:
+            raise Problem(
+                422,
+                f"model {name!r} does {does}, expected {task}",
+                hint="GET /models shows what each does",
+            )
 
     def segmented(self, scene: str, output: Path, options: Options, watch: Watch) -> SegmentReport:
         """Segment a scene with the shared networks. Raises: as `segment`; as `Watch.__call__`."""
@@ -171,6 +222,16 @@ class Workbench:
         placed = write_scene_picture(scene, folder / SCENE_PICTURE, drivers=drivers)
         write_mask_picture(str(folder / MASK), folder / MASK_PICTURE)
         return asdict(placed)
+
+
+def _check_extent(facts: SceneFacts, upload: Upload) -> None:
+    """Raises: Problem: an upload of one pixel."""
+    if facts.pixels == 1:
+        raise Problem(
+            422,
+            f"{upload.name} is a single pixel, which shows nothing",
+            hint="send an image of the place",
+        )
 
 
 def public_report(report: SegmentReport | VectorizeReport) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class SegmentSpec:
     tile_px: tuple[int, int] | None = None
     """(height, width) of a tile in model pixels; None fits one to the scene."""
     overlap_px: int | None = None
-    """Pixels shared by neighbouring tiles; None takes the card's."""
+    """Pixels shared by neighbouring tiles; None: the card's, at most a quarter of `tile_px`."""
     batch: int | None = None
     """Tiles per forward pass; None lets the backend decide."""
     threshold: float | None = None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from geotiler.core.answers import image_answer
 from geotiler.core.radiometry import finite_float32, normalise
 from geotiler.core.resample import Axis, resampled
-from geotiler.errors import InputError, SpecError
+from geotiler.errors import GeotilerError, InputError, SpecError
 from geotiler.io.raster import Scene
 from geotiler.io.scene_source import SceneSource, scene_source
 from geotiler.models.card import ModelCard
@@ -32,8 +32,17 @@ from geotiler.tasks.classify_input import (
 _MANY_TILES = 2.0
 """Images that cover more than so many tiles along a side are larger than what was learned."""
 
+_PART_OF_TILE = 0.5
+"""Images that are shorter than such a part of a tile along both sides show less than it."""
+
 LARGEST_PX = 4096
 """Longest side of an image; what is larger is a scene, and one label for it says little."""
+
+Failed = Callable[[str, GeotilerError], None]
+"""Hears which image could not be labelled, as it was named, and why."""
+
+_OF_ONE_IMAGE = (InputError, SpecError)
+"""Errors that say something about one image; others would come again with the next one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +57,23 @@ class ImageLabel(Report):
     """class and probability of the likeliest, first the likeliest."""
 
 
+@dataclass(kw_only=True)
+class _Opened:
+    """Images that can be read, and what is to be said of them."""
+
+    images: list[tuple[str, SceneSource, Radiometry]] = field(default_factory=list)
+    """As it was named, what is opened, and how its values are read."""
+    decisions: Decisions = field(default_factory=Decisions)
+    small: list[str] = field(default_factory=list)
+    """A line about each image that shows much less than a tile."""
+
+
 def classify_images(
-    spec: ClassifyImagesSpec, *, report: Reporter = silent, networks: Networks | None = None
+    spec: ClassifyImagesSpec,
+    *,
+    report: Reporter = silent,
+    networks: Networks | None = None,
+    failed: Failed | None = None,
 ) -> Iterator[ImageLabel]:
     """The labels of images, in their order, as they become known.
 
@@ -60,6 +84,8 @@ def classify_images(
         spec: what to do.
         report: hears progress and notices.
         networks: where a service keeps its models; None reads them from disk.
+        failed: hears of an image that cannot be labelled, which then stops no other one; None:
+            it ends the run.
 
     Raises:
         InputError: not an image, damaged, a wrong number of bands, or nothing valid in it.
@@ -68,13 +94,32 @@ def classify_images(
     """
     bundle = find_classifier(spec.model, networks)
     card = bundle.card
-    decisions = Decisions()
-    images = [_opened(path, spec, card, decisions) for path in spec.images]
-    for notice in dict.fromkeys(decisions.notices):
+    opened = _Opened()
+    for path in spec.images:
+        try:
+            _open(path, spec, card, opened)
+        except _OF_ONE_IMAGE as error:
+            _tell(failed, path, error)
+    notices = [*opened.decisions.notices, *_small_notice(opened.small)]
+    for notice in dict.fromkeys(notices):
         report(Notice(message=notice, warning=True))
+    if not opened.images:
+        return iter(())
     predictor = open_classifier(bundle, spec.run, networks)
-    names = [item.name for item in card.classes]
-    return _labels(images, predictor, card, names, spec.topk, report)
+    return _labels(opened.images, predictor, card, spec.topk, report, failed)
+
+
+def _tell(failed: Failed | None, path: str, error: GeotilerError) -> None:
+    """Raises: the error, where nobody hears of it."""
+    if failed is None:
+        raise error
+    failed(path, error)
+
+
+def _small_notice(small: list[str]) -> list[str]:
+    """One line, however many images there are."""
+    more = f" ({len(small) - 1} more images too)" if len(small) > 1 else ""
+    return [f"{line}{more}" for line in small[:1]]
 
 
 def classify_pixels(
@@ -104,29 +149,34 @@ def classify_pixels(
 
 
 def _labels(
-    images: list[tuple[SceneSource, Radiometry]],
+    images: list[tuple[str, SceneSource, Radiometry]],
     predictor: Predictor,
     card: ModelCard,
-    names: list[str],
     topk: int,
     report: Reporter,
+    failed: Failed | None,
 ) -> Iterator[ImageLabel]:
     stage = "classify"
+    names = [item.name for item in card.classes]
     report(StageStarted(stage=stage, total=len(images), unit="image"))
     for first in range(0, len(images), predictor.batch):
         some = images[first : first + predictor.batch]
-        tiles = np.stack([_tile(source, values, card) for source, values in some])
-        for (source, _), probabilities in zip(some, predictor(tiles), strict=True):
+        tiles: list[tuple[str, NDArray[np.float32]]] = []
+        for path, source, values in some:
+            try:
+                tiles.append((source.name, _tile(source, values, card)))
+            except _OF_ONE_IMAGE as error:
+                _tell(failed, path, error)
+        answers = predictor(np.stack([tile for _, tile in tiles])) if tiles else ()
+        for (name, _), probabilities in zip(tiles, answers, strict=True):
             answer = image_answer(probabilities, names, topk=topk)
-            yield ImageLabel(image=source.name, **answer)
+            yield ImageLabel(image=name, **answer)
         report(StageAdvanced(stage=stage, amount=len(some)))
     report(StageFinished(stage=stage))
 
 
-def _opened(
-    path: str, spec: ClassifyImagesSpec, card: ModelCard, decisions: Decisions
-) -> tuple[SceneSource, Radiometry]:
-    """An image that can be read, and how."""
+def _open(path: str, spec: ClassifyImagesSpec, card: ModelCard, opened: _Opened) -> None:
+    """Add an image to those that can be read. Raises: InputError, SpecError: it cannot be."""
     source = scene_source([path], spec.drivers)
     with source.open() as scene:
         if max(scene.shape) > LARGEST_PX:
@@ -135,13 +185,20 @@ def _opened(
                 f"an image has at most {LARGEST_PX}",
                 hint="-o landuse.geojson or -o landuse.tif classifies it tile by tile",
             )
+        values = radiometry(spec.radiometry, card, source, scene, opened.decisions)
+        opened.images.append((path, source, values))
         tiles = _tiles_covered(scene, card)
         if tiles is not None and max(tiles) > _MANY_TILES:
-            decisions.notices.append(
+            opened.decisions.notices.append(
                 f"{source.name} covers {tiles[0]:.0f}×{tiles[1]:.0f} tiles of the model and gets "
                 "one label; -o landuse.tif maps it tile by tile"
             )
-        return source, radiometry(spec.radiometry, card, source, scene, decisions)
+        elif tiles is not None and card.gsd_m is not None and max(tiles) < _PART_OF_TILE:
+            tile_m = card.tile_px * card.gsd_m
+            opened.small.append(
+                f"{source.name} is {tiles[1] * tile_m:.3g} m wide, model {card.name!r} "
+                f"learned from images of {tile_m:g} m: its label may mean little"
+            )
 
 
 def _tiles_covered(scene: Scene, card: ModelCard) -> tuple[float, float] | None:

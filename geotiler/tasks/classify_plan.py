@@ -24,7 +24,7 @@ from geotiler.io.parts import are_stored, parts_folder
 from geotiler.io.raster import Scene
 from geotiler.io.scene_source import SceneSource, scene_source
 from geotiler.io.scene_tags import CONFIDENCE_CONTENT, CONTENT_TAG
-from geotiler.io.scene_values import gsd_notice
+from geotiler.io.scene_values import gsd_notice, no_crs_notice
 from geotiler.io.styles import style_notices
 from geotiler.io.vector_formats import STDOUT, check_target, kept_notices
 from geotiler.models.bundle import Bundle
@@ -252,10 +252,7 @@ def _gsd(
     gsd_m, origin = (spec.gsd_m, "flag") if spec.gsd_m else (scene.gsd_m, "scene")
     if gsd_m is None and wanted is not None:
         origin = "model card"
-        decisions.notices.append(
-            f"{scene.path} has no CRS: taken at the model's {wanted:g} m per pixel; "
-            "--scene-gsd says otherwise"
-        )
+        decisions.notices.append(no_crs_notice(scene, wanted, "--scene-gsd"))
     if told := gsd_notice(scene, spec.gsd_m, "--scene-gsd"):
         decisions.notices.append(f"{told}; areas stay those of the georeference")
     decisions.say("gsd_m", [round(value, 4) for value in gsd_m] if gsd_m else wanted, origin)

@@ -174,7 +174,18 @@ def assembled(work: SegmentWork, started: float, backend: str, report: Reporter)
         work.assemble(output)
         report(StageAdvanced(stage="write", amount=1))
     report(StageFinished(stage="write"))
-    return _report(work, time.perf_counter() - started, backend)
+    found = _report(work, time.perf_counter() - started, backend)
+    if found.class_px["nodata"] == sum(found.class_px.values()):
+        report(Notice(message=_nothing_valid(work.plan), warning=True))
+    return found
+
+
+def _nothing_valid(plan: SegmentPlan) -> str:
+    """A line about a mask that says nothing."""
+    nodata = plan.scene["nodata"]
+    why = "masked or transparent" if nodata == "None" else f"its nodata value {float(nodata):g}"
+    where = "" if plan.area is None else " in the area asked for"
+    return f"no pixel of {shown(plan.spec.scene)}{where} is valid: everything is {why}?"
 
 
 def estimate(spec: SegmentSpec, *, will_write: bool = True) -> SegmentEstimate:

@@ -287,7 +287,7 @@ def _planned(spec: SegmentSpec, bundle: Bundle, scene: Scene, networks: Networks
     bands = bands_setting(spec, bundle, scene, settings)
     scale = scale_setting(spec, bundle, scene, bands, settings, notices)
     axes = axes_setting(spec, bundle, scene, settings, notices)
-    grid = grid_setting(spec, bundle, axes, settings, networks)
+    grid = grid_setting(spec, bundle, axes, settings, networks, notices)
     threshold = threshold_setting(spec, bundle, settings)
     precision_setting(spec, settings)
     tta_setting(spec, settings)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from geotiler.core.grid import Grid, TileLimits
+from geotiler.core.grid import Grid, TileLimits, fitted_overlap
 from geotiler.core.radiometry import PHOTOGRAPH, photograph_scale, told_scale
 from geotiler.core.resample import Axis
 from geotiler.errors import SpecError
 from geotiler.io.raster import Scene
-from geotiler.io.scene_values import bands_for, gsd_notice, measured_scale
+from geotiler.io.scene_values import bands_for, gsd_notice, measured_scale, no_crs_notice
 from geotiler.models.bundle import Bundle
 from geotiler.models.networks import Networks
 from geotiler.models.predictor import largest_tile_px, used_precision
@@ -34,6 +34,9 @@ _WIDEST_PX = 3072
 
 _ROW_PX = 18_000_000
 """Pixels of a row of tiles beyond which tiles are made less tall: about a quarter of a gigabyte."""
+
+_MUCH_SHARED = 2.0
+"""Whoever has each pixel computed more often than that by tile and overlap is told."""
 
 
 def bands_setting(
@@ -110,10 +113,7 @@ def axes_setting(
         ratios = (x, y)
     elif wanted is not None:
         origin = "model card"
-        notices.append(
-            f"{scene.path} has no CRS: taken at the model's {wanted:g} m per pixel; "
-            "--scene-gsd says otherwise"
-        )
+        notices.append(no_crs_notice(scene, wanted, "--scene-gsd"))
     if told := gsd_notice(scene, spec.gsd_m, "--scene-gsd"):
         notices.append(f"{told}; areas stay those of the georeference")
     value = [round(v, 4) for v in gsd_m] if gsd_m else wanted
@@ -130,6 +130,7 @@ def grid_setting(
     axes: tuple[Axis, Axis],
     settings: dict[str, Setting],
     networks: Networks,
+    notices: list[str],
 ) -> Grid:
     """Windows that cover the scene at the network's resolution.
 
@@ -139,16 +140,22 @@ def grid_setting(
         axes: (rows, columns): scene pixels to network pixels.
         settings: where tile and overlap are noted.
         networks: what knows a tile for the scene.
+        notices: where tiles that share most of their pixels are told.
 
     Raises:
         DeviceError, MissingExtraError, ModelError: the model cannot be run as asked for.
     """
     shape = (axes[0].target_px, axes[1].target_px)
     is_resampled = any(axis.ratio != 1.0 for axis in axes)
-    overlap_px = spec.overlap_px if spec.overlap_px is not None else bundle.card.overlap_px
+    overlap_px, origin = bundle.card.overlap_px, "model card"
     # Both the specification's multiple of 32 and what the network asks for.
     multiple_px = math.lcm(32, bundle.card.stride_of_network)
     tile = spec.tile_px
+    if spec.overlap_px is not None:
+        overlap_px, origin = spec.overlap_px, "flag"
+    elif tile is not None:
+        fitted_px = fitted_overlap(overlap_px, min(tile), multiple_px)
+        overlap_px, origin = fitted_px, origin if fitted_px == overlap_px else "tile"
     if tile is None:
         limits = TileLimits(
             largest_px=largest_tile_px(bundle, spec.backend, spec.device, spec.batch),
@@ -160,10 +167,25 @@ def grid_setting(
             limits = replace(limits, largest_px=smaller, row_px=limits.row_px // 2)
         tile = networks.tile_shape(shape, overlap_px, multiple_px, limits)
     settings["tile_px"] = Setting(value=list(tile), origin="flag" if spec.tile_px else "scene")
-    settings["overlap_px"] = Setting(
-        value=overlap_px, origin="model card" if spec.overlap_px is None else "flag"
+    settings["overlap_px"] = Setting(value=overlap_px, origin=origin)
+    grid = Grid(shape=shape, tile_shape=tile, overlap_px=overlap_px, multiple_px=multiple_px)
+    if (spec.tile_px or spec.overlap_px is not None) and (told := _shared(grid)):
+        notices.append(told)
+    return grid
+
+
+def _shared(grid: Grid) -> str | None:
+    """A line about tiles that overlap by so much that the work is several times the scene's.
+
+    None where it is not; a scene hardly larger than a tile is not the overlap's fault.
+    """
+    if min(grid.computed_share, grid.overlapped_share) <= _MUCH_SHARED or len(grid) == 1:
+        return None
+    sides = "×".join(str(side) for side in dict.fromkeys(grid.tile_shape))
+    return (
+        f"tiles of {sides} px that overlap by {grid.overlap_px} compute each pixel "
+        f"{grid.computed_share:.1f} times; a larger --tile or a smaller --overlap does it less"
     )
-    return Grid(shape=shape, tile_shape=tile, overlap_px=overlap_px, multiple_px=multiple_px)
 
 
 def precision_setting(spec: SegmentSpec, settings: dict[str, Setting]) -> None:

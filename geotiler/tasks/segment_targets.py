@@ -10,6 +10,7 @@ from geotiler.io.part_layout import raster_driver
 from geotiler.io.part_place import check_same_kind, check_target, is_unfinished, shown_target
 from geotiler.io.raster import Scene
 from geotiler.io.remote import gdal_name
+from geotiler.io.vector_formats import DRIVERS
 from geotiler.models.bundle import Bundle
 from geotiler.specs import SegmentSpec
 
@@ -23,10 +24,11 @@ def check_targets(spec: SegmentSpec, yet_to_make: Collection[Path] = ()) -> None
 
     Raises:
         OutputError: an output exists or cannot be written.
-        SpecError: it is the scene, or the other output.
+        SpecError: it is the scene, or the other output, or of polygons.
     """
     targets = targets_of(spec)
     check_same_kind(targets)
+    _check_is_raster(spec.output)
     for target in targets:
         if _is_same_file(target, spec.scene):
             raise SpecError(
@@ -37,6 +39,16 @@ def check_targets(spec: SegmentSpec, yet_to_make: Collection[Path] = ()) -> None
             check_target(target, spec.overwrite or is_unfinished(spec.output))
     if len({target.resolve() for target in targets}) < len(targets):
         raise SpecError("mask and probability need different files", hint="--probability p.tif")
+
+
+def _check_is_raster(target: Path) -> None:
+    """Raises: SpecError: a file of polygons, which are made in another step."""
+    if target.suffix.lower() in DRIVERS:
+        mask = shown_target(target.with_suffix(".tif"))
+        raise SpecError(
+            f"output {shown_target(target)} is a file of polygons, segment writes masks",
+            hint=f"-o {mask}, then geotiler vectorize {mask} -o {shown_target(target)}",
+        )
 
 
 def targets_of(spec: SegmentSpec) -> list[Path]:

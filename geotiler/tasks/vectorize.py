@@ -24,6 +24,7 @@ from geotiler.io.vector_formats import (
     check_target,
     check_texts,
     highest_id,
+    is_geojson,
     kept_notices,
 )
 from geotiler.progress import (
@@ -167,6 +168,11 @@ class _Run:
             are_pixels = np.allclose((a, b, d, e), (1, 0, 0, 1), rtol=0, atol=1e-9)
             where = "in pixels (x to the right, y down)" if are_pixels else "those of its transform"
             message = f"{scene.path} has no CRS: coordinates are {where}, {unit}"
+            if is_geojson(self._spec.output):
+                message += (
+                    "; GDAL, QGIS and geopandas take any GeoJSON for degrees (WGS 84), a .gpkg or "
+                    ".fgb for what it is"
+                )
             self._report(Notice(message=message, warning=True))
         if is_coverage(self._spec, self._several):
             message = (

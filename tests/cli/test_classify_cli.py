@@ -105,6 +105,62 @@ def test_many_images_are_json_lines_in_their_order(
         assert len(line["topk"]) == 10
 
 
+@pytest.mark.parametrize("table", [[], ["--csv", "-"]])
+def test_one_bad_image_does_not_stop_the_others(
+    table: list[str], images: list[Path], tiny_landuse: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither one that cannot be opened, nor one that shows nothing when it is read."""
+    folder = images[0].parent
+    words, empty = _words(folder), _empty(folder)
+    model = ["--model", str(tiny_landuse.folder), "--batch", "2", "--quiet", *table]
+    assert main(["classify", *map(str, images), *model]) == 0
+    alone = capsys.readouterr().out
+    paths = [words, str(images[0]), empty, *map(str, images[1:])]
+    assert main(["classify", *paths, *model]) == 3
+    captured = capsys.readouterr()
+    assert captured.out == alone
+    first, second = captured.err.splitlines()
+    assert first.startswith("geotiler: ")
+    assert (words in first, empty in second) == (True, True)
+    assert first.count("words.jpg") == second.count("empty.tif") == 1
+
+
+def test_images_of_which_none_is_one_make_no_table(
+    tmp_path: Path, tiny_landuse: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gray, words = _gray(tmp_path), _words(tmp_path)
+    table = tmp_path / "labels.csv"
+    command = ["classify", gray, words, "--model", str(tiny_landuse.folder), "--csv", str(table)]
+    assert main(command) == 2  # that of the first one
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 2
+    assert not table.exists()
+
+
+def test_an_image_of_much_less_ground_than_a_tile_is_labelled_with_a_word(
+    tmp_path: Path, tiny_landuse: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    close = Affine(0.3, 0, 300_000, 0, -0.3, 5_400_000)
+    model = ["--model", str(tiny_landuse.folder)]
+    paths = [
+        str(_write(tmp_path / f"{i}.tif", _pixels(i, 440), crs="EPSG:32633", transform=close))
+        for i in range(3)
+    ]
+    assert main(["classify", *paths, *model]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{paths[0]} is 132 m wide" in line
+    assert "640 m" in line
+    assert "2 more images" in line
+    for name, profile in {
+        "fits": {"crs": "EPSG:32633", "transform": Affine(8, 0, 300_000, 0, -8, 5_400_000)},
+        "nowhere": {"transform": close},
+    }.items():
+        path = _write(tmp_path / f"{name}.tif", _pixels(4), **profile)
+        assert main(["classify", str(path), *model]) == 0
+        assert capsys.readouterr().err == ""
+
+
 def test_a_table_has_a_row_for_each_image(
     images: list[Path], tiny_landuse: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -230,7 +286,6 @@ def _small(folder: Path) -> str:
 BAD: dict[str, tuple[list[str | Callable[[Path], str]], int, str]] = {
     "missing image": (["none.jpg"], 3, "no such file: none.jpg"),
     "not an image": ([_words], 3, "words.jpg"),
-    "one of them is not": (["one.png", _words], 3, "words.jpg"),
     "damaged image": ([_truncated], 3, "damaged.tif"),
     "wrong channel count": ([_gray], 2, "1 band without"),
     "nothing valid in it": ([_empty], 3, "no valid pixel"),

@@ -34,6 +34,7 @@ def test_the_demo_writes_its_files_and_can_be_repeated(tmp_path: Path, tiny_bund
     words = ["demo", *SMALL, "--model", str(tiny_bundle.folder)]
     first = _geotiler(*words, "--json", folder=tmp_path)
     assert first.returncode == 0, first.stderr
+    assert "--width" not in first.stderr  # the picture's, which nobody gave
     assert {path.name for path in (tmp_path / "demo").iterdir()} == FILES
     summary = json.loads(first.stdout)
     assert summary["pixels"] == 500 * 640

@@ -96,6 +96,21 @@ def test_what_does_not_fit_is_told_and_no_failure(
     assert "EPSG:32633" in table
 
 
+def test_every_misfit_is_told_at_once(
+    tmp_path: Path, tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = _scene(tmp_path / "coarse.tif", count=8, gsd_m=30)
+    found = _info(path, tiny_bundle, capsys)
+    assert found["fits"] is False
+    assert "--bands 1,2,3" in found["reason"]
+    assert "30 m per pixel" in found["reason"]
+    chosen = _info(path, tiny_bundle, capsys, "--bands", "1,2,3")["reason"]
+    assert "--bands" not in chosen
+    assert found["reason"].endswith(chosen)
+    fine = _info(_scene(tmp_path / "fine.tif", count=8), tiny_bundle, capsys)["reason"]
+    assert "per pixel" not in fine
+
+
 def test_the_table_says_units_and_where_each_setting_came_from(
     tmp_path: Path, tiny_bundle: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:

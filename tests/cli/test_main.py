@@ -39,6 +39,39 @@ def test_a_wrong_flag_loads_nothing_heavy() -> None:
 def test_the_version_is_data(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"geotiler {__version__}\n"
+    assert main(["-V"]) == 0
+    assert capsys.readouterr().out == f"geotiler {__version__}\n"
+
+
+@pytest.mark.parametrize("words", [[], ["segment"], ["train"], ["models", "list"]])
+def test_help_before_a_command_is_its_help(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--help"]) == 0
+    expected = capsys.readouterr().out
+    assert main(["help", *words]) == 0
+    assert capsys.readouterr().out == expected
+
+
+def test_help_for_what_is_no_command_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["help", "segmnt"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "segmnt" in line
+
+
+@pytest.mark.parametrize("words", [[], ["data"]])
+def test_the_line_of_each_command_is_whole_in_80_columns(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([*words, "--help"]) == 0
+    _, _, told = capsys.readouterr().out.partition("Commands:\n")
+    for line in told.rstrip().splitlines():
+        assert line.startswith("  ")
+        assert line[2] != " ", f"wrapped: {line}"
+        assert line.endswith("."), line
+        assert "..." not in line
+        assert len(line) <= 80
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,8 @@ def test_python_is_told_the_argument() -> None:
 WRONG_FORMATS = {
     "segment s.tif -o m.jpg": "no raster format",
     "segment s.tif -o m.tif --probability p.shp": "no raster format",
+    "segment s.tif -o b.geojson": "-o b.tif, then geotiler vectorize b.tif -o b.geojson",
+    "segment s.tif -o b.gpkg": "geotiler vectorize",
     "classify s.tif -o m.jpg": "no raster format",
     "classify s.tif -o m.gpkg --confidence c.jpg": "no raster format",
     "vectorize s.tif -o b.jpg": "no vector format",

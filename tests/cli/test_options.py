@@ -107,3 +107,24 @@ def test_verbose_tells_where_a_setting_came_from(
     said = capsys.readouterr().out
     assert "5 (from GEOTILER_RENDER_SEED)" in said
     assert "64 (by flag)" in said
+
+
+@pytest.mark.parametrize(
+    ("verb", "flag", "value"),
+    [
+        ("segment", "--tile", "PX|H,W|auto"),
+        ("segment", "--bounds", "W,S,E,N"),
+        ("preview", "--bounds", "W,S,E,N"),
+        ("segment", "--scale", "MIN,MAX|auto"),
+        ("tile", "--tile", "PX|H,W"),
+    ],
+)
+def test_the_help_shows_how_a_value_looks(
+    verb: str, flag: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([verb, "--help"]) == 0
+    assert f"{flag} {value} " in capsys.readouterr().out
+
+
+def test_the_help_says_that_quiet_is_about_the_report_too() -> None:
+    assert "table" in _options("segment")["--quiet"].help

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geotiler.core.grid import Grid, TileLimits, fitted_tile, starts
+from geotiler.core.grid import Grid, TileLimits, fitted_overlap, fitted_tile, starts
 from geotiler.errors import SpecError
 
 LIMITS = TileLimits(largest_px=1_500_000, row_px=18_000_000)
@@ -111,3 +111,33 @@ def test_the_wider_a_scene_the_less_tall_are_its_tiles_for_their_rows_are_held()
 
 def test_fitting_is_quick_for_the_largest_scenes() -> None:
     assert fitted_tile((2_000_000, 2_000_000), 480, 32, LIMITS)[0] > 480
+
+
+@given(overlap=st.integers(0, 512), steps=st.integers(1, 64), multiple=st.sampled_from([1, 32, 64]))
+def test_an_overlap_is_fitted_to_a_tile_that_was_chosen(
+    overlap: int, steps: int, multiple: int
+) -> None:
+    side = steps * multiple
+    found = fitted_overlap(overlap, side, multiple)
+    assert 0 <= found <= overlap
+    if found < overlap:
+        assert found <= max(multiple, side / 4)
+        assert found >= min(multiple, side // 4)
+        assert found % multiple == 0 or side == multiple
+    grid = Grid(shape=(9, 9), tile_shape=(side, side), overlap_px=found)  # never all of the tile
+    assert grid.overlapped_share < 2 or side < 4 * multiple
+
+
+@pytest.mark.parametrize(
+    ("side", "expected"), [(1024, 128), (512, 128), (480, 96), (256, 64), (64, 32), (32, 8)]
+)
+def test_the_overlap_of_a_card_is_that_of_large_tiles(side: int, expected: int) -> None:
+    assert fitted_overlap(128, side, 32) == expected
+
+
+def test_what_an_overlap_costs_is_told_apart_from_a_scene_hardly_larger_than_a_tile() -> None:
+    large = Grid(shape=(10_000, 10_000), tile_shape=(256, 256), overlap_px=128)
+    assert large.computed_share == pytest.approx(large.overlapped_share, rel=0.05)
+    small = Grid(shape=(260, 260), tile_shape=(256, 256), overlap_px=0)
+    assert small.computed_share > 3
+    assert small.overlapped_share == 1

@@ -41,6 +41,16 @@ def test_names_and_colours_come_back_whatever_they_hold(items: list[tuple[str, s
     assert outlines == [f"{text},255" for text in wanted]
 
 
+def test_a_mask_shows_what_lies_below_its_background() -> None:
+    named = [(0, "background"), (1, "building"), (2, "background")]
+    classes = [StyledClass(value=value, name=name, color="#f2f2ee") for value, name in named]
+    entries = ElementTree.fromstring(raster_qml(classes)).iter("paletteEntry")
+    assert [entry.get("alpha") for entry in entries] == ["0", "255", "255"]
+    water = [StyledClass(value=0, name="water", color="#0000ff")]  # a class as any other
+    (entry,) = ElementTree.fromstring(raster_qml(water)).iter("paletteEntry")
+    assert entry.get("alpha") == "255"
+
+
 def test_a_ramp_runs_from_one_end_to_the_other() -> None:
     items = list(ElementTree.fromstring(ramp_qml(0.0, 2.0)).iter("item"))
     values = [float(item.get("value", "")) for item in items]

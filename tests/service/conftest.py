@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -51,6 +52,21 @@ def make_service(tiny_bundle: Bundle, tmp_path: Path) -> Iterator[MakeService]:
 def service(make_service: MakeService) -> TestClient:
     """A service with default limits."""
     return make_service()
+
+
+@pytest.fixture
+def both(
+    make_service: Callable[..., TestClient],
+    tiny_bundle: Bundle,
+    tiny_landuse: Bundle,
+    tmp_path: Path,
+) -> TestClient:
+    """A service with a model of each kind, four tiles to a forward pass."""
+    for bundle in (tiny_bundle, tiny_landuse):
+        shutil.copytree(bundle.folder, tmp_path / "weights" / bundle.folder.name)
+    return make_service(
+        weights=tmp_path / "weights", classifier="tiny-landuse", batch=4, batch_wait_ms=20
+    )
 
 
 @pytest.fixture(scope="session")

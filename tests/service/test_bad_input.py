@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,22 +77,105 @@ def test_a_bad_file_is_refused_with_a_sentence(
     assert service.get("/readyz").status_code == 200
 
 
-def test_a_job_tells_of_a_bad_file_and_keeps_the_good_one(
-    service: TestClient, scene: Path, tmp_path: Path
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bad_file_becomes_no_job_either(
+    service: TestClient, kind: str, scene: Path, tmp_path: Path
 ) -> None:
-    files = [("file", ("a.tif", scene.read_bytes())), ("file", ("b.tif", b"no image"))]
-    job = wait(service, service.post("/batch", files=files).headers["Location"])
-    assert job["state"] == "failed"
-    assert [one["state"] for one in job["scenes"]] == ["done", "failed"]
-    assert job["scenes"][1]["error"]["detail"].startswith("b.tif cannot be opened")
-    assert str(tmp_path) not in str(job)
+    """`/batch` says of a file what `/predict` says, be it among good ones; no job is made."""
+    content = _bad(kind, tmp_path, scene)
+    files = [("file", ("good.tif", scene.read_bytes())), ("file", ("bad.tif", content))]
+    answer = service.post("/batch", files=files)
+    alone = service.post("/predict", files={"file": ("bad.tif", content)})
+    assert 400 <= answer.status_code < 500, answer.text
+    assert answer.status_code == alone.status_code
+    assert answer.json()["detail"] == alone.json()["detail"]
+    assert "bad.tif" in answer.json()["detail"]
+    assert str(tmp_path) not in answer.text
+    assert left_behind(tmp_path / "serve") == []
+    assert service.get("/jobs").json() == {"jobs": []}
 
 
-def test_one_pixel_is_an_image_too(service: TestClient, tmp_path: Path) -> None:
+def test_what_no_header_tells_is_told_by_the_job(
+    make_service: Callable[..., TestClient], scene: Path, tmp_path: Path
+) -> None:
+    """A picture that breaks off, and a scene that is named: the good one is kept."""
+    import cv2
+
+    noise = np.random.default_rng(1).integers(0, 256, (90, 80, 3), np.uint8)
+    picture = cv2.imencode(".jpg", noise)[1].tobytes()
+    (tmp_path / "a.tif").write_bytes(scene.read_bytes())
+    (tmp_path / "b.tif").write_bytes(b"no image")
+    service = make_service(allow=(str(tmp_path),))
+    uploads = [
+        ("file", ("a.jpg", picture)),
+        ("file", ("b.jpg", picture[: len(picture) // 2])),
+    ]
+    names = {"scenes": [str(tmp_path / "a.tif"), str(tmp_path / "b.tif")]}
+    for body, why in (
+        ({"files": uploads}, "b.jpg cannot be read"),
+        ({"json": names}, "b.tif cannot be opened"),
+    ):
+        job = wait(service, service.post("/batch", **body).headers["Location"])
+        assert job["state"] == "failed"
+        assert [one["state"] for one in job["scenes"]] == ["done", "failed"]
+        assert job["scenes"][1]["error"]["detail"].startswith(why)
+        assert str(tmp_path) not in str(job)
+
+
+@pytest.mark.parametrize("route", ["/predict", "/batch", "/classify"])
+def test_one_pixel_is_no_image(both: TestClient, route: str, tmp_path: Path) -> None:
     content = _tiff(tmp_path / "1.tif", (3, 1, 1))
-    answer = service.post("/predict", files={"file": content})
-    assert answer.status_code == 200
-    assert sum(answer.json()["class_px"].values()) == 1
+    answer = both.post(route, files={"file": ("dot.tif", content)})
+    assert answer.status_code == 422
+    assert answer.json()["detail"].startswith("dot.tif is a single pixel")
+    line = _tiff(tmp_path / "2.tif", (3, 1, 2))
+    assert both.post(route, files={"file": line}).status_code in (200, 202)
+    assert left_behind(tmp_path / "serve" / "requests") == []
+
+
+def _png(side_px: int, bits: int, colour_type: int) -> bytes:
+    """A blank picture, made row by row."""
+    samples = 3 if colour_type == 2 else 1
+    row = bytes(1 + -(-side_px * bits * samples // 8))
+    packer = zlib.compressobj(6)
+    data = b"".join(packer.compress(row) for _ in range(side_px)) + packer.flush()
+    header = struct.pack(">IIBBBBB", side_px, side_px, bits, colour_type, 0, 0, 0)
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        checked = kind + content
+        return struct.pack(">I", len(content)) + checked + struct.pack(">I", zlib.crc32(checked))
+
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunks
+
+
+@pytest.mark.parametrize(
+    ("side_px", "bits", "colour_type"), [(60_000, 1, 0), (4_500, 8, 2)], ids=["bits", "RGB"]
+)
+def test_a_blank_picture_of_few_bytes_and_many_pixels_is_refused(
+    service: TestClient, side_px: int, bits: int, colour_type: int, tmp_path: Path
+) -> None:
+    content = _png(side_px, bits, colour_type)
+    assert len(content) < 500_000
+    for route in ("/predict?bands=1,1,1", "/batch?bands=1,1,1"):
+        answer = service.post(route, files={"file": ("blank.png", content)})
+        assert answer.status_code == 413, answer.text
+        assert answer.json()["detail"].startswith(f"blank.png has {side_px}×{side_px} pixels in")
+        assert "per byte" in answer.json()["detail"]
+    assert left_behind(tmp_path / "serve") == []
+    assert service.get("/jobs").json() == {"jobs": []}
+
+
+def test_how_many_pixels_a_byte_may_hold_is_set_and_only_large_images_are_asked(
+    make_service: Callable[..., TestClient], tmp_path: Path
+) -> None:
+    files = {"file": ("blank.png", _png(400, 8, 2))}  # some 200 in each byte
+    strict = make_service(predict_px=150_000, px_per_byte=20)
+    assert strict.post("/batch", files=files).status_code == 413
+    small = make_service(folder=tmp_path / "small", predict_px=160_000, px_per_byte=20)
+    assert small.post("/batch", files=files).status_code == 202
+    lenient = make_service(folder=tmp_path / "lenient", predict_px=150_000, px_per_byte=400)
+    assert lenient.post("/batch", files=files).status_code == 202
 
 
 @pytest.mark.parametrize(
@@ -152,6 +237,28 @@ def test_a_wrong_parameter_is_told(service: TestClient, scene: Path, query: str)
         headers={"Accept": "application/geo+json"},
     )  # fmt: skip
     assert answer.status_code == 422, answer.text
+
+
+@pytest.mark.parametrize(
+    ("route", "query", "near", "known"),
+    [
+        ("/predict", "treshold=0.3", "threshold", "min_area"),
+        ("/batch", "picture=true", "pictures", "pictures"),
+        ("/classify", "top_k=2", "topk", "dn_offset"),
+    ],
+)
+def test_an_unknown_parameter_is_told_with_the_one_it_may_have_been(
+    service: TestClient, route: str, query: str, near: str, known: str
+) -> None:
+    answer = service.post(f"{route}?{query}", files={"file": b"x"})
+    assert answer.status_code == 422
+    problem = answer.json()
+    given = query.partition("=")[0]
+    assert problem["detail"] == f"there is no parameter {given!r}, did you mean {near!r}?"
+    assert problem["hint"].startswith("parameters are: ")
+    assert known in problem["hint"]
+    far = service.post(f"{route}?qqqq=1", files={"file": b"x"}).json()
+    assert far["detail"] == "there is no parameter 'qqqq'"
 
 
 @pytest.mark.parametrize(

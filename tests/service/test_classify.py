@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,21 +15,6 @@ from geotiler.specs import BackendSpec, ClassifyImagesSpec
 from geotiler.tasks.classify_images import classify_images
 
 from .conftest import left_behind
-
-
-@pytest.fixture
-def both(
-    make_service: Callable[..., TestClient],
-    tiny_bundle: Bundle,
-    tiny_landuse: Bundle,
-    tmp_path: Path,
-) -> TestClient:
-    """A service with a model of each kind, four tiles to a forward pass."""
-    for bundle in (tiny_bundle, tiny_landuse):
-        shutil.copytree(bundle.folder, tmp_path / "weights" / bundle.folder.name)
-    return make_service(
-        weights=tmp_path / "weights", classifier="tiny-landuse", batch=4, batch_wait_ms=20
-    )
 
 
 @pytest.fixture

@@ -18,11 +18,12 @@ from pydantic import SecretStr
 from starlette.testclient import TestClient
 
 from geotiler import errors
-from geotiler.errors import GeotilerError, SpecError
+from geotiler.errors import GeotilerError, InputError, SpecError
 from geotiler.service.app import create_app
 from geotiler.service.logs import JsonLines
 from geotiler.service.negotiation import preferred
-from geotiler.service.problems import STATUS_OF_EXIT_CODE, Problem, problem_of
+from geotiler.service.options import BatchQuery, ClassifyQuery
+from geotiler.service.problems import PARAMETERS, STATUS_OF_EXIT_CODE, Problem, problem_of
 from geotiler.service.settings import Settings
 from geotiler.service.slots import Slots
 from geotiler.service.sources import allowed_source
@@ -249,6 +250,36 @@ def test_hints_name_parameters_and_not_flags() -> None:
     problem = problem_of(error, {"bad": "good"})
     assert problem.detail == "good gsd"
     assert problem.more["hint"] == "try min_area=5 or bands=4,3,2; scale once"
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("geotiler segment --scenes x.txt reads one", None),
+        ("geotiler models list shows what each does", "GET /models shows what each does"),
+        ("try --batch 1 or a smaller --tile", None),
+        ("make room and run the same command again", None),
+        ('run: pip install "geotiler[serve]"', None),
+        ("--scene-gsd 0.5 runs it on the pixels as they are",
+         "gsd=0.5 runs it on the pixels as they are"),
+        ("--restart drops it; or give its settings to go on", "give its settings to go on"),
+        ("a mask is for geotiler vectorize; name a scene", "name a scene"),
+        ("the file may be truncated or damaged", "the file may be truncated or damaged"),
+        (None, None),
+    ],
+)  # fmt: skip
+def test_hints_that_help_no_request_are_left_out(said: str | None, told: str | None) -> None:
+    assert problem_of(InputError("no", hint=said)).more.get("hint") == told
+
+
+def test_a_text_is_refused_without_a_command(service: TestClient) -> None:
+    answer = service.post("/predict", files={"file": ("x.txt", b"no image")})
+    assert answer.json()["detail"].startswith("x.txt is no raster but a text")
+    assert "geotiler" not in answer.text
+
+
+def test_hints_know_every_parameter() -> None:
+    assert set(PARAMETERS) == BatchQuery.model_fields.keys() | ClassifyQuery.model_fields.keys()
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,10 @@ from geotiler.service.job_store import (
     RUNNING,
     JobStore,
 )
-from geotiler.service.jobs import MOST_ATTEMPTS
+from geotiler.service.jobs import MOST_ATTEMPTS, Jobs
+from geotiler.service.jobs_routes import job_document
+from geotiler.service.options import Options
+from geotiler.service.work import Watch, Workbench
 
 from .conftest import left_behind, wait
 
@@ -157,6 +160,63 @@ def test_a_job_can_be_cancelled_before_and_while_it_runs(
     assert wait(service, first)["state"] == "cancelled"
     assert wait(service, second)["state"] == "cancelled"
     assert left_behind(tmp_path / "serve") == []
+
+
+def test_a_scene_that_is_worked_on_says_so(
+    make_service: MakeService, scene: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the job runs, and no longer once it was cancelled."""
+    entered, go_on = threading.Event(), threading.Event()
+    real = Workbench.segmented
+
+    def held(self: Workbench, scene: str, output: Path, options: Options, watch: Watch) -> Any:
+        entered.set()
+        assert go_on.wait(60)
+        return real(self, scene, output, options, watch)
+
+    monkeypatch.setattr(Workbench, "segmented", held)
+    service = make_service(allow=(str(scene.parent),))
+    href = service.post("/batch", json={"scenes": [str(scene)] * 2}).headers["Location"]
+    assert entered.wait(60)
+    job = service.get(href).json()
+    assert job["state"] == "running"
+    assert [one["state"] for one in job["scenes"]] == ["running", "queued"]
+    service.delete(href)
+    go_on.set()
+    job = wait(service, href)
+    assert job["state"] == "cancelled"
+    assert [one["state"] for one in job["scenes"]] == ["cancelled", "cancelled"]
+
+
+def test_scenes_of_a_job_that_waits_again_wait_too(store: JobStore) -> None:
+    scenes = [{"name": name, "state": state} for name, state in (("a", DONE), ("b", RUNNING))]
+    store.add("a" * 32, "", {"options": {}, "pictures": False}, scenes)
+    store.take_next()
+    store.requeue_interrupted(MOST_ATTEMPTS)
+    job = store.get("a" * 32)
+    assert job is not None
+    assert [one["state"] for one in job_document(job)["scenes"]] == [DONE, QUEUED]
+
+
+def test_more_jobs_than_may_wait_are_told_to_come_back(
+    make_service: MakeService, scene: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever way they come, with nothing left of what they brought; one less makes room."""
+    monkeypatch.setattr(Jobs, "start", lambda self: None)  # nobody takes what waits
+    service = make_service(jobs_queued=2)
+    files = {"file": scene.read_bytes()}
+    hrefs = [service.post("/batch", files=files).headers["Location"] for _ in range(2)]
+    kept = left_behind(tmp_path / "serve")
+    assert len(kept) == 2
+    for route, headers in (("/batch", {}), ("/predict", {"Prefer": "respond-async"})):
+        answer = service.post(route, files=files, headers=headers)
+        assert answer.status_code == 429
+        assert int(answer.headers["Retry-After"]) > 0
+        assert answer.json()["detail"].startswith("2 jobs are queued already")
+    assert left_behind(tmp_path / "serve") == kept
+    assert len(service.get("/jobs").json()["jobs"]) == 2
+    assert service.delete(hrefs[0]).json()["state"] == "cancelled"
+    assert service.post("/batch", files=files).status_code == 202
 
 
 def test_an_orderly_stop_costs_no_attempt(

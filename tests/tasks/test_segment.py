@@ -69,6 +69,13 @@ def _spec(scene: Path, **changes: Any) -> SegmentSpec:
     return SegmentSpec(**values)
 
 
+def _notices(scene: Path, **changes: Any) -> list[str]:
+    """What a run warns of."""
+    events: list[Any] = []
+    segment(_spec(scene, **changes), report=events.append)
+    return [event.message for event in events if isinstance(event, Notice) and event.warning]
+
+
 def _run(scene: Path, **changes: Any) -> tuple[NDArray[np.uint8], task.SegmentReport]:
     """The mask, after checking what holds for every mask."""
     spec = _spec(scene, **changes)
@@ -186,12 +193,29 @@ def test_nodata_in_is_nodata_out_and_is_not_computed(
         np.testing.assert_array_equal(mask, _expected(plane, _valid()))
 
 
-def test_an_empty_scene_is_an_empty_mask(use_model: Callable[..., Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("profile", "reason"),
+    [({"nodata": 0}, "its nodata value 0?"), ({"mask": np.zeros(SHAPE, bool)}, "masked")],
+)
+def test_an_empty_scene_is_an_empty_mask_and_that_is_said(
+    use_model: Callable[..., Any], tmp_path: Path, profile: dict[str, Any], reason: str
+) -> None:
     model = use_model()
-    mask, report = _run(_write(tmp_path / "scene.tif", np.zeros((3, *SHAPE), np.uint8), nodata=0))
+    scene = _write(tmp_path / "scene.tif", np.zeros((3, *SHAPE), np.uint8), **profile)
+    mask, report = _run(scene)
     assert (mask == 255).all()
     assert model.calls == 0
     assert report.seam_index is None
+    (told,) = _notices(scene, overwrite=True)
+    assert f"no pixel of {scene} is valid" in told
+    assert reason in told
+
+
+def test_one_valid_pixel_is_not_nothing(use_model: Callable[..., Any], tmp_path: Path) -> None:
+    use_model()
+    image = np.zeros((3, *SHAPE), np.uint8)
+    image[:, 40, 40] = 9
+    assert not _notices(_write(tmp_path / "scene.tif", image, nodata=0))
 
 
 def test_sixteen_bits_are_scaled_once_for_the_scene(
@@ -490,7 +514,7 @@ REFUSED: dict[str, tuple[Callable[[Path], dict[str, Any]], type[GeotilerError], 
         lambda f: {"probability": f / "out" / "p.png", "probability_dtype": "float32"},
         SpecError, "p.tif",
     ),
-    "overlap of the card": (lambda f: {"tile_px": (32, 32), "overlap_px": None}, SpecError, "--ov"),
+    "polygons": (lambda f: {"output": f / "out" / "b.gpkg"}, SpecError, "geotiler vectorize"),
 }  # fmt: skip
 
 
@@ -545,6 +569,49 @@ def test_a_tile_is_fitted_to_what_the_network_asks_for(
     scene = _write(tmp_path / "scene.tif", _image())
     _, report = _run(scene, tile_px=None)
     assert all(side % 64 == 0 for side in report.settings["tile_px"]["value"])
+
+
+@pytest.mark.parametrize(
+    ("tile", "overlap", "expected"),
+    [
+        ((64, 96), None, {"value": 32, "origin": "tile"}),
+        ((32, 32), None, {"value": 8, "origin": "tile"}),
+        ((512, 512), None, {"value": 128, "origin": "model card"}),
+        ((64, 96), 48, {"value": 48, "origin": "flag"}),
+        (None, None, {"value": 128, "origin": "model card"}),
+    ],
+)
+def test_the_overlap_goes_with_a_tile_that_was_chosen(
+    use_model: Callable[..., Any], tmp_path: Path, tile: Any, overlap: int | None, expected: Any
+) -> None:
+    use_model(tile_px=512, overlap_px=128)
+    scene = _write(tmp_path / "scene.tif", _image())
+    _, report = _run(scene, tile_px=tile, overlap_px=overlap)
+    assert report.settings["overlap_px"] == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"tile_px": (64, 64), "overlap_px": 32}, "tiles of 64 px that overlap by 32"),
+        ({"tile_px": (64, 96), "overlap_px": 48}, "tiles of 64×96 px that overlap by 48"),
+        ({"tile_px": None, "overlap_px": 100}, None),  # the scene is one tile
+        ({"tile_px": (128, 128), "overlap_px": 32}, None),  # the scene is the reason
+    ],
+)
+def test_tiles_that_share_most_of_their_pixels_are_told(
+    use_model: Callable[..., Any], tmp_path: Path, changes: dict[str, Any], told: str | None
+) -> None:
+    use_model()
+    scene = _write(tmp_path / "scene.tif", _image())
+    notices = _notices(scene, **changes)
+    if told is None:
+        assert not notices
+        return
+    share = estimate(_spec(scene, overwrite=True, **changes)).computed_share
+    assert share > 2
+    (line,) = notices
+    assert line.startswith(f"{told} compute each pixel {share:.1f} times; ")
 
 
 @pytest.mark.parametrize("overviews", [[], [8]])

@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
+import pyogrio
 import pyproj
 import pytest
 import rasterio
@@ -202,7 +203,8 @@ def test_without_a_crs_everything_is_in_pixels_and_that_is_said(tmp_path, values
     path = write(tmp_path / "m.png", values, crs=None)
     events = []
     report = vectorize(exact(path, tmp_path / "b.geojson"), report=events.append)
-    assert any(isinstance(e, Notice) and e.warning and "no CRS" in e.message for e in events)
+    (told,) = (e.message for e in events if isinstance(e, Notice) and "no CRS" in e.message)
+    assert all(word in told for word in ("WGS 84", ".gpkg", ".fgb"))
     document = json.loads((tmp_path / "b.geojson").read_text(encoding="utf-8"))
     first = document["features"][0]
     assert set(first["properties"]) == {
@@ -210,6 +212,11 @@ def test_without_a_crs_everything_is_in_pixels_and_that_is_said(tmp_path, values
     }  # fmt: skip
     assert report.area_unit == "px"
     assert report.area == np.isin(values, [1, 2]).sum()
+    events.clear()
+    vectorize(exact(path, tmp_path / "b.gpkg"), report=events.append)
+    assert pyogrio.read_info(tmp_path / "b.gpkg", layer="b")["crs"] is None
+    (told,) = (e.message for e in events if isinstance(e, Notice) and "no CRS" in e.message)
+    assert "WGS 84" not in told
 
 
 def test_a_world_file_places_polygons_as_a_crs_does(tmp_path, values):
