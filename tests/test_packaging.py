@@ -159,11 +159,58 @@ def test_no_file_mentions_the_machine_it_was_written_on() -> None:
     assert not found
 
 
-def test_continuous_integration_runs_make_test_and_nothing_cleverer() -> None:
+def test_continuous_integration_runs_two_targets_of_make_and_nothing_cleverer() -> None:
     script = ROOT / ".ci" / "run"
     assert os.name == "nt" or os.access(script, os.X_OK)
     lines = [line for line in script.read_text(encoding="utf-8").splitlines() if line]
-    assert lines[-1] == "exec make test"
+    assert lines[-2:] == ["make test", "exec make test-system"]
+
+
+def _variable(name: str) -> str:
+    """What the Makefile assigns, its continued lines as one."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    (value,) = re.findall(rf"^{name} := (.*)$", makefile, flags=re.MULTILINE)
+    return str(value)
+
+
+def test_what_skips_without_a_system_package_or_an_extra_has_a_target_that_runs_it() -> None:
+    named = {name: _variable(name).split() for name in ("SYSTEM_TESTS", "EXTRA_TESTS")}
+    for words in named.values():
+        for word in words:
+            assert (ROOT / word.partition("::")[0]).exists(), word
+    extras = set(_variable("EXTRAS").split(","))
+    installed_before = {"dev", "test", "serve", "remote", "stac", "fuzz"}
+    assert extras == PROJECT["optional-dependencies"].keys() - installed_before
+    modules = "comet_ml|distributed|mkdocs|mlflow|tensorboard|wandb"
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        text, name = path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix()
+        if re.search(rf'importorskip\(\s*"({modules})"|which\("dvc"\)', text):
+            assert name in named["EXTRA_TESTS"]
+        if re.search(r"`make test-system` \w+ (it|one)\b", text) and path != Path(__file__):
+            folders = {name, *(parent.as_posix() for parent in Path(name).parents)}
+            assert folders & {word.partition("::")[0] for word in named["SYSTEM_TESTS"]}, name
+
+
+def test_what_the_system_tests_fetch_ends_by_itself_and_asks_nobody() -> None:
+    """A machine without a network loses minutes, and its tests skip."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    recipes = re.findall(r"^(?:system-packages|test-system):.*\n((?:\t.*\n)+)", makefile, re.M)
+    fetching = [
+        line
+        for recipe in recipes
+        for line in recipe.splitlines()
+        if re.search(r"apt-get|APT_GET|npm|pip install|hatch_build", line)
+    ]
+    assert len(fetching) == 4
+    for line in fetching:
+        assert line.startswith("\t-@"), "a failure is told and ignored"
+        assert "$(BOUNDED)" in line or "$(APT_GET)" in line
+    assert re.search(
+        r"^APT_GET = \$\(SUDO\) env DEBIAN_FRONTEND=noninteractive \$\(BOUNDED\) apt-get$",
+        makefile,
+        flags=re.MULTILINE,
+    )
+    assert "timeout 300" in makefile
 
 
 def test_relative_links_of_the_documents_lead_somewhere() -> None:

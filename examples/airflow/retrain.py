@@ -5,6 +5,7 @@
 
 For Airflow 3. geotiler is called by its commands, in an environment of its own: GEOTILER is the
 path of the command. Nothing here imports geotiler, so Airflow's packages and its own never meet.
+A task that is run again, by `retries` or by hand, goes on from what it left in the run's folder.
 """
 
 from __future__ import annotations
@@ -39,6 +40,9 @@ with DAG(
         "folder": Param("/var/lib/geotiler/retrain", type="string"),
         "scenes": Param("/data/train/*.tif", type="string", description="To learn from."),
         "labels": Param("/data/train/buildings.gpkg", type="string"),
+        "overrides": Param(
+            None, type=["null", "string"], description="More of train, as train.steps=300."
+        ),
         "held_out": Param("/data/held_out/scene.tif", type="string", description="Never learnt."),
         "truth": Param("/data/held_out/buildings.gpkg", type="string"),
         "weights": Param("/var/lib/geotiler/weights", type="string"),
@@ -48,13 +52,13 @@ with DAG(
 ) as dag:
     tile = command(
         "tile",
-        f"{GEOTILER} tile {{{{ params.scenes }}}} --labels {{{{ params.labels }}}}"
-        " -o chips --overwrite --json",
+        f"{GEOTILER} tile {{{{ params.scenes }}}} --labels {{{{ params.labels }}}} -o chips --json",
     )
     train = command(
         "train",
-        f"{GEOTILER} train buildings data.root=chips init={{{{ params.weights }}}}/"
-        "{{ params.model }} output=run",
+        "[ -f run/last.ckpt ] && resume=--resume || resume=; "
+        f"{GEOTILER} train buildings train=finetune data=chips data.root=chips output=run"
+        " init={{ params.weights }}/{{ params.model }} {{ params.overrides or '' }} $resume",
         execution_timeout=timedelta(days=2),
     )
     with TaskGroup("held_out") as held_out:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,11 +10,16 @@ import typer
 
 from geotiler.cli.console import print_columns
 from geotiler.cli.options import AsJson
+from geotiler.cli.serve import PREFIX
+from geotiler.errors import ModelError, SpecError
 
 if TYPE_CHECKING:
     from geotiler.models.bundle import Bundle
 
 app = typer.Typer(help="List, show, check and promote models.", no_args_is_help=True)
+
+_WEIGHTS = f"{PREFIX}WEIGHTS"
+"""Tells a service its folder; what is promoted goes where the service looks."""
 
 Model = Annotated[
     str,
@@ -21,14 +27,21 @@ Model = Annotated[
 ]
 
 
-@app.command("list")
-def list_(as_json: AsJson = False) -> None:
-    """List the models that ship with geotiler."""
+@app.command("list", short_help="List shipped models, or those of a weights folder.")
+def list_(
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Folder of model folders.", show_default="the shipped ones"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the models that ship with geotiler, or those of a weights folder."""
     from geotiler.models.registry import list_models, weights_dir
 
-    bundles = list_models()
+    bundles = list_models() if weights is None else _models_in(weights)
     if as_json:
-        _print_json({"folder": str(weights_dir()), "models": [_summary(one) for one in bundles]})
+        folder = str(weights or weights_dir())
+        _print_json({"folder": folder, "models": [_summary(one) for one in bundles]})
         return
     rows = [[str(value) for value in _summary(one).values()] for one in bundles]
     print_columns(["name", "version", "task", "classes", "gsd", "licence", "description"], rows)
@@ -49,7 +62,7 @@ def show(model: Model, as_json: AsJson = False) -> None:
     print_columns(["", bundle.card.name], _card_rows(bundle))
 
 
-@app.command()
+@app.command(short_help="Verify digests, and compare the backends' answers.")
 def check(
     model: Annotated[
         str | None, typer.Argument(help="A model; all shipped ones if left out.")
@@ -72,7 +85,7 @@ def check(
     print_columns(["model", "backends", "largest difference"], rows)
 
 
-@app.command()
+@app.command(short_help="Fetch a model from the web into the cache.")
 def fetch(
     address: Annotated[str, typer.Argument(help="Where a model folder lies, as https://…")],
     as_json: AsJson = False,
@@ -91,10 +104,15 @@ def fetch(
     emit(found, as_json, "geotiler models fetch")
 
 
-@app.command()
+@app.command(short_help="Copy a model into a weights folder, if it is better.")
 def promote(
     run: Annotated[Path, typer.Argument(help="Folder of a run of geotiler train, or of a model.")],
-    weights: Annotated[Path, typer.Option(help="Folder of model folders that a service reads.")],
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of model folders that a service reads.", show_default=f"${_WEIGHTS}"
+        ),
+    ] = None,
     if_better: Annotated[
         str | None, typer.Option(help="Metric that must be higher, as iou.", show_default="always")
     ] = None,
@@ -102,7 +120,10 @@ def promote(
         str | None, typer.Option(help="Name of the model there.", show_default="card")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="What both cards were measured on.", show_default="shared")
+        str | None,
+        typer.Option(
+            help="What both cards were measured on.", show_default="shared, held-out before others"
+        ),
     ] = None,
     scores: Annotated[
         tuple[Path, Path] | None,
@@ -119,15 +140,31 @@ def promote(
     from geotiler.models.promote import Scores
     from geotiler.models.promote import promote as promoted
 
+    if weights is None and not os.environ.get(_WEIGHTS):
+        raise SpecError("no folder to promote to", hint=f"--weights FOLDER or {_WEIGHTS} names it")
+    folder = weights or Path(os.environ[_WEIGHTS])
     compared = None if scores is None else Scores(candidate=scores[0], current=scores[1])
-    report = promoted(run, weights, name=name, metric=if_better, data=data, scores=compared)
+    report = promoted(run, folder, name=name, metric=if_better, data=data, scores=compared)
     emit(report.as_dict(), as_json, "geotiler models promote")
+
+
+def _models_in(weights: Path) -> list[Bundle]:
+    """The models that a service offers from that folder, all verified."""
+    from geotiler.models.bundle import open_bundle
+    from geotiler.models.card import CARD_FILE
+
+    folders = sorted(card.parent for card in weights.glob(f"*/{CARD_FILE}"))
+    # a dot begins the name of a folder that is being written
+    bundles = [open_bundle(folder) for folder in folders if not folder.name.startswith(".")]
+    if not bundles:
+        raise ModelError(f"no model in {weights}", hint="--weights names a folder of model folders")
+    return bundles
 
 
 def _summary(bundle: Bundle) -> dict[str, Any]:
     card = bundle.card
     return {
-        "name": card.name,
+        "name": bundle.folder.name,  # by which it is asked for; `promote --name` leaves the card's
         "version": card.version,
         "task": card.task,
         "classes": ", ".join(info.name for info in card.classes),

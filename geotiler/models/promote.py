@@ -14,6 +14,9 @@ from geotiler.reports import Report
 MODEL_FOLDER = "model"
 """Where a run of `geotiler train` leaves its model."""
 
+_TEST, _UNSEEN = "test ", "never trained on"
+"""Runs call their held-out data so: "test split, never trained on of chips"."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Promotion(Report):
@@ -55,7 +58,9 @@ def promote(
         weights: folder of model folders.
         name: of the model there; None takes the card's.
         metric: that must be higher, such as iou; None compares nothing.
-        data: what both cards must have been measured on; None takes what they share.
+        data: what both cards must have been measured on; None takes what they share: where that is
+            more than one set, the test set that neither was trained on, not the validation set
+            that chose their weights.
         scores: reports to compare instead of what the cards say.
 
     Raises:
@@ -103,6 +108,9 @@ def _measured(
     ]
     if data is not None:
         shared = [item for item in shared if item == data]
+    elif len(shared) > 1:
+        held_out = [item for item in shared if item.startswith(_TEST) and _UNSEEN in item]
+        shared = held_out if len(held_out) == 1 else shared
     if len(shared) != 1:
         found = "; ".join(shared) or "nothing"
         raise SpecError(

@@ -59,7 +59,7 @@ def test_help_for_what_is_no_command_is_a_mistake(capsys: pytest.CaptureFixture[
     assert "segmnt" in line
 
 
-@pytest.mark.parametrize("words", [[], ["data"]])
+@pytest.mark.parametrize("words", [[], ["data"], ["models"]])
 def test_the_line_of_each_command_is_whole_in_80_columns(
     words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

