@@ -32,15 +32,15 @@ soak: $(INSTALLED) ## run the long tests: kills at random moments, damaged files
 
 SYSTEM_PACKAGES := prometheus chromium python3-qgis man-db zsh fish
 # What fetches ends by itself where nothing answers, and asks nobody; the tests then skip.
-BOUNDED = $(shell command -v timeout > /dev/null && echo timeout 300)
+BOUNDED = $(shell command -v timeout > /dev/null && echo timeout 240)
 SUDO = $(shell test "$$(id -u)" = 0 || { command -v sudo > /dev/null && echo sudo -n; })
-APT_GET = $(SUDO) env DEBIAN_FRONTEND=noninteractive $(BOUNDED) apt-get
+APT_GET = $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get
 
 # One by one: where one is not to be had, the others are.
 system-packages: ## install what test-system needs of Debian's packages (SKIP_APT=1: nothing)
-	-@test -n "$(SKIP_APT)" || dpkg -s $(SYSTEM_PACKAGES) > /dev/null 2>&1 || { \
-		$(APT_GET) update && for package in $(SYSTEM_PACKAGES); do \
-			$(APT_GET) install --yes --no-install-recommends $$package; done; }
+	-@test -n "$(SKIP_APT)" || dpkg -s $(SYSTEM_PACKAGES) > /dev/null 2>&1 || \
+		$(BOUNDED) sh -c '$(APT_GET) update && for package in $(SYSTEM_PACKAGES); do \
+			$(APT_GET) install --yes --no-install-recommends $$package; done'
 
 # The files whose tests skip without those packages, a browser's pages, actionlint or Airflow.
 SYSTEM_TESTS := tests/system tests/deploy tests/service/test_page.py \

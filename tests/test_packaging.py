@@ -204,13 +204,9 @@ def test_what_the_system_tests_fetch_ends_by_itself_and_asks_nobody() -> None:
     assert len(fetching) == 4
     for line in fetching:
         assert line.startswith("\t-@"), "a failure is told and ignored"
-        assert "$(BOUNDED)" in line or "$(APT_GET)" in line
-    assert re.search(
-        r"^APT_GET = \$\(SUDO\) env DEBIAN_FRONTEND=noninteractive \$\(BOUNDED\) apt-get$",
-        makefile,
-        flags=re.MULTILINE,
-    )
-    assert "timeout 300" in makefile
+        assert "$(BOUNDED)" in line
+    assert "env DEBIAN_FRONTEND=noninteractive apt-get" in makefile
+    assert "echo timeout 240" in makefile
 
 
 def test_relative_links_of_the_documents_lead_somewhere() -> None:
