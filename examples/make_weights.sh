@@ -17,7 +17,7 @@ run() {
   shift 2
   [[ -e outputs/$name/model/card.json ]] && return
   [[ -e outputs/$name/last.ckpt ]] && resume=(--resume)
-  geotiler train "$task" "$@" name="$name" "${resume[@]}"
+  geotiler train "$task" "$@" name="$name" ${resume[@]+"${resume[@]}"}
 }
 
 # blend FIRST SECOND SHARE NAME: the model that much on the way from one to the other.

@@ -27,6 +27,9 @@ _LISTS = (".txt", ".lst")
 
 _WARNINGS_LOCK = threading.RLock()
 
+_MOST_CHUNKS = 1_000_000
+"""Of a PNG that are looked at: 8 GB as most programs cut them, or seconds where they are empty."""
+
 
 @contextmanager
 def quiet_about_georeferencing() -> Iterator[None]:
@@ -110,7 +113,7 @@ def check_whole(name: str, path: str, driver: str) -> None:
     with Path(path).open("rb", buffering=0) as file:  # eight bytes of each chunk are all
         size = file.seek(0, os.SEEK_END)
         end = file.seek(8)
-        while True:  # chunk after chunk: length, kind, content, check sum
+        for _ in range(_MOST_CHUNKS):  # length, kind, content and check sum of each
             head = file.read(8)
             end = file.seek(end + 12 + int.from_bytes(head[:4], "big"))
             if len(head) < 8 or end > size:
