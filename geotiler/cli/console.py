@@ -36,6 +36,7 @@ _NUMBERS = {
     "mpx_per_s": ("speed", "{:.3g} Mpx/s"),
     "dropped": ("dropped", "{:,} smaller than --min-area"),
     "sieved": ("sieved", "{:,} patches smaller than --sieve"),
+    "separated": ("separated", "{:,} are parts of patches"),
     "filled_holes": ("filled holes", "{:,} smaller than --min-hole"),
 }
 """Name of a number → what it is called in a table, and how it is told."""

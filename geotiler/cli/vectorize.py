@@ -76,6 +76,14 @@ def vectorize(
             show_default="one pixel",
         ),
     ] = None,
+    separate: Annotated[
+        bool,
+        typer.Option(
+            "--separate",
+            help="Part houses that touch, where the probability drops between them; needs "
+            "probabilities.",
+        ),
+    ] = False,
     snap_neighbours: Annotated[
         bool,
         typer.Option(
@@ -123,6 +131,7 @@ def vectorize(
         outlines_from=outlines_from,
         probability=probability,
         threshold=threshold,
+        separate=separate,
         snap_neighbours=snap_neighbours,
         workers=workers,
         eight_connected=eight_connected,

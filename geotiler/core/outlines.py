@@ -87,6 +87,20 @@ class Outlines:
             class_id=self.class_id[keep],
         )
 
+    def between(self, start: int, stop: int) -> Outlines:
+        """The features from one position up to another, as views."""
+        first, last = np.searchsorted(self.part_feature, [start, stop])
+        begin, end = np.searchsorted(self.ring_part, [first, last])
+        low, high = self.ring_starts[begin], self.ring_starts[end]
+        return Outlines(
+            xy=self.xy[low:high],
+            ring_starts=self.ring_starts[begin : end + 1] - low,
+            ring_area_px=self.ring_area_px[begin:end],
+            ring_part=self.ring_part[begin:end] - first,
+            part_feature=self.part_feature[first:last] - start,
+            class_id=self.class_id[start:stop],
+        )
+
     def _rings(self, keep: Bools) -> Outlines:
         sizes = np.diff(self.ring_starts)
         return Outlines(
@@ -121,6 +135,23 @@ class Outlines:
             parts[member], indices=groups[self.part_feature[member]]
         )
         return whole
+
+
+def covered(outlines: Outlines) -> Bools:
+    """The pixels (row, col) that features cover, within the bounds of all of them; at least one."""
+    low, high = outlines.xy.min(axis=0), outlines.xy.max(axis=0)
+    column, row = (outlines.xy - low).astype(np.int64).T
+    following = np.arange(1, len(row) + 1)
+    following[outlines.ring_starts[1:] - 1] = outlines.ring_starts[:-1]
+    upright = np.flatnonzero(column == column[following])
+    begin, end = np.sort([row[upright], row[following[upright]]], axis=0)
+    width, height = (high - low).tolist()
+    sides = np.zeros((height + 1, width + 1), np.int32)
+    np.add.at(sides, (begin, column[upright]), 1)
+    np.add.at(sides, (end, column[upright]), -1)
+    np.cumsum(sides, axis=0, out=sides)
+    is_odd: Bools = np.cumsum(sides[:-1, :-1], axis=1) % 2 == 1
+    return is_odd
 
 
 def joined_outlines(tables: Sequence[Outlines]) -> Outlines:

@@ -9,12 +9,12 @@ strips, order included.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from geotiler.core.outlines import Outlines
+from geotiler.core.outlines import Outlines, joined_outlines
 from geotiler.core.tracing import (
     Bools,
     Ints,
@@ -221,6 +221,50 @@ class PolygonStream:
         np.minimum.at(low, group, np.stack([np.minimum(tail, head), y], axis=1).astype(np.int64))
         np.maximum.at(high, group, np.stack([np.maximum(tail, head), y], axis=1).astype(np.int64))
         return np.hstack([low, high])
+
+
+def object_outlines(
+    objects: npt.NDArray[np.int32], class_id: int, corner: tuple[int, int]
+) -> Outlines:
+    """Outlines of objects that may touch, in the order of a `PolygonStream`.
+
+    Args:
+        objects: (row, col): from 1, each connected along sides; 0 is background.
+        class_id: of all of them.
+        corner: row and column of the raster that the first pixel is.
+
+    Raises:
+        ValueError: more than 255 objects touch each other in pairs, which no plane allows.
+    """
+    stream = PolygonStream(objects.shape[1])
+    coloured = _colours(objects)[objects]
+    found = joined_outlines([*stream.add_strip(coloured), *stream.finish()])
+    moved = found.xy + np.array(corner[::-1], np.int32)
+    return replace(found, xy=moved, class_id=np.full(len(found), class_id, np.uint8))
+
+
+def _colours(objects: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
+    """(object number): classes from 1 on so that neighbours differ; 0 for background."""
+    pairs = [(objects[:, :-1], objects[:, 1:]), (objects[:-1], objects[1:])]
+    touching = np.concatenate(
+        [
+            np.unique(np.stack([one[meet], other[meet]]), axis=1)
+            for one, other in pairs
+            for meet in [(one != other) & (one > 0) & (other > 0)]
+        ],
+        axis=1,
+    )
+    neighbours: dict[int, set[int]] = {}
+    for one, other in touching.T.tolist():
+        neighbours.setdefault(one, set()).add(other)
+        neighbours.setdefault(other, set()).add(one)
+    colours = np.zeros(int(objects.max()) + 1, np.int64)
+    for number in range(1, len(colours)):
+        taken = {int(colours[other]) for other in neighbours.get(number, ())}
+        colours[number] = next(colour for colour in range(1, len(taken) + 2) if colour not in taken)
+    if colours.max() > np.iinfo(np.uint8).max:
+        raise ValueError(f"{int(colours.max())} objects that all touch each other")
+    return colours.astype(np.uint8)
 
 
 def _grouped(index: Ints, is_open: Bools, owner: Ints) -> list[Ints]:

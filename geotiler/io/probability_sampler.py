@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from geotiler.core.contour import PixelSides, pixel_sides, row_sums
 from geotiler.core.outlines import Outlines
 from geotiler.errors import InputError
-from geotiler.io.probabilities import Probabilities
+from geotiler.io.probabilities import DEFAULT_THRESHOLD, Probabilities
 from geotiler.io.raster import Scene, open_scene
 from geotiler.specs import MASK_NODATA, Window
 
@@ -55,6 +55,24 @@ class ProbabilitySampler:
     def close(self) -> None:
         """Close the file."""
         self.scene.close()
+
+    @property
+    def threshold(self) -> float:
+        """What a pixel of a patch is above; of several bands, what it is most often."""
+        return self._probabilities.threshold if self.count == 1 else DEFAULT_THRESHOLD
+
+    def has_any(self, class_ids: Sequence[int]) -> bool:
+        """Whether one of these classes has a band."""
+        return bool((self._band[list(class_ids)] >= 0).any())
+
+    def within(self, window: Window, class_id: int) -> npt.NDArray[np.float32] | None:
+        """Probabilities (row, col) of a class, 0 where they are not known; None: it has no band."""
+        band = int(self._band[class_id])
+        if band < 0:
+            return None
+        values, valid = self._probabilities.read(window, band + 1)
+        found: npt.NDArray[np.float32] = np.where(valid, values[0], np.float32(0))
+        return found
 
     def sample(
         self, outlines: Outlines

@@ -62,6 +62,8 @@ class VectorizeSpec:
     """Probabilities on the mask's grid: for outlines between pixels, and mean_probability."""
     threshold: float | None = None
     """Where `mask` holds probabilities of one class; None: as its tags say, else 0.5."""
+    separate: bool = False
+    """Part patches of several objects where the probability drops between them."""
     snap_neighbours: bool = False
     """Walls of neighbours less than two pixels apart become one."""
     eight_connected: bool = False
@@ -90,6 +92,10 @@ class VectorizeSpec:
             raise SpecError(
                 f"`threshold` must lie between 0 and 1, got {self.threshold:g}",
                 hint="try --threshold 0.5",
+            )
+        if self.separate and self.eight_connected:
+            raise SpecError(
+                "--separate parts what --eight-connected joins", hint="leave one of them out"
             )
         if self.append and self.overwrite:
             raise SpecError("--append and --overwrite exclude each other", hint="leave one out")

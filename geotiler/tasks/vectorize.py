@@ -17,6 +17,7 @@ from geotiler.core.neighbours import Drawn, Neighbourhood, concatenated, drawn_f
 from geotiler.core.outlines import Outlines, joined_outlines
 from geotiler.core.polygons import PolygonStream
 from geotiler.core.snapping import snapped
+from geotiler.errors import SpecError
 from geotiler.io.styles import style_notices
 from geotiler.io.vector import FeatureBatch, write_features
 from geotiler.io.vector_formats import (
@@ -45,6 +46,7 @@ from geotiler.tasks.vectorize_draw import (
 )
 from geotiler.tasks.vectorize_features import MeasuredFeatures, VectorizeReport
 from geotiler.tasks.vectorize_input import VectorizeInput
+from geotiler.tasks.vectorize_separate import MOST_PX
 from geotiler.tasks.vectorize_work import (
     FeatureStore,
     Mark,
@@ -143,6 +145,11 @@ class _Run:
         self._report = report
         scene = source.scene
         self._several = source.is_several
+        if spec.separate and is_coverage(spec, self._several):
+            raise SpecError(
+                "--separate parts the patches of one class, and several are vectorized",
+                hint="--class chooses one",
+            )
         crs = None if scene.crs is None else scene.crs.to_wkt()
         self.ground = Ground(tuple(scene.transform), crs, scene.stated_gsd_m)
         self.features = MeasuredFeatures(
@@ -387,6 +394,12 @@ class _Run:
 
     def result(self, seconds: float) -> VectorizeReport:
         """What was counted so far."""
+        if self.features.too_large:
+            message = (
+                f"{self.features.too_large} patches whose bounds hold more than {MOST_PX:,} pixels "
+                "were left whole by --separate"
+            )
+            self._report(Notice(message=message, warning=True))
         stored = 0 if self._store is None else self._store.mark.small
         small = self._dropped + len(self._small) + stored
         return self.features.result(small, self._source.sieved, seconds)

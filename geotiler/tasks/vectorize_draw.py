@@ -47,10 +47,8 @@ class Sized:
         count = len(self.outlines)
         if start == 0 and stop >= count:
             return self
-        chosen = np.zeros(count, bool)
-        chosen[start:stop] = True
         return Sized(
-            outlines=self.outlines.select(chosen),
+            outlines=self.outlines.between(start, min(stop, count)),
             pixel_size=self.pixel_size[start:stop],
             pixel_area=self.pixel_area[start:stop],
             filled=self.filled[start:stop],

@@ -21,6 +21,7 @@ from geotiler.io.vector import FeatureBatch, Layer, digits_for
 from geotiler.reports import Report
 from geotiler.specs import MASK_NODATA, VectorizeSpec
 from geotiler.tasks.vectorize_draw import directions
+from geotiler.tasks.vectorize_separate import SEPARATED, Patch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,8 @@ class VectorizeReport(Report):
     sieved: int | None
     """Patches below --sieve, specks and gaps, that went to what is around them; None where nothing
     was sieved, or where a run went on from one that had sieved a part."""
+    separated: int | None
+    """Polygons that are parts of a patch, by --separate; None where it was not asked for."""
     filled_holes: int
     """Holes below the minimum, in polygons that were kept."""
     area: float
@@ -74,6 +77,9 @@ class MeasuredFeatures:
         self._status = np.zeros(len(Status), np.int64)
         self.too_small = 0
         """Polygons that were so once drawn."""
+        self.too_large = 0
+        """Patches that were too large to be parted."""
+        self._separated = 0
         self._filled = 0
         self._area = 0.0
 
@@ -118,6 +124,9 @@ class MeasuredFeatures:
         first = int(self._counts.sum()) + self._first_id
         self._counts += np.bincount(class_id, minlength=len(self._counts))
         self._status += np.bincount(features.status, minlength=len(self._status))
+        if SEPARATED in features.columns:
+            self._separated += int((features.columns[SEPARATED] == Patch.PART).sum())
+            self.too_large += int((features.columns[SEPARATED] == Patch.TOO_LARGE).sum())
         self._filled += int(features.columns["filled"].sum())
         self._area += float(area.sum())
         names = np.array([class_name(self._names, i) for i in range(MASK_NODATA + 1)], object)
@@ -163,6 +172,7 @@ class MeasuredFeatures:
             per_status=per_status,
             dropped=self.too_small + not_drawn,
             sieved=sieved,
+            separated=self._separated if self._spec.separate else None,
             filled_holes=self._filled,
             area=round(self._area, 2),
             area_unit="m2" if self._ground.in_metres else "px",

@@ -56,6 +56,24 @@ class VectorizeInput:
         self.probabilities = probability_sampler(spec, self.scene, is_own=is_own)
         if self.probabilities is not None:
             stack.callback(self.probabilities.close)
+        if spec.separate:
+            self._check_separate()
+
+    def _check_separate(self) -> None:
+        """Raises: SpecError: nothing tells where to part patches."""
+        ids = np.unique(self.kept[self.kept > 0]).tolist()
+        if self.probabilities is None:
+            raise SpecError(
+                f"--separate needs probabilities, {self.scene.path} holds class ids",
+                hint="geotiler segment --probability p.tif writes them; then add --probability "
+                "p.tif",
+            )
+        if not self.probabilities.has_any(ids):
+            told = self._spec.probability or self.scene.path
+            raise SpecError(
+                f"{told} has no band of a class that is vectorized, which --separate needs",
+                hint="--class chooses another one",
+            )
 
     @property
     def is_several(self) -> bool:

@@ -16,6 +16,7 @@ from geotiler.io.raster import open_scene
 from geotiler.specs import VectorizeSpec
 from geotiler.tasks.vectorize_draw import Sized, draw
 from geotiler.tasks.vectorize_input import VectorizeInput, probability_sampler
+from geotiler.tasks.vectorize_separate import SEPARATED, separated_patches
 
 _AHEAD = 2
 """Tables in work or done and not yet taken, for each process."""
@@ -39,12 +40,27 @@ def drawn_tables(
     if spec.workers == 1:
         # Threads would gain nothing: drawing is made of short calls that hold the interpreter.
         for table in tables:
-            yield draw(table, spec, source.probabilities, contour=contour, grain_px=grain_px)
+            yield _table_drawn(table, spec, source.probabilities, contour, grain_px)
         return
     with processes(spec.workers, _begin, spec, source.is_own) as call:
         function = _in_process(call, contour, grain_px)
         ahead = _AHEAD * spec.workers
         yield from ordered_map(function, tables, threads=spec.workers, ahead=ahead)
+
+
+def _table_drawn(
+    table: Sized,
+    spec: VectorizeSpec,
+    sampler: ProbabilitySampler | None,
+    contour: bool,
+    grain_px: float,
+) -> Drawn:
+    """The features of a table; parted first, where that is asked for."""
+    if not spec.separate or sampler is None:
+        return draw(table, spec, sampler, contour=contour, grain_px=grain_px)
+    table, outcome = separated_patches(table, spec, sampler)
+    found = draw(table, spec, sampler, contour=contour, grain_px=grain_px)
+    return replace(found, columns={**found.columns, SEPARATED: outcome})
 
 
 def _in_process(
@@ -79,6 +95,6 @@ def _opened() -> tuple[VectorizeSpec, ProbabilitySampler | None]:
 
 def _drawn(table: Sized, contour: bool, grain_px: float) -> Drawn:
     spec, sampler = _opened()
-    found = draw(table, spec, sampler, contour=contour, grain_px=grain_px)
+    found = _table_drawn(table, spec, sampler, contour, grain_px)
     # A table of geometries travels one by one; as bytes they go together.
     return replace(found, rough=shapely.to_wkb(found.rough), drawn=shapely.to_wkb(found.drawn))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import shapely
@@ -13,7 +15,8 @@ from scipy import ndimage
 from shapely.geometry import shape
 
 from geotiler.core import polygons
-from geotiler.core.polygons import PolygonStream
+from geotiler.core.outlines import covered, joined_outlines
+from geotiler.core.polygons import PolygonStream, object_outlines
 
 MASKS = hnp.arrays(
     np.uint8,
@@ -203,3 +206,54 @@ def test_holes_and_features_can_be_left_out():
 def test_a_strip_of_another_width_is_refused():
     with pytest.raises(ValueError, match="expected rows of 4 pixels"):
         list(PolygonStream(4).add_strip(np.zeros((2, 5), np.uint8)))
+
+
+@LAWS
+@given(MASKS)
+def test_pixels_covered_by_outlines(mask):
+    labels, _ = ndimage.label(mask == 1)
+    found = joined_outlines(trace((mask == 1).astype(np.uint8)))
+    for index in range(len(found)):
+        one = found.between(index, index + 1)
+        left, top, right, bottom = one.bounds_px()[0].tolist()
+        row, col = np.argwhere(covered(one))[0] + [top, left]
+        expected = labels[top:bottom, left:right] == labels[row, col]
+        np.testing.assert_array_equal(covered(one), expected)
+
+
+@LAWS
+@given(MASKS)
+def test_objects_that_touch_have_outlines_of_their_own(mask):
+    """Numbers of connected areas as objects: whatever they touch, all of them come back."""
+    objects = np.zeros(mask.shape, np.int32)
+    for value in np.unique(mask[mask > 0]):
+        labels, _ = ndimage.label(mask == value)
+        objects = np.where(labels > 0, labels + objects.max(), objects)
+    if not objects.any():
+        return
+    found = object_outlines(objects.astype(np.int32), 7, (100, 1000))
+    assert (found.class_id == 7).all()
+    assert len(found) == objects.max()
+    assert (np.diff(found.places()) > 0).all()
+    numbers = set()
+    for index in range(len(found)):
+        one = found.between(index, index + 1)
+        left, top, _, _ = one.bounds_px()[0].tolist()
+        rows, cols = np.nonzero(covered(one))
+        (number,) = set(objects[rows + top - 100, cols + left - 1000].tolist())
+        assert len(rows) == (objects == number).sum()
+        numbers.add(number)
+    assert numbers == set(range(1, objects.max() + 1))
+
+
+@LAWS
+@given(MASKS, st.booleans(), st.integers(0, 9), st.integers(0, 9))
+def test_features_between_two_positions(mask, eight, start, more):
+    found = joined_outlines(trace(mask, eight=eight))
+    stop = min(start + more, len(found))
+    start = min(start, stop)
+    position = np.arange(len(found))
+    expected = found.select((position >= start) & (position < stop))
+    some = found.between(start, stop)
+    for field in dataclasses.fields(some):
+        np.testing.assert_array_equal(getattr(some, field.name), getattr(expected, field.name))

@@ -88,6 +88,14 @@ def probability(tmp_path: Path, values: np.ndarray) -> str:
 
 
 @pytest.fixture
+def valleys(tmp_path: Path, values: np.ndarray) -> str:
+    """Probabilities with a valley across every patch wherever a row or column of lines crosses."""
+    row, col = np.mgrid[:HEIGHT, :WIDTH]
+    soft = np.where((row % 14 < 2) | (col % 14 < 2), 0.6, 0.97) * (values == 1)
+    return _write(tmp_path / "valleys.tif", soft.astype(np.float32))
+
+
+@pytest.fixture
 def several(tmp_path: Path, values: np.ndarray) -> str:
     both = values.copy()
     both[(values == 0) & (np.arange(WIDTH) > 60)] = 2
@@ -152,13 +160,14 @@ MODES: dict[str, dict[str, Any]] = {
     "sieved": {"sieve_px": 3},
     "snapped": {"snap_neighbours": True},
     "contour": {"probability": "p.tif"},
+    "separate": {"probability": "valleys.tif", "separate": True},
     "several": {"mask": "both.tif"},
 }
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_stopped_again_and_again_it_is_as_if_it_never_was(
-    mask: str, probability: str, several: str, tmp_path: Path, mode: str
+    mask: str, probability: str, valleys: str, several: str, tmp_path: Path, mode: str
 ) -> None:
     changed = {
         key: str(tmp_path / value) if key in ("mask", "probability") else value
@@ -174,6 +183,8 @@ def test_stopped_again_and_again_it_is_as_if_it_never_was(
     report = runs[-1].report
     for name in ("polygons", "dropped", "filled_holes", "per_status", "per_class", "area"):
         assert getattr(report, name) == getattr(uninterrupted, name)
+    assert report.separated == uninterrupted.separated
+    assert (report.separated or 0) > 0 or mode != "separate"
     # Of a run that began further down the count would be of a part.
     assert (uninterrupted.sieved is None) == (mode != "sieved")
     assert report.sieved in (None, uninterrupted.sieved)
