@@ -20,6 +20,9 @@ from geotiler.specs import (
 )
 from geotiler.spelling import did_you_mean
 
+PROBABILITY = "probability.tif"
+"""Beside a mask whose patches are to be parted; nobody is offered it."""
+
 _Measure = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -67,6 +70,11 @@ class Options(_Parameters):
         _Measure | None, Field(description="Tolerance in metres; 0 keeps every corner.")
     ] = None
 
+    separate: Annotated[
+        bool,
+        Field(description="Part houses that touch, where the probability drops between them."),
+    ] = False
+
     def segment_spec(self, scene: str, output: Path, settings: Settings) -> SegmentSpec:
         """The specification for one scene. Raises: SpecError, Problem: a value out of range."""
         gsd = _numbers(self.gsd, "gsd", 2)
@@ -80,6 +88,7 @@ class Options(_Parameters):
             gsd_m=None if gsd is None else (gsd[0], gsd[-1]),
             scale=_scale(self.scale),
             auto_scale=self.scale == "auto",
+            probability=output.with_name(PROBABILITY) if self.separate else None,
             overwrite=True,  # folders are the service's own
         )
 
@@ -91,6 +100,8 @@ class Options(_Parameters):
             min_area_m2=self.min_area,
             min_hole_m2=self.min_hole,
             simplify_m=self.simplify,
+            probability=str(mask.with_name(PROBABILITY)) if self.separate else None,
+            separate=self.separate,
             overwrite=True,
         )
 

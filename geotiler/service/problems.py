@@ -33,8 +33,8 @@ STATUS_OF_EXIT_CODE = {
 """Exit code of a `GeotilerError` → HTTP status."""
 
 PARAMETERS = (
-    "model", "threshold", "bands", "gsd", "scale", "min_area", "min_hole", "simplify", "name",
-    "pictures", "topk", "dn_offset",
+    "model", "threshold", "bands", "gsd", "scale", "min_area", "min_hole", "simplify", "separate",
+    "name", "pictures", "topk", "dn_offset",
 )  # fmt: skip
 """What a request can be asked with, of all routes."""
 

@@ -13,6 +13,7 @@ from geotiler.io.journal import OtherRunError
 from geotiler.io.map_picture import write_mask_picture, write_scene_picture
 from geotiler.io.raster import Scene, open_scene
 from geotiler.io.scene_values import bands_for
+from geotiler.models.card import ModelCard
 from geotiler.progress import Event, Notice, StageAdvanced, StageStarted
 from geotiler.service.metrics import Metrics
 from geotiler.service.options import ClassifyQuery, Options
@@ -145,6 +146,7 @@ class Workbench:
                 self._check_density(facts, upload)
                 card = lease.bundle(name).card
                 bands_for(opened, card.bands, spec.bands, card.name)
+        _check_separable(card, options)
         return facts
 
     def check_image(self, upload: Upload) -> None:
@@ -231,6 +233,16 @@ def _check_extent(facts: SceneFacts, upload: Upload) -> None:
             422,
             f"{upload.name} is a single pixel, which shows nothing",
             hint="send an image of the place",
+        )
+
+
+def _check_separable(card: ModelCard, options: Options) -> None:
+    """Raises: Problem: patches are to be parted, of a model of several classes."""
+    if options.separate and len(card.classes) > 1:
+        raise Problem(
+            422,
+            f"`separate` parts the patches of one class, {card.name} has {len(card.classes)}",
+            hint="leave it out",
         )
 
 

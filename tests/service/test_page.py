@@ -127,6 +127,14 @@ def test_a_scene_becomes_polygons_on_a_map(
     assert len(geopandas.read_file(tmp_path / "features.geojson")) == polygons
 
 
+def test_houses_that_touch_are_parted_where_that_is_ticked(page: Page, scene: Path) -> None:
+    page.check("#separate")
+    with page.expect_request(lambda request: "/batch" in request.url) as sent:
+        page.set_input_files("#file", str(scene))
+    assert "separate=true" in sent.value.url
+    page.wait_for_selector("#result:not([hidden])")
+
+
 def test_a_picture_without_a_place_is_shown_in_pixels(page: Page, tmp_path: Path) -> None:
     _needs_map()
     image = np.random.default_rng(0).integers(0, 256, (90, 140, 3), np.uint8)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +16,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from geotiler.errors import OutputError
-from geotiler.models.bundle import Bundle
+from geotiler.models.bundle import Bundle, write_bundle
+from geotiler.models.card import ClassInfo, ModelCard
 from geotiler.specs import SegmentSpec, VectorizeSpec
 from geotiler.tasks.segment import segment
 from geotiler.tasks.vectorize import vectorize
@@ -101,6 +105,60 @@ def test_parameters_mean_what_the_flags_mean(
         headers={"Accept": "image/png"},
     )
     assert answer.content == (tmp_path / "m.png").read_bytes()
+
+
+def test_houses_that_touch_are_parted_as_by_the_command(
+    make_service: Callable[..., TestClient], scene: Path, tiny_bundle: Bundle, tmp_path: Path
+) -> None:
+    mask, chance = tmp_path / "m.tif", tmp_path / "p.tif"
+    segment(
+        SegmentSpec(
+            scene=str(scene), output=mask, probability=chance, model=str(tiny_bundle.folder),
+            tile_px=TILE, threshold=0.3,
+        )
+    )  # fmt: skip
+    whole, parted = tmp_path / "whole.geojson", tmp_path / "parted.geojson"
+    vectorize(VectorizeSpec(mask=str(mask), output=str(whole), probability=str(chance)))
+    report = vectorize(
+        VectorizeSpec(mask=str(mask), output=str(parted), probability=str(chance), separate=True)
+    )
+    assert report.separated
+    # A job goes the same way as an answer at once.
+    for limit in (10**6, 1000):
+        service = make_service(predict_px=limit, folder=tmp_path / f"serve-{limit}")
+        answer = service.post(
+            "/predict",
+            params={"threshold": 0.3, "separate": "true"},
+            files={"file": scene.read_bytes()},
+            headers={"Accept": "application/geo+json"},
+        )
+        if limit == 1000:
+            assert answer.status_code == 202
+            (done,) = wait(service, answer.headers["Location"])["scenes"]
+            links = {result["name"]: result["href"] for result in done["results"]}
+            assert not any("probability" in name for name in links)
+            answer = service.get(links["features.geojson"])
+        assert answer.content == parted.read_bytes() != whole.read_bytes()
+
+
+def test_patches_of_several_classes_are_not_parted(
+    make_service: Callable[..., TestClient],
+    make_card: Callable[..., ModelCard],
+    make_network: Callable[[ModelCard], Any],
+    scene: Path,
+    tmp_path: Path,
+) -> None:
+    card = make_card(name="two")
+    classes = (ClassInfo(id=0, name="other", color="#ffffff"), *card.classes)
+    arguments = {**card.arguments, "classes": 2}
+    card = replace(card, classes=classes, activation="softmax", arguments=arguments)
+    write_bundle(tmp_path / "weights" / "two", card, make_network(card))
+    service = make_service(weights=tmp_path / "weights", model="two")
+    answer = service.post(
+        "/predict", params={"separate": "true"}, files={"file": scene.read_bytes()}
+    )
+    assert answer.status_code == 422
+    assert "`separate` parts the patches of one class, two has 2" in answer.json()["detail"]
 
 
 def test_nothing_stays_on_disk(service: TestClient, scene: Path, tmp_path: Path) -> None:

@@ -55,6 +55,7 @@ function query(file) {
     const value = $(name).value.trim();
     if (value) values.set(name, value);
   }
+  if ($("separate").checked) values.set("separate", "true");
   return values;
 }
 
