@@ -78,7 +78,8 @@ def crossings(sides: PixelSides, inside: Floats, outside: Floats) -> Floats:
     backwards = (sides.outside < sides.inside).any(axis=1)
     first, second = np.where(backwards, (outside, inside), (inside, outside))
     drop = first - second
-    known = (inside >= 0) & (outside <= 0) & (drop != 0)
+    # Not by which of them is inside: where two parts of a patch meet, each is, of one of them.
+    known = (first * second <= 0) & (drop != 0)
     share = np.where(known, first / np.where(known, drop, 1.0), 0.5)
     share = np.clip(share, NEAREST, 1 - NEAREST)[:, None]
     start = np.minimum(sides.inside, sides.outside)

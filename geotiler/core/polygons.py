@@ -234,7 +234,8 @@ def object_outlines(
         corner: row and column of the raster that the first pixel is.
 
     Raises:
-        ValueError: more than 255 objects touch each other in pairs, which no plane allows.
+        ValueError: more than 255 classes are needed to tell neighbours apart: not of areas in a
+            plane, as far as anybody has seen.
     """
     stream = PolygonStream(objects.shape[1])
     coloured = _colours(objects)[objects]
@@ -263,7 +264,7 @@ def _colours(objects: npt.NDArray[np.int32]) -> npt.NDArray[np.uint8]:
         taken = {int(colours[other]) for other in neighbours.get(number, ())}
         colours[number] = next(colour for colour in range(1, len(taken) + 2) if colour not in taken)
     if colours.max() > np.iinfo(np.uint8).max:
-        raise ValueError(f"{int(colours.max())} objects that all touch each other")
+        raise ValueError(f"{int(colours.max())} classes to tell neighbours apart")
     return colours.astype(np.uint8)
 
 

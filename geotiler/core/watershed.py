@@ -18,11 +18,11 @@ from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 Labels = NDArray[np.int32]
 Floats = NDArray[np.float32]
 
-STEPS_UP = (0.4, 0.85, 1.4, 2.2, 2.95)
-"""Thresholds above the first one, in log odds: 0.6, 0.7, 0.8, 0.9 and 0.95 above 0.5. Beyond them
-one roof falls apart into its brighter and darker sides."""
+LEVELS = (0.6, 0.7, 0.8, 0.9, 0.95)
+"""Probabilities above which cores are looked for. Beyond them one roof falls apart into its
+brighter and darker sides."""
 
-_LEVELS = 254
+_COSTS = 254
 """Costs are whole numbers up to this: what probabilities of 8 bits tell apart."""
 _FARTHEST_PX = 1023
 """Greater distances from a core count as this one; they only settle ties."""
@@ -36,7 +36,7 @@ def parted(
     Args:
         probability: (row, col) of the patch's class.
         inside: (row, col): the patch, connected along sides.
-        threshold: that the patch is above.
+        threshold: that the patch is above; levels up to it part nothing.
         smallest_px: pixels of the smallest core that stands for an object.
 
     Law: each object is connected along sides, and has at least `smallest_px` pixels.
@@ -51,10 +51,10 @@ def _cores(
     """What each object grows from (row, col), numbered from 1, and how many there are."""
     cores = inside.astype(np.int32)
     count = 1
-    odds = np.log(threshold / (1.0 - threshold))
-    for step in STEPS_UP:
-        level = np.float32(1.0 / (1.0 + np.exp(-odds - step)))
-        above = (inside & (probability > level)).astype(np.uint8)
+    for level in LEVELS:
+        if level <= threshold:
+            continue
+        above = (inside & (probability > np.float32(level))).astype(np.uint8)
         found, labels, stats, _ = cv2.connectedComponentsWithStats(
             above, connectivity=4, ltype=cv2.CV_32S
         )
@@ -62,6 +62,9 @@ def _cores(
         is_large[0] = False
         if not is_large.any():
             break
+        if count == 1 and np.count_nonzero(is_large) == 1:  # most often
+            cores = is_large[labels].astype(np.int32)
+            continue
         # Each lies within one core so far, and takes its place; those without one stay.
         within = np.zeros(found, np.int32)
         within[labels] = cores
@@ -83,11 +86,11 @@ def _grown(probability: Floats, inside: NDArray[np.bool_], cores: Labels) -> Lab
         return cores
     number = np.zeros(inside.shape, np.int32)
     number[free] = np.arange(count, dtype=np.int32)
-    away = cv2.distanceTransform(free.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    away = np.floor(away.clip(max=_FARTHEST_PX))
-    cost = np.float32(_LEVELS) - np.rint(probability * np.float32(_LEVELS))
-    # Where passes are as high, the nearer core, or edge, is first.
-    rank = (cost * np.float32(_FARTHEST_PX + 1) + away).astype(np.int32)
+    # Where passes are as high, what is nearer to a core is first.
+    away = cv2.distanceTransform((cores == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    rank = np.minimum(away, _FARTHEST_PX).astype(np.int32)
+    del away
+    rank += np.rint((1 - probability) * np.float32(_COSTS)).astype(np.int32) * (_FARTHEST_PX + 1)
 
     ends, ranks = [], []
     beside = np.zeros(count, np.int32)
@@ -102,7 +105,9 @@ def _grown(probability: Floats, inside: NDArray[np.bool_], cores: Labels) -> Lab
     hung = np.flatnonzero(beside).astype(np.int32)
     ends.append(np.stack([hung, np.full_like(hung, count)]))
     ranks.append(rank[free][hung])
-    tree, top = _trees(np.concatenate(ends, axis=1), np.concatenate(ranks), count)
+    joined, order = np.concatenate(ends, axis=1), np.concatenate(ranks)
+    del number, rank, ends, ranks  # a forest of many pixels needs the room
+    tree, top = _trees(joined, order, count)
     of_tree = np.zeros(int(tree.max()) + 1, np.int32)
     of_tree[tree[top]] = beside[top]
     objects = cores.copy()

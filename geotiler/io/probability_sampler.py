@@ -58,20 +58,19 @@ class ProbabilitySampler:
 
     @property
     def threshold(self) -> float:
-        """What a pixel of a patch is above; of several bands, what it is most often."""
+        """What a pixel of a patch is above; 0.5 where there are several bands, which have none."""
         return self._probabilities.threshold if self.count == 1 else DEFAULT_THRESHOLD
 
     def has_any(self, class_ids: Sequence[int]) -> bool:
         """Whether one of these classes has a band."""
         return bool((self._band[list(class_ids)] >= 0).any())
 
-    def within(self, window: Window, class_id: int) -> npt.NDArray[np.float32] | None:
-        """Probabilities (row, col) of a class, 0 where they are not known; None: it has no band."""
-        band = int(self._band[class_id])
-        if band < 0:
-            return None
-        values, valid = self._probabilities.read(window, band + 1)
-        found: npt.NDArray[np.float32] = np.where(valid, values[0], np.float32(0))
+    def within(self, window: Window, class_id: int) -> npt.NDArray[np.float32]:
+        """Probabilities (row, col) of a class that has a band; 1 where they are not known, so that
+        this is no valley between two objects.
+        """
+        values, valid = self._probabilities.read(window, int(self._band[class_id]) + 1)
+        found: npt.NDArray[np.float32] = np.where(valid, values[0], np.float32(1))
         return found
 
     def sample(
@@ -90,7 +89,7 @@ class ProbabilitySampler:
         feature = outlines.ring_feature[sides.ring]
         starts = np.searchsorted(feature, np.arange(len(outlines) + 1))
         bounds = outlines.bounds_px()
-        for members in _groups(bounds):
+        for members in window_groups(bounds):
             index = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in members])
             self._sample_group(sides, index, outlines.class_id[feature[index]], above, summed)
         # Whole numbers below 2^53 in float64: the sums are exact.
@@ -169,7 +168,7 @@ def _positions(probabilities: Probabilities, mask: Scene) -> npt.NDArray[np.int6
     return positions
 
 
-def _groups(bounds: npt.NDArray[np.int64]) -> Iterator[list[int]]:
+def window_groups(bounds: npt.NDArray[np.int64]) -> Iterator[list[int]]:
     """Features whose common bounds are small enough to be read at once."""
     members: list[int] = []
     box = np.zeros(4, np.int64)

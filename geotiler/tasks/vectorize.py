@@ -148,7 +148,7 @@ class _Run:
         if spec.separate and is_coverage(spec, self._several):
             raise SpecError(
                 "--separate parts the patches of one class, and several are vectorized",
-                hint="--class chooses one",
+                hint="--class chooses one, or --regularize any-angle draws each by itself",
             )
         crs = None if scene.crs is None else scene.crs.to_wkt()
         self.ground = Ground(tuple(scene.transform), crs, scene.stated_gsd_m)

@@ -11,13 +11,15 @@ import numpy.typing as npt
 from geotiler.core.outlines import Outlines, covered, joined_outlines
 from geotiler.core.polygons import object_outlines
 from geotiler.core.watershed import parted
-from geotiler.io.probability_sampler import ProbabilitySampler
+from geotiler.io.probability_sampler import ProbabilitySampler, window_groups
 from geotiler.specs import SMALLEST_M2, VectorizeSpec, Window
 from geotiler.tasks.vectorize_draw import Sized
 
-MOST_PX = 2**23
-"""Patches whose bounds are larger stay whole: parting takes up to 60 bytes for each pixel."""
+MOST_PX = 2**22
+"""Patches whose bounds are larger stay whole: parting takes up to 145 bytes for each pixel."""
 
+SMALLEST_PX = 10
+"""Cores of fewer pixels are noise, however many square metres these are."""
 
 SEPARATED = "separated"
 """The column of features that says what became of each one's patch."""
@@ -43,29 +45,37 @@ def separated_patches(
         sampler: of the probabilities.
     """
     outlines = table.outlines
-    smallest_px = max(spec.min_area_m2, SMALLEST_M2) / table.pixel_area
+    smallest_px = np.maximum(max(spec.min_area_m2, SMALLEST_M2) / table.pixel_area, SMALLEST_PX)
     bounds = outlines.bounds_px()
-    size = (bounds[:, 2] - bounds[:, 0]) * (bounds[:, 3] - bounds[:, 1])
-    outcome = np.where(size > MOST_PX, Patch.TOO_LARGE, Patch.WHOLE).astype(np.uint8)
-    may = (outlines.area_px() >= 2 * smallest_px) & (size <= MOST_PX)
+    has_band = np.array([sampler.has_any([each]) for each in outlines.class_id.tolist()], bool)
+    is_large = (bounds[:, 2] - bounds[:, 0]) * (bounds[:, 3] - bounds[:, 1]) > MOST_PX
+    outcome = np.where(has_band & is_large, Patch.TOO_LARGE, Patch.WHOLE).astype(np.uint8)
+    may = has_band & ~is_large & (outlines.area_px() >= 2 * smallest_px)
     objects: dict[int, Outlines] = {}
-    for index in np.flatnonzero(may).tolist():
-        left, top, right, bottom = bounds[index].tolist()
-        window = Window(row=top, col=left, height=bottom - top, width=right - left)
-        class_id = int(outlines.class_id[index])
-        probability = sampler.within(window, class_id)
-        if probability is None:
-            continue
-        inside = covered(outlines.between(index, index + 1))
-        least = float(smallest_px[index])
-        found = parted(probability, inside, threshold=sampler.threshold, smallest_px=least)
-        if found is not None:
-            objects[index] = object_outlines(found, class_id, (top, left))
+    for class_id in np.unique(outlines.class_id[may]).tolist():
+        chosen = np.flatnonzero(may & (outlines.class_id == class_id))
+        for members in window_groups(bounds[chosen]):
+            group = chosen[members]
+            corner = bounds[group, :2].min(axis=0)
+            width, height = (bounds[group, 2:].max(axis=0) - corner).tolist()
+            left, top = corner.tolist()
+            window = Window(row=top, col=left, height=height, width=width)
+            probability = sampler.within(window, class_id)
+            for index in group.tolist():
+                x0, y0, x1, y1 = bounds[index].tolist()
+                found = parted(
+                    probability[y0 - top : y1 - top, x0 - left : x1 - left],
+                    covered(outlines.between(index, index + 1)),
+                    threshold=sampler.threshold,
+                    smallest_px=float(smallest_px[index]),
+                )
+                if found is not None:
+                    objects[index] = object_outlines(found, class_id, (y0, x0))
     if not objects:
         return table, outcome
     tables, start, count = [], 0, len(outlines)
     repeats = np.ones(count, np.int64)
-    for index, parts in objects.items():
+    for index, parts in sorted(objects.items()):
         tables += [outlines.between(start, index), parts]
         start, repeats[index] = index + 1, len(parts)
     tables.append(outlines.between(start, count))

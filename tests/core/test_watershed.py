@@ -55,18 +55,16 @@ def test_what_has_no_core_of_its_own_is_no_object():
     assert parted(probability, inside, threshold=0.5, smallest_px=300) is None
 
 
-def test_the_levels_go_with_the_threshold():
-    """What parts at a threshold of 0.5 parts as well where all odds are a ninth and so is it."""
-    probability = houses(41, 71, (20, 20, 0.99), (20, 48, 0.97)).astype(np.float64)
-    inside = patch_of(probability)
-    odds = probability / (1 - probability) / 9
-    lower = (odds / (1 + odds)).astype(np.float32)
-    first = parted(probability.astype(np.float32), inside, threshold=0.5, smallest_px=20)
-    second = parted(lower, inside, threshold=0.1, smallest_px=20)
-    assert first is not None
-    assert second is not None
-    assert (first != second).mean() < 0.01  # costs are probabilities, which round elsewhere
-    assert parted(lower, inside, threshold=0.5, smallest_px=20) is None
+def test_levels_up_to_the_threshold_part_nothing():
+    """A valley of 0.7 is one where patches are above 0.5, and none where they are above 0.8."""
+    probability = np.full((20, 40), 0.99, np.float32)
+    probability[:, 19:21] = 0.7
+    inside = np.ones(probability.shape, bool)
+    assert parted(probability, inside, threshold=0.5, smallest_px=20) is not None
+    assert parted(probability, inside, threshold=0.69, smallest_px=20) is not None
+    probability[:, 19:21] = 0.94  # only the last level is above
+    assert parted(probability, inside, threshold=0.8, smallest_px=20) is not None
+    assert parted(probability, inside, threshold=0.95, smallest_px=20) is None
 
 
 def test_a_plateau_is_shared_by_distance():
@@ -109,6 +107,34 @@ def test_objects_are_connected_large_enough_and_all_of_the_patch(seed, height, w
     for number in range(1, count + 1):
         assert (objects == number).sum() >= smallest
         assert ndimage.label(objects == number)[1] == 1
+
+
+def test_a_plateau_with_bumps_is_shared_by_distance():
+    """The rim of a patch is no shorter way."""
+    probability = np.zeros((24, 64), np.float32)
+    probability[2:22, 2:62] = 0.6
+    probability[0:2, 30:34] = probability[22:24, 30:34] = 0.6
+    probability[8:16, 6:14] = probability[8:16, 50:58] = 0.99
+    objects = parted(probability, probability > 0.5, threshold=0.5, smallest_px=20)
+    assert objects is not None
+    one, other = (int((objects == number).sum()) for number in (1, 2))
+    assert abs(one - other) < 0.1 * (one + other)
+
+
+@LAWS
+@given(st.integers(0, 2**32 - 1))
+def test_the_border_of_the_array_does_not_matter(seed):
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).random((24, 30)), 2)
+    spread = (noise - noise.min()) / float(np.ptp(noise))
+    probability = (np.rint((0.3 + 0.7 * spread) * 25) / 25).astype(np.float32)  # many ties
+    inside = patch_of(probability)
+    (rows, columns) = ndimage.find_objects(inside.astype(int))[0]
+    tight = parted(probability[rows, columns], inside[rows, columns], threshold=0.5, smallest_px=8)
+    wide = parted(np.pad(probability, 2), np.pad(inside, 2), threshold=0.5, smallest_px=8)
+    if tight is None:
+        assert wide is None
+        return
+    np.testing.assert_array_equal(wide[2:-2, 2:-2][rows, columns], tight)
 
 
 @pytest.mark.parametrize("pad", [1, 5])
