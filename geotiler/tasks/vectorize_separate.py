@@ -47,13 +47,16 @@ def separated_patches(
     outlines = table.outlines
     smallest_px = np.maximum(max(spec.min_area_m2, SMALLEST_M2) / table.pixel_area, SMALLEST_PX)
     bounds = outlines.bounds_px()
-    has_band = np.array([sampler.has_any([each]) for each in outlines.class_id.tolist()], bool)
     is_large = (bounds[:, 2] - bounds[:, 0]) * (bounds[:, 3] - bounds[:, 1]) > MOST_PX
-    outcome = np.where(has_band & is_large, Patch.TOO_LARGE, Patch.WHOLE).astype(np.uint8)
-    may = has_band & ~is_large & (outlines.area_px() >= 2 * smallest_px)
+    may = ~is_large & (outlines.area_px() >= 2 * smallest_px)
+    outcome = np.full(len(outlines), Patch.WHOLE, np.uint8)
     objects: dict[int, Outlines] = {}
-    for class_id in np.unique(outlines.class_id[may]).tolist():
-        chosen = np.flatnonzero(may & (outlines.class_id == class_id))
+    for class_id in np.unique(outlines.class_id).tolist():
+        if not sampler.has_any([class_id]):
+            continue
+        of_class = outlines.class_id == class_id
+        outcome[of_class & is_large] = Patch.TOO_LARGE
+        chosen = np.flatnonzero(of_class & may)
         for members in window_groups(bounds[chosen]):
             group = chosen[members]
             corner = bounds[group, :2].min(axis=0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from geotiler.core.contour import NEAREST, crossings, pixel_sides, row_sums
-from geotiler.core.polygons import PolygonStream
+from geotiler.core.polygons import PolygonStream, object_outlines
 
 GRIDS = hnp.arrays(
     np.float64, st.tuples(st.integers(1, 12), st.integers(1, 12)), elements=st.floats(0, 1)
@@ -97,3 +97,22 @@ def test_a_disc_is_round():
 def test_the_edge_of_the_raster_stays_halfway_or_outside():
     _, (polygon,) = contour(np.ones((3, 4)))
     assert polygon.bounds == (0, 0, 4, 3)
+
+
+@pytest.mark.parametrize(
+    "above", [(0.2, -0.3), (-0.3, 0.2), (0.2, 0.3), (-0.1, -0.2), (0.1, np.nan)]
+)
+@pytest.mark.parametrize("shape", [(1, 2), (2, 1)])
+def test_two_objects_cross_their_common_side_at_one_point(above, shape):
+    """Whichever of them lies inside, and whether or not both are above the threshold."""
+    objects = np.array([1, 2], np.int32).reshape(shape)
+    value = np.array(above).reshape(shape)
+    sides = pixel_sides(object_outlines(objects, 1, (0, 0)))
+    there = ((sides.outside >= 0) & (sides.outside < shape)).all(axis=1)
+    outside = np.full(len(there), np.nan)
+    outside[there] = value[tuple(sides.outside[there].T)]
+    points = crossings(sides, value[tuple(sides.inside.T)], outside)[there]
+    assert len(points) == 2
+    assert points[0].tolist() == points[1].tolist()
+    known = above[0] * above[1] < 0
+    assert (points[0].tolist() != [0.5 * shape[1], 0.5 * shape[0]]) == known

@@ -50,8 +50,11 @@ def test_one_house_stays_one():
 
 def test_what_has_no_core_of_its_own_is_no_object():
     probability = houses(41, 71, (20, 20, 0.99), (20, 48, 0.97))
-    # The lesser one has 81 pixels above 0.87, where it stands alone at last.
+    # Of the levels 0.8 is the first that parts them; above it the lesser one has 225 pixels.
     inside = patch_of(probability)
+    lesser = ndimage.label(probability > 0.8)[0]
+    assert (lesser == lesser[20, 48]).sum() == 225
+    assert parted(probability, inside, threshold=0.5, smallest_px=225) is not None
     assert parted(probability, inside, threshold=0.5, smallest_px=300) is None
 
 
@@ -88,7 +91,7 @@ def test_an_outline_that_bends_back_is_not_jumped_across():
     inside = probability > 0.5
     objects = parted(probability, inside, threshold=0.5, smallest_px=20)
     assert objects is not None
-    assert objects[20, 29] == objects[18, 2]  # 12 rows below the other core, 60 pixels of way
+    assert objects[20, 29] == objects[18, 2]  # the other core is nearer, 16 rows above
 
 
 @LAWS
