@@ -34,7 +34,10 @@ def bound(host: str, port: int) -> Iterator[list[socket.socket]]:
             found = {(info[0], info[4]) for info in infos}
             for number, (family, address) in enumerate(sorted(found), 1):
                 try:
-                    one = stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
+                    # Named, or asyncio would not know it for TCP and let the body of an answer wait
+                    # until its head is acknowledged: 40 ms.
+                    kind = family, socket.SOCK_STREAM, socket.IPPROTO_TCP
+                    one = stack.enter_context(socket.socket(*kind))
                     _bind(one, (address[0], port, *address[2:]))
                 except OSError as error:
                     if error.errno in _NOT_HERE and (sockets or number < len(found)):
