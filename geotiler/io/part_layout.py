@@ -5,17 +5,22 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
+import rasterio
 from affine import Affine
+from numpy.typing import NDArray
 from rasterio.crs import CRS
 
 from geotiler.core.qgis_style import StyledClass, ramp_qml, raster_qml
 from geotiler.errors import SpecError
+from geotiler.io.opening import quiet_about_georeferencing
 from geotiler.io.outputs import check_is_local
 from geotiler.io.scene_tags import CLASSES_TAG
 
@@ -47,6 +52,11 @@ class RasterLayout:
     """Settings that an output of an earlier version may lack in its tags, and is the same."""
     categorical: bool = True
     """Overviews take the most frequent value, not the mean."""
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether it lies anywhere: without a CRS the identity says nothing."""
+        return self.crs is not None or not self.transform.almost_equals(Affine.identity())
 
 
 def raster_driver(path: Path) -> str:
@@ -128,7 +138,7 @@ def mosaic_text(layout: RasterLayout, placed: Sequence[Part]) -> str:
     root = ElementTree.Element("VRTDataset", rasterXSize=str(width), rasterYSize=str(height))
     if layout.crs is not None:
         _text(root, "SRS", layout.crs.to_wkt())  # without a mapping: x is east, y is north
-    if layout.crs is not None or not layout.transform.almost_equals(Affine.identity()):
+    if layout.is_placed:
         numbers = ", ".join(repr(float(v)) for v in layout.transform.to_gdal())
         _text(root, "GeoTransform", numbers)
     metadata = ElementTree.SubElement(root, "Metadata")
@@ -161,13 +171,39 @@ def mosaic_text(layout: RasterLayout, placed: Sequence[Part]) -> str:
     return text
 
 
+@contextmanager
+def in_memory(layout: RasterLayout, values: NDArray[np.generic]) -> Iterator[Any]:
+    """A raster of these values (band, row, col), open while the block lasts, on no disk.
+
+    What is copied from it is what would be copied from the virtual raster of `mosaic_text`.
+    """
+    height, width = layout.shape
+    with quiet_about_georeferencing(), rasterio.open(
+        "", "w", driver="MEM", height=height, width=width, count=len(layout.bands),
+        dtype=layout.dtype, nodata=layout.nodata, crs=layout.crs,
+        transform=layout.transform if layout.is_placed else None,
+    ) as raster:  # fmt: skip
+        raster.write(values)
+        raster.update_tags(**layout.tags)
+        for index, description in enumerate(layout.bands, start=1):
+            if description:
+                raster.set_band_description(index, description)
+        if layout.scale is not None:
+            raster.scales = [layout.scale] * len(layout.bands)
+        if layout.colours:
+            raster.write_colormap(1, dict(enumerate(_entries(layout.colours))))
+        yield raster
+
+
 @functools.lru_cache(maxsize=16)
 def _colour_table(colours: tuple[tuple[int, tuple[int, int, int]], ...]) -> str:
-    """256 entries, the same for all masks of a model: half of the work on a small one."""
-    known = dict(colours)
-    entries = []
-    for value in range(256):
-        red, green, blue = known.get(value, (0, 0, 0))
-        opaque = 255 if value in known else 0
-        entries.append(f'<Entry c1="{red}" c2="{green}" c3="{blue}" c4="{opaque}" />')
-    return "".join(entries)
+    """The entries as they are written, the same for all masks of a model."""
+    return "".join(
+        f'<Entry c1="{red}" c2="{green}" c3="{blue}" c4="{opaque}" />'
+        for red, green, blue, opaque in _entries(dict(colours))
+    )
+
+
+def _entries(colours: Mapping[int, tuple[int, int, int]]) -> list[tuple[int, int, int, int]]:
+    """(red, green, blue, alpha) of each of 256 values; those without a colour are clear black."""
+    return [(*colours[value], 255) if value in colours else (0, 0, 0, 0) for value in range(256)]

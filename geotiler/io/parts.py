@@ -13,7 +13,7 @@ import os
 import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,14 +24,20 @@ from affine import Affine
 from numpy.typing import NDArray
 from rasterio._err import CPLE_BaseError  # which copying lets through as it is
 from rasterio.errors import RasterioError
-from rasterio.io import MemoryFile
 
 from geotiler.errors import InputError, OutputError
 from geotiler.io.cache import bounded_cache
 from geotiler.io.journal import JOURNAL
 from geotiler.io.opening import quiet_about_georeferencing
 from geotiler.io.outputs import replacing
-from geotiler.io.part_layout import Part, RasterLayout, mosaic_text, raster_driver, style_text
+from geotiler.io.part_layout import (
+    Part,
+    RasterLayout,
+    in_memory,
+    mosaic_text,
+    raster_driver,
+    style_text,
+)
 from geotiler.io.raster import open_scene
 from geotiler.io.scene_tags import SETTINGS_TAG, told_settings
 from geotiler.io.styles import save_style
@@ -217,8 +223,10 @@ class Parts:
             ) from error
 
     @contextmanager
-    def _mosaic(self, placed: Sequence[Part]) -> Iterator[tuple[Path | str, _RowsOf]]:
-        """The virtual raster over some parts, and what reads its rows, while the block lasts."""
+    def _mosaic(self, placed: Sequence[Part]) -> Iterator[tuple[Any, _RowsOf]]:
+        """What is copied into the target, a path or a raster that is open, and what reads its rows,
+        while the block lasts.
+        """
         mosaic = self.folder / _MOSAIC
         mosaic.write_text(mosaic_text(self._layout, placed), encoding="utf-8")
         with _opened(mosaic) as whole:
@@ -248,24 +256,14 @@ class PartsInMemory(Parts):
         return part in self._values
 
     @contextmanager
-    def _mosaic(self, placed: Sequence[Part]) -> Iterator[tuple[Path | str, _RowsOf]]:
-        folder = uuid.uuid4().hex
+    def _mosaic(self, placed: Sequence[Part]) -> Iterator[tuple[Any, _RowsOf]]:
         top, left = self._layout.origin
         whole = np.zeros((len(self._layout.bands), *self._layout.shape), self._layout.dtype)
-        with ExitStack() as files:
-            for part in placed:
-                file = files.enter_context(MemoryFile(dirname=folder, filename=part.name))
-                values = self._values[part]
-                with file.open(
-                    driver="GTiff", count=len(values), height=part.height, width=part.width,
-                    dtype=self._layout.dtype, transform=_SOMEWHERE,
-                ) as stored:  # fmt: skip
-                    stored.write(values)
-                row, col = part.row - top, part.col - left
-                whole[:, row : row + part.height, col : col + part.width] = values
-            text = mosaic_text(self._layout, placed).encode()
-            mosaic = files.enter_context(MemoryFile(text, dirname=folder, filename=_MOSAIC))
-            yield mosaic.name, lambda rows: whole[:, slice(*rows)]
+        for part in placed:
+            row, col = part.row - top, part.col - left
+            whole[:, row : row + part.height, col : col + part.width] = self._values[part]
+        with in_memory(self._layout, whole) as raster:
+            yield raster, lambda rows: whole[:, slice(*rows)]
 
 
 def _cog(layout: RasterLayout) -> dict[str, str]:

@@ -109,14 +109,14 @@ async def _from_body(request: Request, folder: Path, name: str | None) -> Upload
     plain = harmless_name(name)
     path = _place(folder, 0, plain)
     # What the network brings comes in many small pieces, and each write is a thread's errand.
-    pending = bytearray()
-    async with await anyio.open_file(path, "wb") as file:
-        async for piece in request.stream():
-            pending += piece
-            if len(pending) >= _PIECE_BYTES:
-                await file.write(pending)
-                pending.clear()
-        await file.write(pending)
+    pending, is_begun = bytearray(), False
+    async for piece in request.stream():
+        pending += piece
+        if len(pending) >= _PIECE_BYTES:
+            await anyio.to_thread.run_sync(_append, path, pending)
+            pending, is_begun = bytearray(), True
+    if pending or not is_begun:
+        await anyio.to_thread.run_sync(_append, path, pending)
     return Upload(path=path, name=plain)
 
 
@@ -135,6 +135,11 @@ async def _from_form(request: Request, folder: Path, most_files: int) -> list[Up
                     await target.write(piece)
             uploads.append(Upload(path=path, name=name))
     return uploads
+
+
+def _append(path: Path, piece: bytes | bytearray) -> None:
+    with path.open("ab") as file:
+        file.write(piece)
 
 
 def _place(folder: Path, index: int, name: str) -> Path:

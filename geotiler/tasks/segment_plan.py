@@ -94,7 +94,7 @@ class SegmentPlan:
     settings: dict[str, Setting]
     notices: tuple[str, ...]
 
-    @property
+    @cached_property
     def window(self) -> Window:
         """The part of the scene that the outputs cover."""
         row, col = self.mask.origin
@@ -106,7 +106,7 @@ class SegmentPlan:
         """Scene rows [first, last) that are answered for."""
         return self.window.row, self.window.row_stop
 
-    @property
+    @cached_property
     def panels(self) -> list[Span]:
         """Column ranges, each swept by itself."""
         columns = self.window.col, self.window.col_stop
@@ -131,7 +131,7 @@ class SegmentPlan:
         starts, height = self.grid.rows, self.grid.tile_shape[0]
         return Stretch(rows=spanned(starts, height, self.axes[0], rows), columns=columns)
 
-    @property
+    @cached_property
     def windows(self) -> int:
         """Windows to deal with, those on panel boundaries counted for each panel."""
         return sum(self.stretch(panel, self.rows).windows for panel in self.panels)
@@ -183,7 +183,7 @@ class SegmentPlan:
             yield Window(row=row, col=left, height=stop - row, width=right - left)
             row = stop
 
-    @property
+    @cached_property
     def is_lasting(self) -> bool:
         """False if finished strips need not outlive a kill: there is but one small window."""
         if self.spec.engine is Engine.DASK or not is_local(self.spec.output):

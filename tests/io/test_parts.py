@@ -131,12 +131,21 @@ def test_grids_are_kept(tmp_path: Path, crs: CRS | None, transform: Affine) -> N
         assert found.crs == crs
 
 
+@pytest.mark.parametrize("is_placed", [True, False])
 @pytest.mark.parametrize(
     ("suffix", "dtype"), [(".tif", "uint8"), (".tif", "float32"), (".png", "uint8")]
 )
-def test_parts_in_memory_become_the_same_file(tmp_path: Path, dtype: str, suffix: str) -> None:
+def test_parts_in_memory_become_the_same_file(
+    tmp_path: Path, dtype: str, suffix: str, is_placed: bool
+) -> None:
     values = np.random.default_rng(3).integers(0, 256, (1, 70, 90)).astype(dtype)
-    layout = _layout((70, 90), dtype=dtype, colours={} if dtype == "float32" else {1: (1, 2, 3)})
+    layout = _layout(
+        (70, 90),
+        dtype=dtype,
+        colours={} if dtype == "float32" else {1: (1, 2, 3)},
+        scale=0.5 if dtype == "float32" else None,
+        **({} if is_placed else {"crs": None, "transform": Affine.identity()}),
+    )
     (tmp_path / "disk").mkdir()
     (tmp_path / "memory").mkdir()
     _assemble(tmp_path / "disk" / f"m{suffix}", layout, values, [13, 40], [31])
