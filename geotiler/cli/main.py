@@ -191,6 +191,9 @@ def _usage(error: Any, arguments: list[str]) -> str:
         known = [flag for item in context.command.params for flag in item.opts if flag[:1] == "-"]
         # Of a single letter every other one is as near.
         near = nearest(wrong, known, cutoff=0.5) if wrong.startswith("--") else None
+        place = _place_to_write(context.command) if wrong in ("-o", "--output") else None
+        if place:
+            return f"no such option {wrong}: give it without, {path} {place} (see {path} --help)"
         if near:
             return f"no such option {wrong}, did you mean {near}? (see {path} --help)"
         return f"no such option {wrong} (see {path} --help)"
@@ -199,6 +202,14 @@ def _usage(error: Any, arguments: list[str]) -> str:
     if got is not None and repr(got) not in message:
         message += f", got {got!r}"
     return f"{message} (see {path} --help)"
+
+
+def _place_to_write(command: Any) -> str | None:
+    """The argument that says where a command writes, as its help names it; None: there is none."""
+    for item in command.params:
+        if item.param_type_name == "argument" and item.name in ("folder", "output"):
+            return str(item.name).upper()
+    return None
 
 
 def _given(option: Any, arguments: list[str]) -> str | None:
