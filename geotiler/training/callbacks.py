@@ -13,6 +13,7 @@ import torch
 from geotiler.errors import ModelError
 from geotiler.progress import Notice, Reporter, StageAdvanced, StageFinished, StageStarted
 from geotiler.training.framework import pl
+from geotiler.training.precision import slow_precision
 from geotiler.training.whole_files import replaced
 
 STAGE = "training"
@@ -47,6 +48,8 @@ class Progress(pl.Callback):
         where = trainer.strategy.root_device.type
         message = f"training on {where} in {trainer.precision}: {begun}"
         self._report(Notice(message=message))
+        if told := slow_precision(str(trainer.precision), where):
+            self._report(Notice(message=told, warning=True))
 
     def on_train_batch_end(self, trainer: Any, module: Any, *unused: Any) -> None:
         """One step further."""

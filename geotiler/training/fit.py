@@ -21,6 +21,7 @@ from geotiler.training.checkpoints import WholeCheckpoints, read_checkpoint
 from geotiler.training.config import FitConfig
 from geotiler.training.framework import pl
 from geotiler.training.optimisation import OPTIMIZERS, SCHEDULERS
+from geotiler.training.precision import PRECISIONS, best_precision
 from geotiler.training.whole_files import replaced
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException  # isort: skip
@@ -33,7 +34,6 @@ from lightning.pytorch.callbacks import (  # isort: skip
 __all__ = [
     "FitResult",
     "Monitor",
-    "best_precision",
     "fit",
     "prepare",
     "run_folder",
@@ -41,7 +41,6 @@ __all__ = [
     "without_expected_warnings",
 ]
 
-PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
 _LAST = "last.ckpt"
 _EXPECTED = (
@@ -88,15 +87,6 @@ class FitResult:
     curve: tuple[dict[str, float], ...]
     """One row per epoch: step, train_loss, the monitored score, and whatever else begins with
     val_."""
-
-
-def best_precision(wanted: str, accelerator: str = "auto") -> str:
-    """Lightning precision: the wanted one, or for "auto" bf16 where hardware multiplies it."""
-    if wanted != "auto":
-        return wanted
-    if accelerator in ("auto", "cuda") and torch.cuda.is_available():
-        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "16-mixed"
-    return "bf16-mixed" if torch.ops.mkldnn._is_mkldnn_bf16_supported() else "32-true"
 
 
 def trainer_for(train: FitConfig, **more: Any) -> pl.Trainer:
