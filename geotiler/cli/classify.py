@@ -221,7 +221,7 @@ def _label(
         if mlflow_model is None:
             labels = classify_images(spec, report=report, failed=hear)
         else:
-            labels = classify_with_mlflow(mlflow_model, spec.images, spec.topk)
+            labels = classify_with_mlflow(mlflow_model, spec.images, spec.topk, failed=hear)
         if table == STDOUT:
             _print_table(labels)
         elif table is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +93,20 @@ def _without_paths(folder: Path) -> None:
     model.save(str(folder / "MLmodel"))
 
 
-def predicted(folder: Path, images: Sequence[str], topk: int) -> list[dict[str, Any]]:
-    """What an MLflow model answers for the column `image_path`. Runs code of that folder.
+Answers = Callable[[Sequence[str], int], list[dict[str, Any]]]
+"""Paths of images, and how many classes are listed → what each image shows.
+
+Raises: ModelError: it does not answer as geotiler's models do. GeotilerError: as the model itself
+raises it.
+"""
+
+
+def loaded(folder: Path) -> Answers:
+    """An MLflow model that takes the column `image_path`. Runs code of that folder.
 
     Raises:
         MissingExtraError: mlflow is not installed.
-        ModelError: no MLflow model there, or one that does not answer as geotiler's do.
-        GeotilerError: as the model itself raises it.
+        ModelError: no MLflow model there, or one that cannot be loaded.
     """
     if not (folder / "MLmodel").is_file():
         raise ModelError(
@@ -108,21 +116,33 @@ def predicted(folder: Path, images: Sequence[str], topk: int) -> list[dict[str, 
     mlflow = _mlflow("--mlflow-model")
     import pandas
 
-    try:
+    keys = {"predicted_class", "probabilities", "topk"}
+    with _as_its_error(folder):
         model = mlflow.pyfunc.load_model(str(folder))
-        rows = model.predict(pandas.DataFrame({"image_path": list(images)}), {"topk": topk})
+
+    def answers(images: Sequence[str], topk: int) -> list[dict[str, Any]]:
+        with _as_its_error(folder):
+            rows = model.predict(pandas.DataFrame({"image_path": list(images)}), {"topk": topk})
+        good = isinstance(rows, list) and len(rows) == len(images)
+        if not good or not all(isinstance(row, dict) and keys <= row.keys() for row in rows):
+            raise ModelError(
+                f"MLflow model {folder} does not answer with {', '.join(sorted(keys))}",
+                hint="geotiler export landuse --to mlflow -o FOLDER writes one that does",
+            )
+        return list(rows)
+
+    return answers
+
+
+@contextmanager
+def _as_its_error(folder: Path) -> Iterator[None]:
+    """Raises: ModelError: whatever a model's own code raised; GeotilerError as it is."""
+    try:
+        yield
     except GeotilerError:
         raise
-    except Exception as error:  # whatever a model's own code raises
+    except Exception as error:
         raise ModelError(f"MLflow model {folder} fails: {one_line(error)}") from error
-    keys = {"predicted_class", "probabilities", "topk"}
-    good = isinstance(rows, list) and len(rows) == len(images)
-    if not good or not all(isinstance(row, dict) and keys <= row.keys() for row in rows):
-        raise ModelError(
-            f"MLflow model {folder} does not answer with {', '.join(sorted(keys))}",
-            hint="geotiler export landuse --to mlflow -o FOLDER writes one that does",
-        )
-    return list(rows)
 
 
 def _mlflow(purpose: str) -> Any:

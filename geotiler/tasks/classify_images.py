@@ -41,7 +41,7 @@ LARGEST_PX = 4096
 Failed = Callable[[str, GeotilerError], None]
 """Hears which image could not be labelled, as it was named, and why."""
 
-_OF_ONE_IMAGE = (InputError, SpecError)
+OF_ONE_IMAGE = (InputError, SpecError)
 """Errors that say something about one image; others would come again with the next one."""
 
 
@@ -98,8 +98,8 @@ def classify_images(
     for path in spec.images:
         try:
             _open(path, spec, card, opened)
-        except _OF_ONE_IMAGE as error:
-            _tell(failed, path, error)
+        except OF_ONE_IMAGE as error:
+            tell(failed, path, error)
     notices = [*opened.decisions.notices, *_small_notice(opened.small)]
     for notice in dict.fromkeys(notices):
         report(Notice(message=notice, warning=True))
@@ -109,8 +109,8 @@ def classify_images(
     return _labels(opened.images, predictor, card, spec.topk, report, failed)
 
 
-def _tell(failed: Failed | None, path: str, error: GeotilerError) -> None:
-    """Raises: the error, where nobody hears of it."""
+def tell(failed: Failed | None, path: str, error: GeotilerError) -> None:
+    """An image that cannot be labelled. Raises: the error, where nobody hears of it."""
     if failed is None:
         raise error
     failed(path, error)
@@ -165,8 +165,8 @@ def _labels(
         for path, source, values in some:
             try:
                 tiles.append((source.name, _tile(source, values, card)))
-            except _OF_ONE_IMAGE as error:
-                _tell(failed, path, error)
+            except OF_ONE_IMAGE as error:
+                tell(failed, path, error)
         answers = predictor(np.stack([tile for _, tile in tiles])) if tiles else ()
         for (name, _), probabilities in zip(tiles, answers, strict=True):
             answer = image_answer(probabilities, names, topk=topk)

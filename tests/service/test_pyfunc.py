@@ -167,6 +167,18 @@ def test_classify_asks_an_mlflow_model(
     assert by_mlflow == json.loads(capsys.readouterr().out)
 
 
+def test_an_image_that_cannot_be_read_stops_no_other(
+    served: Path, images: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "text.jpg"
+    text.write_text("no image")
+    words = [images[0], str(text), images[1], "--mlflow-model", str(served)]
+    assert main(["classify", *words]) == 3
+    printed = capsys.readouterr()
+    assert [json.loads(line)["image"] for line in printed.out.splitlines()] == images[:2]
+    assert "text.jpg" in printed.err
+
+
 def test_mistakes_are_one_line(
     served: Path,
     tiny_bundle: Bundle,
