@@ -258,11 +258,31 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
         raise InputError(
             f"--config {path} is not TOML: {error}", hint='as in [segment], then tile = "512"'
         ) from error
+    _check_sections(content, context, path)
     section = content.get(context.info_name or "", {})
     if not isinstance(section, dict):
         raise SpecError(f"--config {path}: {context.info_name} must be a table, as [segment]")
     context.default_map = _defaults(section, context.command, path)
     return path
+
+
+def _check_sections(content: Mapping[str, Any], context: typer.Context, path: Path) -> None:
+    """Raises: SpecError: a section of no command, or settings outside of any."""
+    root: Any = context.find_root().command
+    known = {str(context.info_name), *getattr(root, "commands", {})}
+    for key, value in content.items():
+        if key in known:
+            continue
+        if not isinstance(value, dict):
+            raise SpecError(
+                f"--config {path}: {key!r} stands in no section",
+                hint=f"settings of this command come below [{context.info_name}]",
+            )
+        near = nearest(key, known)
+        raise SpecError(
+            f"--config {path}: [{key}] is no command of geotiler",
+            hint=f"did you mean [{near}]?" if near else "sections are named as commands",
+        )
 
 
 def _defaults(section: Mapping[str, Any], command: Any, path: Path) -> MutableMapping[str, Any]:

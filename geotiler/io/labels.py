@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,11 @@ _HINT = (
     "a mask holds whole numbers: 0 background, 1, 2, ... classes, 255 unknown; probabilities: "
     "vectorize --outlines-from probability"
 )
+
+
+_MANY_CLASSES = 64
+"""Kinds of land cover are fewer; of probabilities 8 bits tell 255 apart."""
+_MOST_STRIPS, _LOOKED_AT = 4096, 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +103,28 @@ def label_rule(scene: Scene) -> LabelRule:
     zero = scene.nodata == 0
     full = scene.nodata != MASK_NODATA and _only_full(scene)
     return LabelRule(path=scene.path, full_is_class_1=full, zero_is_background=zero)
+
+
+def check_few_classes(scene: Scene) -> None:
+    """Look at a few strips of a raster of 8 bits that neither names nor colours its classes.
+
+    Raises:
+        InputError: so many values that they are hardly class ids.
+    """
+    if scene.class_names or scene.class_colours or scene.dtypes[0] != "uint8":
+        return
+    windows = list(islice(scene.strips(), _MOST_STRIPS))
+    occurs = np.zeros(MASK_NODATA + 1, bool)
+    for window in windows[:: max(1, len(windows) // _LOOKED_AT)]:
+        values, valid = scene.read_with_valid(window, [1])
+        occurs |= np.bincount(values[0][valid], minlength=len(occurs)) > 0
+        if np.count_nonzero(occurs) > _MANY_CLASSES:
+            raise InputError(
+                f"{scene.path} holds more than {_MANY_CLASSES} different values, and says of none "
+                "that it is a class: probabilities perhaps, or a picture",
+                hint="--outlines-from probability takes them for probabilities, --outlines-from "
+                "mask for class ids, --class takes some of them",
+            )
 
 
 def _only_full(scene: Scene) -> bool:

@@ -178,11 +178,13 @@ def in_memory(layout: RasterLayout, values: NDArray[np.generic]) -> Iterator[Any
     What is copied from it is what would be copied from the virtual raster of `mosaic_text`.
     """
     height, width = layout.shape
-    with quiet_about_georeferencing(), rasterio.open(
-        "", "w", driver="MEM", height=height, width=width, count=len(layout.bands),
-        dtype=layout.dtype, nodata=layout.nodata, crs=layout.crs,
-        transform=layout.transform if layout.is_placed else None,
-    ) as raster:  # fmt: skip
+    with quiet_about_georeferencing():  # for this moment only: other threads wait for it
+        raster = rasterio.open(
+            "", "w", driver="MEM", height=height, width=width, count=len(layout.bands),
+            dtype=layout.dtype, nodata=layout.nodata, crs=layout.crs,
+            transform=layout.transform if layout.is_placed else None,
+        )  # fmt: skip
+    with raster:
         raster.write(values)
         raster.update_tags(**layout.tags)
         for index, description in enumerate(layout.bands, start=1):

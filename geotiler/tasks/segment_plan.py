@@ -256,7 +256,7 @@ def plan_segment(
         if bundle.card.task != "segmentation":
             raise SpecError(
                 f"model {bundle.card.name!r} does {bundle.card.task}, expected segmentation",
-                hint="geotiler models list shows what each does",
+                hint="geotiler classify takes it; geotiler models list shows what each does",
             )
         if will_write:
             check_formats(spec, bundle, scene)

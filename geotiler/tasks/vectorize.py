@@ -46,7 +46,6 @@ from geotiler.tasks.vectorize_draw import (
 )
 from geotiler.tasks.vectorize_features import MeasuredFeatures, VectorizeReport
 from geotiler.tasks.vectorize_input import VectorizeInput
-from geotiler.tasks.vectorize_separate import MOST_PX
 from geotiler.tasks.vectorize_work import (
     FeatureStore,
     Mark,
@@ -394,12 +393,17 @@ class _Run:
 
     def result(self, seconds: float) -> VectorizeReport:
         """What was counted so far."""
-        if self.features.too_large:
+        if too_large := self.features.too_large:
+            share = self.features.too_large_area / max(self.features.area, 1e-9)
             message = (
-                f"{self.features.too_large} patches whose bounds hold more than {MOST_PX:,} pixels "
-                "were left whole by --separate"
+                f"{too_large} {'patch was' if too_large == 1 else 'patches were'} too large for "
+                f"--separate and left whole: {share:.0%} of the area drawn; a higher --threshold "
+                "makes patches smaller, a raster of larger pixels too"
             )
             self._report(Notice(message=message, warning=True))
         stored = 0 if self._store is None else self._store.mark.small
         small = self._dropped + len(self._small) + stored
-        return self.features.result(small, self._source.sieved, seconds)
+        found = self.features.result(small, self._source.sieved, seconds)
+        if not (found.polygons or found.dropped or found.sieved or stored):
+            self._report(Notice(message=self._source.why_nothing, warning=True))
+        return found

@@ -79,9 +79,11 @@ class MeasuredFeatures:
         """Polygons that were so once drawn."""
         self.too_large = 0
         """Patches that were too large to be parted."""
+        self.too_large_area = 0.0
         self._separated = 0
         self._filled = 0
-        self._area = 0.0
+        self.area = 0.0
+        """Of all polygons, in the unit of the report."""
 
     def layer(self) -> Layer:
         """What all features have in common."""
@@ -126,9 +128,11 @@ class MeasuredFeatures:
         self._status += np.bincount(features.status, minlength=len(self._status))
         if SEPARATED in features.columns:
             self._separated += int((features.columns[SEPARATED] == Patch.PART).sum())
-            self.too_large += int((features.columns[SEPARATED] == Patch.TOO_LARGE).sum())
+            is_large = features.columns[SEPARATED] == Patch.TOO_LARGE
+            self.too_large += int(is_large.sum())
+            self.too_large_area += float(area[is_large].sum())
         self._filled += int(features.columns["filled"].sum())
-        self._area += float(area.sum())
+        self.area += float(area.sum())
         names = np.array([class_name(self._names, i) for i in range(MASK_NODATA + 1)], object)
         labels = np.array([status.label for status in Status], object)
         rings = shapely.get_num_interior_rings(shapely.get_parts(features.drawn))
@@ -174,7 +178,7 @@ class MeasuredFeatures:
             sieved=sieved,
             separated=self._separated if self._spec.separate else None,
             filled_holes=self._filled,
-            area=round(self._area, 2),
+            area=round(self.area, 2),
             area_unit="m2" if self._ground.in_metres else "px",
             pixels=self._scene.height * self._scene.width,
             seconds=round(seconds, 3),

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from geotiler.core.sieve import Sieve
 from geotiler.errors import SpecError
-from geotiler.io.labels import Labels, chosen_classes, label_rule
+from geotiler.io.labels import Labels, check_few_classes, chosen_classes, label_rule
 from geotiler.io.probabilities import Probabilities, is_probability
 from geotiler.io.probability_sampler import ProbabilitySampler
 from geotiler.io.raster import Scene, open_scene
@@ -36,7 +36,12 @@ class VectorizeInput:
         looked at, or nothing was sieved."""
         self._labels: Labels | None = None
         self._own: Probabilities | None = None
-        is_own = is_probability(self.scene) and spec.outlines_from is not OutlinesFrom.MASK
+        is_own = is_probability(self.scene)
+        if is_own and spec.outlines_from is OutlinesFrom.MASK:
+            raise SpecError(
+                f"--outlines-from mask needs class ids, {self.scene.path} holds probabilities",
+                hint="leave it out, or name the mask of the same run",
+            )
         if spec.outlines_from is OutlinesFrom.PROBABILITY and spec.probability is None:
             is_own = True
         self.is_own = is_own
@@ -45,6 +50,8 @@ class VectorizeInput:
             self._own = Probabilities(self.scene, spec.threshold, is_told=True)
         else:
             rule = label_rule(self.scene)
+            if spec.classes is None and spec.outlines_from is not OutlinesFrom.MASK:
+                check_few_classes(self.scene)
             self.note = rule.note
             self._labels = Labels(self.scene, rule)
             if spec.threshold is not None:
@@ -63,10 +70,12 @@ class VectorizeInput:
         """Raises: SpecError: nothing tells where to part patches."""
         ids = np.unique(self.kept[self.kept > 0]).tolist()
         if self.probabilities is None:
+            hint = "geotiler segment --probability p.tif writes them; then add --probability p.tif"
+            if not self.scene.class_names:
+                hint += ", or --outlines-from probability if these are some"
             raise SpecError(
-                f"--separate needs probabilities, {self.scene.path} holds class ids",
-                hint="geotiler segment --probability p.tif writes them; then add --probability "
-                "p.tif",
+                f"--separate needs probabilities, {self.scene.path} is taken for class ids",
+                hint=hint,
             )
         if not self.probabilities.has_any(ids):
             told = self._spec.probability or self.scene.path
@@ -100,6 +109,17 @@ class VectorizeInput:
             return False
         tells = self.probabilities.count == 1 or self.probabilities.tells_classes
         return tells and not self._spec.eight_connected
+
+    @property
+    def why_nothing(self) -> str:
+        """A line for when no patch was found in what was read."""
+        path = self.scene.path
+        if self._own is None or self._own.count > 1:
+            return f"{path} shows nothing that is drawn: no pixel is of a class that was asked for"
+        return (
+            f"{path} shows nothing: the highest probability is {self._own.highest:.3g}, the "
+            f"threshold {self._own.threshold:g}; 8 bits that do not say so are read as 0 to 255"
+        )
 
     def classes(self, window: Window) -> npt.NDArray[np.uint8]:
         """Class ids (row, col) of a window; 0 background, 255 unknown."""
@@ -174,4 +194,5 @@ def probability_sampler(
     path = spec.probability or (spec.mask if is_own else None)
     if path is None:
         return None
-    return ProbabilitySampler(path, spec.threshold, scene, is_told=is_own)
+    is_told = is_own or spec.outlines_from is OutlinesFrom.PROBABILITY
+    return ProbabilitySampler(path, spec.threshold, scene, is_told=is_told)

@@ -15,8 +15,10 @@ from geotiler.io.probability_sampler import ProbabilitySampler, window_groups
 from geotiler.specs import SMALLEST_M2, VectorizeSpec, Window
 from geotiler.tasks.vectorize_draw import Sized
 
-MOST_PX = 2**22
-"""Patches whose bounds are larger stay whole: parting takes up to 145 bytes for each pixel."""
+BOUNDS_BYTES, PATCH_BYTES = 25, 120
+"""What parting takes at most for each pixel of a patch's bounds, and of the patch itself."""
+MOST_BYTES = 600_000_000
+"""Patches that would take more stay whole."""
 
 SMALLEST_PX = 10
 """Cores of fewer pixels are noise, however many square metres these are."""
@@ -47,8 +49,10 @@ def separated_patches(
     outlines = table.outlines
     smallest_px = np.maximum(max(spec.min_area_m2, SMALLEST_M2) / table.pixel_area, SMALLEST_PX)
     bounds = outlines.bounds_px()
-    is_large = (bounds[:, 2] - bounds[:, 0]) * (bounds[:, 3] - bounds[:, 1]) > MOST_PX
-    may = ~is_large & (outlines.area_px() >= 2 * smallest_px)
+    within_px = (bounds[:, 2] - bounds[:, 0]) * (bounds[:, 3] - bounds[:, 1])
+    patch_px = outlines.area_px()
+    is_large = BOUNDS_BYTES * within_px + PATCH_BYTES * patch_px > MOST_BYTES
+    may = ~is_large & (patch_px >= 2 * smallest_px)
     outcome = np.full(len(outlines), Patch.WHOLE, np.uint8)
     objects: dict[int, Outlines] = {}
     for class_id in np.unique(outlines.class_id).tolist():

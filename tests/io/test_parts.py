@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from rasterio.crs import CRS
 from rio_cogeo.cogeo import cog_validate
 
 from geotiler.errors import OutputError, SpecError
-from geotiler.io.part_layout import Part, RasterLayout, raster_driver
+from geotiler.io.part_layout import Part, RasterLayout, in_memory, raster_driver
 from geotiler.io.parts import Parts, PartsInMemory, hold_parts
+from geotiler.io.raster import open_scene
 
 
 def _layout(shape: tuple[int, int], **changes: Any) -> RasterLayout:
@@ -162,6 +164,42 @@ def test_parts_in_memory_become_the_same_file(
         for folder in (target.parent, tmp_path / "disk")
     )
     assert found == expected
+
+
+def test_several_bands_of_a_part_of_a_scene_in_memory_too(tmp_path: Path) -> None:
+    values = np.random.default_rng(5).random((3, 70, 90), np.float32)
+    values[:, 3:9, 4:8] = np.nan
+    layout = _layout(
+        (70, 90), dtype="float32", nodata=float("nan"), bands=("a", "", "c"), origin=(30, 50),
+        colours={}, categorical=False,
+    )  # fmt: skip
+    found = {}
+    for kind in (Parts, PartsInMemory):
+        target = tmp_path / kind.__name__ / "m.tif"
+        target.parent.mkdir()
+        folder = hold_parts(target)
+        parts = kind(target, layout)
+        placed = [parts.write(30, 50, values[:, :20]), parts.write(50, 50, values[:, 20:])]
+        parts.assemble(placed, overwrite=False)
+        folder.remove()
+        found[kind] = {path.name: path.read_bytes() for path in target.parent.iterdir()}
+    assert found[Parts] == found[PartsInMemory]
+
+
+def test_a_raster_in_memory_lets_other_threads_open_theirs(tmp_path: Path) -> None:
+    _assemble(tmp_path / "other.tif", _layout((5, 6)), np.zeros((1, 5, 6), np.uint8))
+    opened = threading.Event()
+
+    def other() -> None:
+        with open_scene(str(tmp_path / "other.tif")):
+            opened.set()
+
+    layout = _layout((3, 4), crs=None, transform=Affine.identity())
+    with in_memory(layout, np.zeros((1, 3, 4), np.uint8)):
+        thread = threading.Thread(target=other, daemon=True)
+        thread.start()
+        assert opened.wait(10)
+    thread.join()
 
 
 def test_a_png_too(tmp_path: Path) -> None:

@@ -429,8 +429,55 @@ def test_from_mask_leaves_probabilities_to_be_refused(tmp_path):
     _, values = towns()
     p = probability_file(tmp_path / "p.tif", values)
     spec = VectorizeSpec(mask=p, output=str(tmp_path / "b.gpkg"), outlines_from=OutlinesFrom.MASK)
-    with pytest.raises(InputError, match="holds probabilities"):
+    with pytest.raises(SpecError, match="--outlines-from mask needs class ids"):
         vectorize(spec)
+
+
+def test_probabilities_that_lost_their_tags(tmp_path):
+    """As other programs cut and warp them: no class names, no scale, values of 0 to 254."""
+    _, values = towns()
+    stored = np.rint(values * 254).astype(np.uint8)
+    bare = write(tmp_path / "bare.tif", stored, tags={})
+    spec = {"output": str(tmp_path / "b.gpkg"), "overwrite": True}
+    with pytest.raises(InputError, match="more than 64 different values") as caught:
+        vectorize(VectorizeSpec(mask=bare, **spec))
+    assert "--outlines-from probability" in str(caught.value)
+    with pytest.raises(SpecError, match="--outlines-from probability if these are some"):
+        vectorize(VectorizeSpec(mask=bare, classes=("254",), separate=True, **spec))
+    assert not (tmp_path / "b.gpkg").exists()
+    told = {"outlines_from": OutlinesFrom.PROBABILITY, **spec}
+    found = vectorize(VectorizeSpec(mask=bare, **told)).polygons
+    tagged = probability_file(tmp_path / "p.tif", values)
+    assert found == vectorize(VectorizeSpec(mask=tagged, **spec)).polygons > 10
+    mask = write(tmp_path / "m.tif", (stored > 127).astype(np.uint8))
+    beside = vectorize(VectorizeSpec(mask=mask, probability=bare, separate=True, **told))
+    assert beside.polygons >= found
+    # Whoever says so has as many classes as there are values.
+    as_ids = VectorizeSpec(mask=bare, outlines_from=OutlinesFrom.MASK, **spec)
+    assert vectorize(as_ids).dropped > 1000
+
+
+@pytest.mark.parametrize(
+    ("highest", "outlines_from", "expected"),
+    [
+        (100, OutlinesFrom.PROBABILITY, "the highest probability is 0.392, the threshold 0.5"),
+        (0, OutlinesFrom.AUTO, "no pixel is of a class"),
+        (1, OutlinesFrom.AUTO, None),
+    ],
+)
+def test_a_file_without_polygons_says_why(tmp_path, highest, outlines_from, expected):
+    values = np.zeros((40, 50), np.uint8)
+    values[10:30, 10:30] = highest
+    said = []
+    spec = VectorizeSpec(
+        mask=write(tmp_path / "m.tif", values, tags={}), output=str(tmp_path / "b.gpkg"),
+        outlines_from=outlines_from,
+    )  # fmt: skip
+    report = vectorize(spec, report=lambda event: said.append(getattr(event, "message", "")))
+    assert report.polygons == (expected is None)
+    told = [text for text in said if "shows nothing" in text]
+    assert len(told) == (expected is not None)
+    assert all(expected in text for text in told)
 
 
 @pytest.mark.parametrize("kind", ["negative", "large", "int16", "a mask", "other grid"])

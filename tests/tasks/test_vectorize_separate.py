@@ -149,8 +149,7 @@ def test_holes_that_are_filled_are_counted_once(values, tmp_path):
 
 
 def test_very_large_patches_stay_whole_and_that_is_said(probability, tmp_path, monkeypatch):
-    monkeypatch.setattr(vectorize_separate, "MOST_PX", 20 * 16 * HOUSES - 1)
-    monkeypatch.setattr(task, "MOST_PX", 20 * 16 * HOUSES - 1)
+    monkeypatch.setattr(vectorize_separate, "MOST_BYTES", 100_000)
     said: list[str] = []
 
     def hear(event):
@@ -160,7 +159,9 @@ def test_very_large_patches_stay_whole_and_that_is_said(probability, tmp_path, m
     spec = VectorizeSpec(mask=probability, output=str(tmp_path / "b.gpkg"), separate=True)
     report = vectorize(spec, report=hear)
     assert (report.polygons, report.separated) == (TERRACES + 1, 0)
-    assert any("4 patches whose bounds hold more than 1,599 pixels" in text for text in said)
+    (told,) = [text for text in said if "too large" in text]
+    assert told.startswith(f"{TERRACES} patches were too large for --separate and left whole: 9")
+    assert "% of the area" in told
 
 
 def test_one_class_of_several(values, tmp_path):
