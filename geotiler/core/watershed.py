@@ -34,7 +34,8 @@ def parted(
     """The objects (row, col) of one patch, numbered from 1, 0 outside; None: it is one object.
 
     Args:
-        probability: (row, col) of the patch's class.
+        probability: (row, col) of the patch's class; NaN where it is not known, which is neither a
+            valley nor part of a core.
         inside: (row, col): the patch, connected along sides.
         threshold: that the patch is above; levels up to it part nothing.
         smallest_px: pixels of the smallest core that stands for an object.
@@ -50,15 +51,20 @@ def _cores(
 ) -> tuple[Labels, int]:
     """What each object grows from (row, col), numbered from 1, and how many there are."""
     cores = inside.astype(np.int32)
+    is_known = ~np.isnan(probability)
+    all_known = bool(is_known.all())
     count = 1
     for level in LEVELS:
         if level <= threshold:
             continue
-        above = (inside & (probability > np.float32(level))).astype(np.uint8)
+        above = (inside & ~(probability <= np.float32(level))).astype(np.uint8)
         found, labels, stats, _ = cv2.connectedComponentsWithStats(
             above, connectivity=4, ltype=cv2.CV_32S
         )
-        is_large = stats[:, cv2.CC_STAT_AREA] >= smallest_px
+        area = stats[:, cv2.CC_STAT_AREA]
+        if not all_known:
+            area = np.bincount(labels[is_known], minlength=found)
+        is_large = area >= smallest_px
         is_large[0] = False
         if not is_large.any():
             break
@@ -90,7 +96,9 @@ def _grown(probability: Floats, inside: NDArray[np.bool_], cores: Labels) -> Lab
     away = cv2.distanceTransform((cores == 0).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     rank = np.minimum(away, _FARTHEST_PX).astype(np.int32)
     del away
-    rank += np.rint((1 - probability) * np.float32(_COSTS)).astype(np.int32) * (_FARTHEST_PX + 1)
+    cost = np.nan_to_num((1 - probability) * np.float32(_COSTS), nan=0.0)
+    rank += np.rint(cost).astype(np.int32) * (_FARTHEST_PX + 1)
+    del cost
 
     ends, ranks = [], []
     beside = np.zeros(count, np.int32)

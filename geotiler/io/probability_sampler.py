@@ -66,11 +66,9 @@ class ProbabilitySampler:
         return bool((self._band[list(class_ids)] >= 0).any())
 
     def within(self, window: Window, class_id: int) -> npt.NDArray[np.float32]:
-        """Probabilities (row, col) of a class that has a band; 1 where they are not known, so that
-        this is no valley between two objects.
-        """
+        """Probabilities (row, col) of a class that has a band; NaN where they are not known."""
         values, valid = self._probabilities.read(window, int(self._band[class_id]) + 1)
-        found: npt.NDArray[np.float32] = np.where(valid, values[0], np.float32(1))
+        found: npt.NDArray[np.float32] = np.where(valid, values[0], np.float32(np.nan))
         return found
 
     def sample(

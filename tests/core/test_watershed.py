@@ -48,6 +48,20 @@ def test_one_house_stays_one():
     assert parted(probability, patch_of(probability), threshold=0.5, smallest_px=20) is None
 
 
+@pytest.mark.parametrize("top", [0.7, 0.85, 0.98])
+def test_what_is_not_known_is_neither_a_core_nor_a_valley(top):
+    probability = np.full((40, 60), top, np.float32)
+    probability[18:25, 8:15] = probability[18:25, 46:53] = np.nan
+    probability[:, 30] = np.nan
+    inside = np.ones(probability.shape, bool)
+    assert parted(probability, inside, threshold=0.5, smallest_px=40) is None
+    probability[:, 30] = 0.55  # two roofs, of each of which a part is not known
+    objects = parted(probability, inside, threshold=0.5, smallest_px=40)
+    assert objects is not None
+    assert objects.max() == 2
+    assert (objects > 0).all()
+
+
 def test_what_has_no_core_of_its_own_is_no_object():
     probability = houses(41, 71, (20, 20, 0.99), (20, 48, 0.97))
     # Of the levels 0.8 is the first that parts them; above it the lesser one has 225 pixels.

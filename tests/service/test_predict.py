@@ -9,14 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import cv2
 import numpy as np
 import pytest
+from starlette.requests import Request
 from starlette.testclient import TestClient
 
 from geotiler.errors import OutputError
 from geotiler.models.bundle import Bundle, write_bundle
 from geotiler.models.card import ClassInfo, ModelCard
+from geotiler.service.uploads import Upload, received
 from geotiler.specs import SegmentSpec, VectorizeSpec
 from geotiler.tasks.segment import segment
 from geotiler.tasks.vectorize import vectorize
@@ -87,6 +90,24 @@ def test_a_body_without_a_form_is_the_file_itself(
         headers={"Content-Type": "image/tiff", "Accept": "image/png"},
     )
     assert answer.content == (by_command / "mask.png").read_bytes()
+
+
+@pytest.mark.parametrize("size", [1, 2**20 - 1, 2**20, 2**20 + 1, 3 * 2**20, 3 * 2**20 + 1])
+def test_a_body_that_is_written_in_pieces_is_whole(tmp_path: Path, size: int) -> None:
+    body = np.random.default_rng(2).bytes(size)
+    pieces = [body[i : i + 65_537] for i in range(0, size, 65_537)]
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
+
+    headers = [(b"content-type", b"image/png")]
+    request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
+
+    async def at_once() -> list[Upload]:
+        return await received(request, tmp_path, most_files=1, name="a.png")
+
+    (upload,) = anyio.run(at_once)
+    assert upload.path.read_bytes() == body
 
 
 def test_parameters_mean_what_the_flags_mean(
