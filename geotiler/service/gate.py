@@ -54,6 +54,9 @@ class Gate:
         request_id = given if _PLAIN_ID.fullmatch(given) else uuid.uuid4().hex
         state: dict[str, Any] = scope.setdefault("state", {})
         state.update(request_id=request_id, owner="", model="")
+        method = scope["method"]
+        if method == "HEAD":  # as GET, without the body
+            scope = {**scope, "method": "GET"}
         status = 500
         has_begun = False
         started = time.perf_counter()
@@ -66,6 +69,8 @@ class Gate:
                 out["x-request-id"] = request_id
                 for name, value in _SECURITY_HEADERS.items():
                     out.setdefault(name, value)
+            elif method == "HEAD" and message["type"] == "http.response.body":
+                message = {**message, "body": b""}
             await send(message)
 
         try:
@@ -80,7 +85,7 @@ class Gate:
                 defect = Problem(500, "a defect of geotiler; its operator finds more in the log")
                 await answer(defect, request_id)(scope, receive, sending)
         finally:
-            self._record(scope, state, status, time.perf_counter() - started)
+            self._record(scope, method, status, time.perf_counter() - started)
 
     def _admit(self, scope: Scope, headers: Headers, state: dict[str, Any]) -> None:
         """Raises: Problem: a foreign page, a missing key, or a body said to be too large."""
@@ -143,9 +148,10 @@ class Gate:
             headers={"Connection": "close"},
         )  # fmt: skip
 
-    def _record(self, scope: Scope, state: dict[str, Any], status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, method: str, status: int, seconds: float) -> None:
+        state: dict[str, Any] = scope["state"]
         route = getattr(scope.get("route"), "path", None) or "other"
-        method = scope["method"] if scope["method"] in _METHODS else "other"
+        method = method if method in _METHODS else "other"
         model = state["model"]
         self._metrics.requests.labels(route, method, str(status), model).inc()
         self._metrics.latency.labels(route, method, model).observe(seconds)

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -307,6 +308,21 @@ def test_ids_go_through_and_are_made_where_they_are_missing(service: TestClient)
         made = service.get("/healthz", headers={"X-Request-ID": bad}).headers["x-request-id"]
         assert made != bad
         assert len(made) == 32
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/jobs", "/models", "/metrics", "/docs"])
+def test_head_answers_as_get_without_the_body(service: TestClient, path: str) -> None:
+    """As balancers and monitors ask."""
+    full, head = service.get(path), service.head(path)
+    assert (head.status_code, head.content) == (full.status_code, b"") == (200, b"")
+    assert head.headers["content-type"] == full.headers["content-type"]
+    counted = service.get("/metrics").text
+    assert re.search(r'requests_total{method="HEAD",[^}]*route="' + re.escape(path), counted)
+
+
+def test_head_has_no_way_where_get_has_none(service: TestClient) -> None:
+    assert service.head("/predict").status_code == 405
+    assert service.head("/nothing").status_code == 404
 
 
 def test_a_defect_is_500_without_its_trace(
