@@ -67,6 +67,10 @@ class Heard:
         if not self.stage:
             return ""
         done = f"{self.done:,.0f} of {self.total:,.0f} {self.unit}"
+        if self.stage == "training":
+            if not self.kept:
+                return f": {done} done; nothing is kept before the first epoch ends"
+            return f": {done} done; the same command with --resume goes on from the last epoch"
         if self.kept == 0:  # rows are stored when all windows that touch them are done
             return f" after {done}: no row was finished, so nothing is kept"
         if self.kept is not None:
@@ -78,7 +82,6 @@ class Heard:
 
 _GOES_ON = {
     "tile": "the same command goes on from there",
-    "training": "the same command with --resume goes on",
 }
 """Stage → how a run that is interrupted in it goes on, where the task does not tell."""
 

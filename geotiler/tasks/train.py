@@ -11,7 +11,8 @@ from geotiler.io.work_folder import held
 from geotiler.progress import Notice, Reporter, silent
 from geotiler.reports import Report
 from geotiler.training.classification_config import ClassifierRunConfig
-from geotiler.training.compose import SHORT, begins_short, compose
+from geotiler.training.compose import SHORT, begins_short, check_init, compose
+from geotiler.training.resumption import resumed
 
 LOADING = Notice(message="loading torch and lightning")
 """Said at once: it takes seconds, and many on a busy machine."""
@@ -46,6 +47,9 @@ def train(
         MissingExtraError: the logger's package is not installed.
     """
     config = compose(task, overrides)
+    if config.resume:
+        config = resumed(config, task, overrides)
+    check_init(config, overrides)
     if isinstance(config, ClassifierRunConfig):
         report(LOADING)
         from geotiler.tasks.train_classifier import train_classifier

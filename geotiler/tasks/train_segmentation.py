@@ -18,7 +18,7 @@ from geotiler.progress import Notice, Reporter
 from geotiler.reports import Report
 from geotiler.specs import Scale
 from geotiler.training.beginning import refuse, take_over
-from geotiler.training.chips import open_folder, read_split
+from geotiler.training.chips import open_folder, read_split, shared_names
 from geotiler.training.config import Config, model_name
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ def train_segmentation(config: Config, keys: Collection[str], report: Reporter) 
     classes = _classes(config)
     _card(config, classes, {}, 0)  # what it would refuse after hours is refused now
     prepare(config)
+    if shared := shared_names(Path(config.data.root)):
+        report(Notice(message=shared, warning=True))
     report(Notice(message=f"building {config.model.architecture} for {_shown(classes)}"))
     names = [info.name for info in (_BACKGROUND, *classes)]
     module = Segmentation(config, names, _fitted(network, config, len(names)))

@@ -82,6 +82,8 @@ class Folder:
     """Of all chips; None: each scene's own."""
     scenes: tuple[tuple[str, float], ...] = ()
     """What names of chips begin with → their ground sample distance."""
+    is_assumed: bool = False
+    """Nobody said which value is the class."""
     is_tiled: bool = False
     """Made by `geotiler tile`: what is ignored and black is nodata, exactly."""
 
@@ -124,6 +126,7 @@ def open_folder(config: DataConfig) -> Folder:
         return Folder(
             root=root,
             classes={config.plain.object_value if value is None else value: None},
+            is_assumed=value is None,
             ignore_value=config.ignore_value,
             gsd_m=config.plain.gsd_m if config.gsd_m is None else config.gsd_m,
         )
@@ -208,12 +211,48 @@ def read_chip(folder: Folder, name: str, config: DataConfig) -> Chip:
             f"{mask.shape[1]}×{mask.shape[0]} px",
             hint=_LEAVE_OUT,
         )
+    if folder.is_assumed:
+        _check_values(folder, name, mask)
     labels = folder.indices(mask)
     if folder.is_tiled:
         labels[(labels == UNLABELLED) & (image == 0).all(axis=2)] = MASK_NODATA
     elif config.border_nodata:
         labels[~border_nodata(image)] = MASK_NODATA
     return Chip(name=name, image=image, labels=labels, gsd_m=folder.gsd_of(name))
+
+
+def _check_values(folder: Folder, name: str, mask: NDArray[np.uint8]) -> None:
+    """Raises: InputError: values that may well be the class, and would be read as background."""
+    known = {0, *folder.classes, *([] if folder.ignore_value is None else [folder.ignore_value])}
+    odd = sorted(set(np.unique(mask).tolist()) - known)
+    if odd:
+        (value,) = folder.classes
+        raise InputError(
+            f"the mask of {name!r} in {folder.root} holds {', '.join(map(str, odd[:5]))}, expected "
+            f"0 and {value}",
+            hint=f"data.object_value={odd[0]} says which value is the class, all others are "
+            "background",
+        )
+
+
+def shared_names(root: Path) -> str | None:
+    """A line about chips that are in two of a data set's lists; None where none is."""
+    seen: dict[str, str] = {}
+    twice: list[tuple[str, str]] = []
+    for split in _PURPOSE:
+        if split == "test" and not (root / "test.txt").is_file():
+            continue
+        for name in read_split(root, split):
+            if seen.setdefault(name, split) != split:
+                twice.append((name, split))
+    if not twice:
+        return None
+    name, split = twice[0]
+    more = f", and {len(twice) - 1} more" if len(twice) > 1 else ""
+    return (
+        f"{root} lists {name!r} in {seen[name]} and in {split}{more}: what was learned from "
+        "flatters the scores"
+    )
 
 
 def rendered_chips(config: RenderedConfig) -> Iterator[Chip]:

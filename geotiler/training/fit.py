@@ -15,13 +15,14 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from geotiler.errors import DeviceError, InputError, ModelError, OutputError, SpecError
-from geotiler.progress import Reporter
+from geotiler.progress import Kept, Reporter
 from geotiler.training.callbacks import Curve, EpochLength, FiniteLoss, Monitor, Progress
 from geotiler.training.checkpoints import WholeCheckpoints, read_checkpoint
 from geotiler.training.config import FitConfig
 from geotiler.training.framework import pl
 from geotiler.training.optimisation import OPTIMIZERS, SCHEDULERS
 from geotiler.training.precision import PRECISIONS, best_precision
+from geotiler.training.resumption import SETTINGS
 from geotiler.training.whole_files import replaced
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException  # isort: skip
@@ -196,12 +197,12 @@ def fit(
     last = folder / _LAST
     data.setup("fit")  # what is wrong with the data is told before anything is written
     with run_folder(folder):
-        settings = folder / "config.yaml"
+        settings = folder / SETTINGS
         if not config.resume:
             _save(config, settings)
         curve = Curve(folder / "metrics.csv", monitor, resume=config.resume)
         trainer = _trainer(config, monitor, curve, report, loggers)
-        with without_expected_warnings(), _clear_errors(folder):
+        with without_expected_warnings(), _clear_errors(folder), _kept(last, report):
             trainer.fit(
                 module,
                 datamodule=data,
@@ -305,6 +306,16 @@ def _what_next(folder: Path) -> str:
 
 
 @contextlib.contextmanager
+def _kept(last: Path, report: Reporter) -> Iterator[None]:
+    """Tells whether a run that is interrupted can go on."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):  # the latter is Lightning's
+        report(Kept(share=float(last.is_file())))
+        raise
+
+
+@contextlib.contextmanager
 def _clear_errors(folder: Path) -> Iterator[None]:
     """What torch raises inside, in words.
 
@@ -331,5 +342,5 @@ def _clear_errors(folder: Path) -> Iterator[None]:
             raise
         raise ModelError(
             f"{folder / _LAST} holds another network than this configuration",
-            hint=f"--resume goes on with the settings in {folder / 'config.yaml'}",
+            hint="name=ANOTHER begins a new run",
         ) from error

@@ -30,7 +30,10 @@ class SegmentationLoss(nn.Module):
         """
         super().__init__()
         weights = {name: float(getattr(config, name)) for name in TERMS}
-        if min(weights.values()) < 0 or not any(weights.values()):
+        if min(weights.values()) < 0:
+            name = min(weights, key=lambda each: weights[each])
+            raise SpecError(f"loss.{name} must not be negative, got {weights[name]:g}")
+        if not any(weights.values()):
             raise SpecError(
                 f"loss has no term to minimise: {weights}", hint="loss=bce_dice is the default"
             )

@@ -215,12 +215,98 @@ def test_a_run_is_lengthened_but_never_overwritten(small_run: list[str], tmp_pat
 def test_only_the_same_network_goes_on(small_run: list[str], tmp_path: Path) -> None:
     train("buildings", [*small_run, "train.steps=3"])
     other = [*small_run, "resume=true", "model.arguments.decoder_channels=[8,8,8]"]
-    with pytest.raises(ModelError, match="another network"):
+    with pytest.raises(SpecError, match=r"model\.arguments was") as caught:
         train("buildings", other)
+    assert f"init={tmp_path / 'run'}/model" in str(caught.value)
     last = tmp_path / "run" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])
     with pytest.raises(InputError, match=r"last\.ckpt cannot be read"):
         train("buildings", [*small_run, "resume=true"])
+
+
+def test_a_run_goes_on_with_the_settings_that_it_was_begun_with(
+    small_run: list[str], tmp_path: Path
+) -> None:
+    first = train("buildings", [*small_run, "train.steps=3", "model.credits=[somebody]"])
+    fine = [*small_run, f"init={first.model}", "train.steps=3", "loss=focal", "name=fine"]
+    fine[fine.index(f"output={tmp_path / 'run'}")] = f"output={tmp_path / 'fine'}"
+    train("buildings", fine)
+    begun = (tmp_path / "fine" / "config.yaml").read_text()
+    card = find_model(str(tmp_path / "fine")).card
+    # Neither init, nor loss, nor data are said again.
+    again = [f"output={tmp_path / 'fine'}", "resume=true", "train.steps=6", "train.select=last"]
+    assert train("buildings", again).steps == 6
+    ended = (tmp_path / "fine" / "config.yaml").read_text()
+    changed = set(ended.splitlines()) ^ set(begun.splitlines())
+    assert {line.split(":")[0].strip() for line in changed} == {"steps", "resume", "select"}
+    longer = find_model(str(tmp_path / "fine")).card
+    assert (longer.name, longer.credits, longer.training_data) == (
+        card.name, ("somebody",), card.training_data,
+    )  # fmt: skip
+
+
+def _of_any_network(overrides: list[str]) -> list[str]:
+    return [text for text in overrides if "model.arguments" not in text]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("loss=focal", "loss.focal was 0.0, now 1.0"),
+        ("data.root=elsewhere", "data.root was"),
+        ("transforms=none", "transforms."),
+        ("model=linknet", "model.architecture was Unet, now Linknet"),
+    ],
+)
+def test_what_would_make_another_run_of_it_is_refused(
+    small_run: list[str], tmp_path: Path, said: str, told: str
+) -> None:
+    train("buildings", [*small_run, "train.steps=3"])
+    before = (tmp_path / "run" / "config.yaml").read_bytes()
+    with pytest.raises(SpecError, match="begun with other settings") as caught:
+        train("buildings", [*_of_any_network(small_run), "resume=true", said])
+    assert told in str(caught.value)
+    assert (tmp_path / "run" / "config.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize("said", ["model=linknet", "model.encoder=resnet18"])
+def test_weights_to_begin_from_and_another_network_are_too_much(
+    small_run: list[str], said: str
+) -> None:
+    with pytest.raises(SpecError, match="brings its own network"):
+        train("buildings", [*_of_any_network(small_run), "init=buildings", said])
+
+
+def test_masks_of_other_values_are_not_taken_for_background(
+    small_run: list[str], chip_folder: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(chip_folder, data)
+    assert not (data / "dataset.json").exists()
+    for path in (data / "masks").iterdir():
+        cv2.imwrite(str(path), np.uint8(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 0))
+    run = [*small_run, f"data.root={data}", "train.steps=3"]
+    with pytest.raises(InputError, match="holds 1, expected 0 and 255") as caught:
+        train("buildings", run)
+    assert "data.object_value=1" in str(caught.value)
+    assert train("buildings", [*run, "data.object_value=1"]).steps == 3
+
+
+def test_a_chip_in_two_lists_is_told(
+    small_run: list[str], chip_folder: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(chip_folder, data)
+    first = (data / "train.txt").read_text().split()[0]
+    with (data / "val.txt").open("a") as file:
+        file.write(f"{first}\n")
+    said: list[str] = []
+    train(
+        "buildings",
+        [*small_run, f"data.root={data}", "train.steps=3"],
+        report=lambda event: said.append(getattr(event, "message", "")),
+    )
+    assert any(f"lists {first!r} in train and in val" in text for text in said)
 
 
 def test_missing_data_says_where_it_looked(small_run: list[str], tmp_path: Path) -> None:
