@@ -106,7 +106,12 @@ def fetch(
 
 @app.command(short_help="Copy a model into a weights folder, if it is better.")
 def promote(
-    run: Annotated[Path, typer.Argument(help="Folder of a run of geotiler train, or of a model.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of a run of geotiler train or of a model, or a shipped model's name."
+        ),
+    ],
     weights: Annotated[
         Path | None,
         typer.Option(

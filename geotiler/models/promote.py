@@ -9,6 +9,7 @@ from pathlib import Path
 from geotiler.errors import InputError, SpecError
 from geotiler.models.bundle import Bundle, copy_bundle, open_bundle
 from geotiler.models.card import CARD_FILE
+from geotiler.models.registry import find_model
 from geotiler.reports import Report
 
 MODEL_FOLDER = "model"
@@ -54,7 +55,7 @@ def promote(
     """Copy a run's model into a weights folder, if it is better than the one that is there.
 
     Args:
-        run: folder of a run, or a model folder.
+        run: folder of a run, a model folder, or the name of a shipped model.
         weights: folder of model folders.
         name: of the model there; None takes the card's.
         metric: that must be higher, such as iou; None compares nothing.
@@ -69,7 +70,7 @@ def promote(
         InputError: a report cannot be read.
         OutputError: the weights folder cannot be written.
     """
-    bundle = open_bundle(run / MODEL_FOLDER if (run / MODEL_FOLDER).is_dir() else run)
+    bundle = _candidate(run)
     folder = weights / (name or bundle.card.name)
     old = open_bundle(folder) if (folder / CARD_FILE).is_file() else None
     candidate = current = None
@@ -92,6 +93,13 @@ def promote(
         candidate=candidate,
         current=current,
     )
+
+
+def _candidate(run: Path) -> Bundle:
+    """The model of a run, of a model folder, or a shipped one of that name."""
+    if not run.exists() and len(run.parts) == 1:
+        return find_model(str(run))
+    return open_bundle(run / MODEL_FOLDER if (run / MODEL_FOLDER).is_dir() else run)
 
 
 def _measured(

@@ -133,10 +133,11 @@ class Shelf:
                     if name in old:
                         new[name] = old[name]
             if not new:
-                raise ModelError(
-                    f"no model in {self.folder}: " + ("; ".join(refused.values()) or "it is empty"),
-                    hint="--weights names a folder of model folders",
-                )
+                hint = "--weights names a folder of model folders"
+                if next(self.folder.glob(f"*/*/{CARD_FILE}"), None) is not None:
+                    hint += ", geotiler models promote puts those of runs there"
+                why = "; ".join(refused.values()) or f"none of its folders holds a {CARD_FILE}"
+                raise ModelError(f"no model in {self.folder}: {why}", hint=hint)
             self._bundles = new
             before = {name: bundle.digest for name, bundle in old.items()}
             changed = {name for name in new if new[name].digest != before.get(name)}

@@ -6,13 +6,18 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from geotiler.errors import OutputError
+from geotiler.errors import OutputError, SpecError
 from geotiler.io.work_folder import held
+from geotiler.models.registry import find_model
 from geotiler.progress import Notice, Reporter, silent
 from geotiler.reports import Report
 from geotiler.training.classification_config import ClassifierRunConfig
-from geotiler.training.compose import SHORT, begins_short, check_init, compose
+from geotiler.training.compose import SHORT, begins_short, compose
+from geotiler.training.config import Config
 from geotiler.training.resumption import resumed
+
+_NETWORK = ("model", "model.library", "model.architecture", "model.encoder")
+"""Overrides that say which network is built."""
 
 LOADING = Notice(message="loading torch and lightning")
 """Said at once: it takes seconds, and many on a busy machine."""
@@ -49,7 +54,7 @@ def train(
     config = compose(task, overrides)
     if config.resume:
         config = resumed(config, task, overrides)
-    check_init(config, overrides)
+    _check_network(config, overrides)
     if isinstance(config, ClassifierRunConfig):
         report(LOADING)
         from geotiler.tasks.train_classifier import train_classifier
@@ -65,6 +70,25 @@ def train(
     report(LOADING)
     with _alone(Path(config.output)):
         return train_segmentation(config, keys, report)
+
+
+def _check_network(config: Config | ClassifierRunConfig, overrides: Sequence[str]) -> None:
+    """Raises: SpecError: finished weights to begin from, and another network to put them into."""
+    said = [text for text in overrides if text.lstrip("+").partition("=")[0] in _NETWORK]
+    if not config.init or not said:
+        return
+    card, model = find_model(config.init).card, config.model
+    if card.task != (
+        "classification" if isinstance(config, ClassifierRunConfig) else "segmentation"
+    ):
+        return  # as is told with better words
+    name = "encoder_name"
+    same = card.architecture == model.architecture
+    if not same or card.arguments.get(name) != model.arguments.get(name):
+        raise SpecError(
+            f"init={config.init} brings its own network, {said[0]} names another",
+            hint="leave one of the two out",
+        )
 
 
 @contextmanager

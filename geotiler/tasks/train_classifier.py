@@ -163,7 +163,7 @@ def _metrics(
     config: ClassifierRunConfig, found: Mapping[str, Scores], steps: int
 ) -> tuple[Metric, ...]:
     """Test first: the confusion matrix belongs to the first metric."""
-    split = f"{config.data.split} split"
+    split = f"{config.data.split} split{_limited(config)}"
     how = f"unchanged tiles, torch float32, weights of step {steps}"
     metrics = []
     for part, words in (("test", "never trained on"), ("val", "chose the checkpoint")):
@@ -180,7 +180,14 @@ def _metrics(
 
 def _training_data(config: ClassifierRunConfig) -> str:
     """What a run learned from, as far as its configuration tells."""
-    return f"Train part of the {config.data.split} split of {Path(config.data.root).name}"
+    data = config.data
+    return f"Train part of the {data.split} split of {Path(data.root).name}{_limited(config)}"
+
+
+def _limited(config: ClassifierRunConfig) -> str:
+    """Words for a trial: its scores are of other tiles than those of a whole part."""
+    limit = config.data.limit
+    return "" if limit is None else f", {limit} tiles of each class"
 
 
 def _check(config: ClassifierRunConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -244,7 +245,7 @@ def _metrics(config: Config, splits: Mapping[str, SplitScores], steps: int) -> t
     how = f"pooled pixels at {config.model.gsd_m:g} m, whole chips, weights of step {steps}"
     found = []
     for split, scores in splits.items():
-        data = f"{_SPLITS[split]} of {Path(config.data.root).name}"
+        data = f"{_SPLITS[split]} of {_told_chips(config, split)}"
         named = {"IoU": scores.iou, "F1": scores.f1}
         if len(scores.class_iou) > 1:
             named |= {f"IoU of {name}": iou for name, iou in scores.class_iou.items()}
@@ -257,7 +258,7 @@ def _metrics(config: Config, splits: Mapping[str, SplitScores], steps: int) -> t
 def _training_data(config: Config) -> tuple[str, ...]:
     """What a run learned from, as far as its configuration tells."""
     rendered = config.data.rendered
-    found = [f"Chips of the folder {Path(config.data.root).absolute().name}"]
+    found = [f"Chips of the folder {_told_chips(config, 'train')}"]
     if rendered.share > 0:
         last = rendered.first_seed + rendered.chips - 1
         found.append(
@@ -265,6 +266,14 @@ def _training_data(config: Config) -> tuple[str, ...]:
             f"{rendered.share:.0%} of the training crops"
         )
     return tuple(found)
+
+
+def _told_chips(config: Config, split: str) -> str:
+    """Folder, number of chips, and what tells their list from another of a folder of that name."""
+    root = Path(config.data.root).absolute()
+    names = read_split(root, split)[: config.data.limit]
+    digest = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:8]
+    return f"{root.name}: {len(names)} chips, list {digest}"
 
 
 def _scored(module: Segmentation, data: ChipData, config: Config) -> dict[str, SplitScores]:

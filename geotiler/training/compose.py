@@ -18,8 +18,6 @@ _SCHEMAS: dict[str, type] = {"schema": Config, "classifier_schema": ClassifierRu
 """What a task's file may name first in its defaults."""
 SHORT = "finetune"
 """Option of the group `train` for runs that begin from finished weights."""
-_NETWORK = ("model", "model.library", "model.architecture", "model.encoder")
-"""What says which network is built."""
 _FREE = "model.arguments"
 """Section whose keys are the architecture's own."""
 _EXAMPLE = "overrides look like train.optimizer.lr=5e-4 or model=linknet"
@@ -89,19 +87,6 @@ def begins_short(task: str, overrides: Sequence[str]) -> bool:
     texts = dict(text.lstrip("+").partition("=")[::2] for text in overrides)
     has_init = texts.get("init", "null") not in ("", "null")
     return has_init and "train" not in texts and SHORT in _options(task).get("train", ())
-
-
-def check_init(config: Config | ClassifierRunConfig, overrides: Sequence[str]) -> None:
-    """Raises: SpecError: finished weights to begin from, and another network to put them into."""
-    if not config.init:
-        return
-    for text in overrides:
-        key, _, value = text.lstrip("+").partition("=")
-        if key in _NETWORK:
-            raise SpecError(
-                f"init={config.init} brings its own network, {key}={value} names one too",
-                hint="leave one of the two out",
-            )
 
 
 def _options(task: str) -> dict[str, set[str]]:

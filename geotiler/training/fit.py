@@ -310,8 +310,9 @@ def _kept(last: Path, report: Reporter) -> Iterator[None]:
     """Tells whether a run that is interrupted can go on."""
     try:
         yield
-    except (KeyboardInterrupt, SystemExit):  # the latter is Lightning's
-        report(Kept(share=float(last.is_file())))
+    except BaseException as error:
+        if not isinstance(error, Exception):  # somebody, or Lightning for him, ends the process
+            report(Kept(share=float(last.is_file())))
         raise
 
 

@@ -108,7 +108,12 @@ def test_what_is_told_follows_the_stage_that_runs() -> None:
     assert heard.when_interrupted() == (
         " after 1,500,000 of 4,000,000 px: 25 % is kept; the same command goes on from there"
     )
-    heard(StageStarted(stage="training", total=300, unit="step"))  # nothing was told of this one
+    heard(StageStarted(stage="training", total=300, unit="step"))
     assert heard.when_interrupted() == (
-        ": 0 of 300 steps done; the same command with --resume goes on"
+        ": 0 of 300 steps done; nothing is kept before the first epoch ends"
+    )
+    heard(StageAdvanced(stage="training", amount=120))
+    heard(Kept(share=1.0))
+    assert heard.when_interrupted() == (
+        ": 120 of 300 steps done; the same command with --resume goes on from the last epoch"
     )
