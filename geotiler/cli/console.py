@@ -185,7 +185,8 @@ def _rows(values: Mapping[str, Any], prefix: str = "", unit: str = "") -> Iterat
     """Name and text of each value; the unit that a name ends in goes behind the number."""
     for key, value in values.items():
         ending = next((each for each in _UNITS if key.endswith(each)), "")
-        name = prefix + key.removesuffix(ending).replace("_", " ")
+        is_file = "." in key
+        name = prefix + (key if is_file else key.removesuffix(ending).replace("_", " "))
         own = _UNITS.get(ending, unit)
         if value is None or (key.startswith("resumed") and not value):
             continue  # unknown, or nothing to speak of

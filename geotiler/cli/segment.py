@@ -196,9 +196,11 @@ def _several(
 ) -> int:
     """Segment scenes into the folder that the specification names as its output."""
     from geotiler.cli.console import emit, reporter
+    from geotiler.io.vector_formats import DRIVERS
     from geotiler.tasks.segment_many import estimate_many, named_outputs, segment_many
 
-    if spec.output.suffix.lower() in (".tif", ".tiff", ".png") and not spec.output.is_dir():
+    files = (".tif", ".tiff", ".png", *DRIVERS)
+    if spec.output.suffix.lower() in files and not spec.output.is_dir():
         from geotiler.io.part_place import shown_target
 
         raise SpecError(

@@ -32,7 +32,10 @@ class SegmentationLoss(nn.Module):
         weights = {name: float(getattr(config, name)) for name in TERMS}
         if min(weights.values()) < 0:
             name = min(weights, key=lambda each: weights[each])
-            raise SpecError(f"loss.{name} must not be negative, got {weights[name]:g}")
+            raise SpecError(
+                f"loss.{name} must not be negative, got {weights[name]:g}",
+                hint=f"loss.{name}=0 leaves the term out",
+            )
         if not any(weights.values()):
             raise SpecError(
                 f"loss has no term to minimise: {weights}", hint="loss=bce_dice is the default"

@@ -48,6 +48,7 @@ MISTAKES = {
     "preview s.tif -o p.png --width 5": "--width must be at least 64",
     "preview s.tif -o p.png --detail -5": "--detail must be at least 0",
     "render r.tif --height 0": "--height must be at least 1",
+    "segment a.tif b.tif -o two.gpkg": "several scenes need a folder, got -o two.gpkg",
     "demo -o d": "no such option -o: give it without, geotiler demo FOLDER",
     "render --output r.tif": "no such option --output: give it without, geotiler render OUTPUT",
     "train -o d": "no such option -o (see geotiler train --help)",
