@@ -43,7 +43,11 @@ def evaluate(
         int, typer.Option(help="Pixels from an outline that the boundary IoU counts.")
     ] = 3,
     min_area: Annotated[
-        float, typer.Option(help="Smaller objects are left out on both sides, in m².")
+        float,
+        typer.Option(
+            help="Smaller objects are left out on both sides, in m²; in pixels where nothing tells "
+            "their size."
+        ),
     ] = SMALLEST_M2,
     pixels_only: Annotated[
         bool, typer.Option("--pixels-only", help="Do not compare objects.")

@@ -114,10 +114,12 @@ class _Run:
         """Read it from top to bottom."""
         grid, spec = self.grid, self.spec
         crs = None if grid.crs is None else grid.crs.to_wkt()
+        # As `vectorize` measures what it draws of the same mask.
+        ground = Ground(tuple(grid.transform), crs, grid.stated_gsd_m)
         boundary = BoundaryCounts(spec.boundary_px)
         objects = None
         if spec.objects:
-            objects = _ObjectPass(spec, self, Ground(tuple(grid.transform), crs), report)
+            objects = _ObjectPass(spec, self, ground, report)
         bands = self._bands(names)
         report(StageStarted(stage=STAGE, total=grid.height * grid.width, unit="px"))
         for window in grid.strips():
@@ -132,7 +134,7 @@ class _Run:
         boundary.finish()
         tallies = {} if objects is None else objects.finish()
         report(StageFinished(stage=STAGE))
-        return self._result(names, boundary, tallies, crs is not None, report)
+        return self._result(names, boundary, tallies, ground.in_metres, report)
 
     def _bands(self, names: dict[int, str]) -> dict[int, int]:
         """Class id → band of its probability."""

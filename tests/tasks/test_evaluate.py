@@ -102,6 +102,25 @@ def test_what_cannot_be_judged_is_null_not_nan(tmp_path):
     json.dumps(report.as_dict(), allow_nan=False)
 
 
+def test_a_mask_without_a_crs_is_measured_by_the_resolution_that_it_was_made_with(tmp_path):
+    """Objects of 16 and 36 pixels, of which `vectorize` draws those of 10 m² and more."""
+    values = np.zeros((40, 40), np.uint8)
+    values[5:9, 5:9] = values[20:26, 20:26] = 1
+    truth = write(tmp_path / "t.tif", values, crs=None)
+    found = {}
+    for gsd_m in (None, 0.6, 1.0):
+        tags = {"GEOTILER_SETTINGS": json.dumps({"gsd_m": [gsd_m, gsd_m]} if gsd_m else {})}
+        mask = write(tmp_path / f"{gsd_m}.tif", values, crs=None, tags=tags)
+        report = evaluate(EvaluateSpec(predictions=(mask,), truths=(truth,)))
+        objects = next(iter(report.classes.values())).objects
+        drawn = vectorize(VectorizeSpec(mask=mask, output=str(tmp_path / f"{gsd_m}.gpkg")))
+        assert objects.predicted == objects.truth == drawn.polygons
+        assert (objects.polis_m is None) == (gsd_m is None)
+        assert (objects.polis_px is None) == (gsd_m is not None)
+        found[gsd_m] = objects.predicted
+    assert found == {None: 2, 0.6: 1, 1.0: 2}
+
+
 def test_nothing_to_compare_is_an_error(tmp_path):
     mask = write(tmp_path / "m.tif", np.full((9, 9), 255, np.uint8))
     truth = write(tmp_path / "t.tif", np.ones((9, 9), np.uint8))
