@@ -76,10 +76,11 @@ def _cores(
         within[labels] = cores
         replaced = np.zeros(count + 1, bool)
         replaced[within[is_large]] = True
-        stays = np.cumsum(~replaced) - 1  # 0 is never replaced
-        number = np.cumsum(is_large) + stays[-1]
-        kept = np.where(replaced, 0, stays)[cores]
-        cores = np.where(is_large[labels], number[labels], kept).astype(np.int32)
+        stays = np.cumsum(~replaced, dtype=np.int32) - np.int32(1)  # 0 is never replaced
+        number = np.cumsum(is_large, dtype=np.int32) + stays[-1]
+        stays[replaced] = 0
+        kept = stays[cores]
+        cores = np.where(is_large[labels], number[labels], kept)
         count = int(number[-1])
     return cores, count
 

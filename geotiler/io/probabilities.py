@@ -50,8 +50,6 @@ class Probabilities:
         self._hint = TOLD_HINT if is_told else HINT
         kinds = set(scene.dtypes)
         self._factor = 1.0
-        self.highest = 0.0
-        """Of what was read so far."""
         self._top = float("inf")
         """Highest stored value that is one; above it nothing is known."""
         if kinds == {"uint8"} and is_probability(scene):
@@ -134,7 +132,6 @@ class Probabilities:
         scaled *= np.float32(self._factor)
         if scaled.size:
             low, high = float(scaled.min()), float(scaled.max())
-            self.highest = max(self.highest, high)
             if low < -_ROUNDING or high > 1 + _ROUNDING:
                 raise InputError(
                     f"{self.path} holds values of {low:g} to {high:g}, expected probabilities "

@@ -97,7 +97,7 @@ def promote(
 
 def _candidate(run: Path) -> Bundle:
     """The model of a run, of a model folder, or a shipped one of that name."""
-    if not run.exists() and len(run.parts) == 1:
+    if not run.exists():
         return find_model(str(run))
     return open_bundle(run / MODEL_FOLDER if (run / MODEL_FOLDER).is_dir() else run)
 

@@ -83,7 +83,7 @@ def _check_network(config: Config | ClassifierRunConfig, overrides: Sequence[str
     ):
         return  # as is told with better words
     name = "encoder_name"
-    same = card.architecture == model.architecture
+    same = (card.library, card.architecture) == (model.library, model.architecture)
     if not same or card.arguments.get(name) != model.arguments.get(name):
         raise SpecError(
             f"init={config.init} brings its own network, {said[0]} names another",

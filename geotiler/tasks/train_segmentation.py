@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -269,11 +270,18 @@ def _training_data(config: Config) -> tuple[str, ...]:
 
 
 def _told_chips(config: Config, split: str) -> str:
-    """Folder, number of chips, and what tells their list from another of a folder of that name."""
+    """Folder, number of chips, and what tells them from those of another folder of that name."""
     root = Path(config.data.root).absolute()
     names = read_split(root, split)[: config.data.limit]
-    digest = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:8]
-    return f"{root.name}: {len(names)} chips, list {digest}"
+    told = [f"{name} {_size_of_mask(root, name)}" for name in sorted(names)]
+    digest = hashlib.sha256("\n".join(told).encode()).hexdigest()[:8]
+    return f"{root.name}: {len(names)} chips, {digest}"
+
+
+def _size_of_mask(root: Path, name: str) -> int:
+    """Bytes, which hardly any two masks have in common; 0 where there is none."""
+    found = sorted((root / "masks").glob(f"{escape(name)}.*"))
+    return found[0].stat().st_size if found else 0
 
 
 def _scored(module: Segmentation, data: ChipData, config: Config) -> dict[str, SplitScores]:

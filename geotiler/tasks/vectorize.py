@@ -397,9 +397,11 @@ class _Run:
             share = self.features.too_large_area / max(self.features.area, 1e-9)
             message = (
                 f"{too_large} {'patch was' if too_large == 1 else 'patches were'} too large for "
-                f"--separate and left whole: {share:.0%} of the area drawn; a higher --threshold "
-                "makes patches smaller, a raster of larger pixels too"
+                f"--separate and left whole: {share:.0%} of the area drawn; a raster of larger "
+                "pixels has smaller ones"
             )
+            if self._source.is_own:
+                message += ", a higher --threshold too"
             self._report(Notice(message=message, warning=True))
         stored = 0 if self._store is None else self._store.mark.small
         small = self._dropped + len(self._small) + stored

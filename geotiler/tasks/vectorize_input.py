@@ -50,7 +50,8 @@ class VectorizeInput:
             self._own = Probabilities(self.scene, spec.threshold, is_told=True)
         else:
             rule = label_rule(self.scene)
-            if spec.classes is None and spec.outlines_from is not OutlinesFrom.MASK:
+            is_told = spec.probability is not None or spec.outlines_from is OutlinesFrom.MASK
+            if spec.classes is None and not is_told:
                 check_few_classes(self.scene)
             self.note = rule.note
             self._labels = Labels(self.scene, rule)
@@ -116,10 +117,10 @@ class VectorizeInput:
         path = self.scene.path
         if self._own is None or self._own.count > 1:
             return f"{path} shows nothing that is drawn: no pixel is of a class that was asked for"
-        return (
-            f"{path} shows nothing: the highest probability is {self._own.highest:.3g}, the "
-            f"threshold {self._own.threshold:g}; 8 bits that do not say so are read as 0 to 255"
-        )
+        told = f"{path} shows nothing above the threshold of {self._own.threshold:g}"
+        if not is_probability(self.scene) and self.scene.dtypes[0] == "uint8":
+            told += ": 8 bits that do not say so are read as 0 to 255"
+        return told
 
     def classes(self, window: Window) -> npt.NDArray[np.uint8]:
         """Class ids (row, col) of a window; 0 background, 255 unknown."""

@@ -15,7 +15,7 @@ from geotiler.io.probability_sampler import ProbabilitySampler, window_groups
 from geotiler.specs import SMALLEST_M2, VectorizeSpec, Window
 from geotiler.tasks.vectorize_draw import Sized
 
-BOUNDS_BYTES, PATCH_BYTES = 25, 120
+BOUNDS_BYTES, PATCH_BYTES = 32, 120
 """What parting takes at most for each pixel of a patch's bounds, and of the patch itself."""
 MOST_BYTES = 600_000_000
 """Patches that would take more stay whole."""

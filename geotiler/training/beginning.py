@@ -43,5 +43,5 @@ def take_over(
     model.library, model.architecture = card.library, card.architecture
     model.arguments = {key: value for key, value in card.arguments.items() if key != head}
     model.mean, model.std = list(card.mean), list(card.std)
-    model.training_data = [*card.training_data, *(model.training_data or own)]
+    model.training_data = list(dict.fromkeys([*card.training_data, *(model.training_data or own)]))
     model.credits = list(dict.fromkeys([*card.credits, *model.credits]))

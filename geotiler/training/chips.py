@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from geotiler.core.radiometry import border_nodata
 from geotiler.core.synthetic import SyntheticScene
-from geotiler.errors import InputError
+from geotiler.errors import InputError, SpecError
 from geotiler.progress import (
     Notice,
     Reporter,
@@ -199,6 +199,7 @@ def read_chip(folder: Folder, name: str, config: DataConfig) -> Chip:
 
     Raises:
         InputError: image or mask is missing, unreadable, or of different size.
+        SpecError: its values may be the class, or not.
     """
     root = folder.root
     image = cv2.cvtColor(
@@ -222,16 +223,16 @@ def read_chip(folder: Folder, name: str, config: DataConfig) -> Chip:
 
 
 def _check_values(folder: Folder, name: str, mask: NDArray[np.uint8]) -> None:
-    """Raises: InputError: values that may well be the class, and would be read as background."""
+    """Raises: SpecError: values that may well be the class, and would be read as background."""
     known = {0, *folder.classes, *([] if folder.ignore_value is None else [folder.ignore_value])}
     odd = sorted(set(np.unique(mask).tolist()) - known)
     if odd:
         (value,) = folder.classes
-        raise InputError(
+        raise SpecError(
             f"the mask of {name!r} in {folder.root} holds {', '.join(map(str, odd[:5]))}, expected "
             f"0 and {value}",
-            hint=f"data.object_value={odd[0]} says which value is the class, all others are "
-            "background",
+            hint="data.object_value says which value is the class, all others are background then: "
+            f"{' or '.join(map(str, [*odd[:2], value]))}",
         )
 
 
@@ -250,7 +251,7 @@ def shared_names(root: Path) -> str | None:
     name, split = twice[0]
     more = f", and {len(twice) - 1} more" if len(twice) > 1 else ""
     return (
-        f"{root} lists {name!r} in {seen[name]} and in {split}{more}: what was learned from "
+        f"{root} lists {name!r} in {seen[name]} and in {split}{more}: what was seen before "
         "flatters the scores"
     )
 

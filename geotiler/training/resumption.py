@@ -2,97 +2,137 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from geotiler.errors import InputError, SpecError
+from geotiler.errors import InputError, ModelError, SpecError
+from geotiler.models.registry import find_model
 from geotiler.training.classification_config import ClassifierRunConfig
-from geotiler.training.compose import composed_values
 from geotiler.training.config import Config
 
 SETTINGS = "config.yaml"
 """What a run keeps its composed configuration in."""
 
-_MAY_CHANGE = ("train", "logger", "name")
-"""Sections of what may be said anew: how long and how fast a run goes on, and who hears of it."""
-_OF_NOW = ("output", "resume", "model.training_data", "model.credits")
-"""What is as it is now; the latter two are gathered anew from what a run begins from."""
-_PLACES = ("data.root", "init")
-_WHOLE = ("model.arguments", "model.classes")
-"""Sections whose keys are free."""
-_MOST_NAMED = 3
+_FREE = ("model.arguments", "model.classes")
+"""Sections whose keys are no settings of their own."""
+_LISTS = ("train.txt", "val.txt")
 
 
 def resumed(
     config: Config | ClassifierRunConfig, task: str, overrides: Sequence[str]
 ) -> Config | ClassifierRunConfig:
-    """The configuration of a run that goes on: what it was begun with, and what is said anew.
+    """The configuration of a run that goes on: what is said anew, all else as it was begun with.
+
+    What would make another run of it may not be said: its curve and its best weights would be of
+    two kinds.
 
     Args:
         config: as composed of the overrides.
-        task: of the run.
-        overrides: what the user says; what is not among them stays as it was.
+        task: of the command line.
+        overrides: what is said there, values and groups.
 
     Raises:
-        SpecError: something is said that would make another run of it.
+        SpecError: another task, loss, data set, or other weights to begin from.
         InputError: the settings in its folder cannot be read.
     """
     from omegaconf import OmegaConf
 
-    path = Path(config.output) / SETTINGS
+    folder = Path(config.output)
+    path = folder / SETTINGS
     if not path.is_file():
         return config  # nothing to resume, as is told later
+    said = {text.lstrip("+~").partition("=")[0].strip() for text in overrides}
+    now = _plain(OmegaConf.structured(config))
     try:
-        begun = dict(_leaves(_plain(OmegaConf.load(path))))
-    except Exception as error:  # of the file system, or of the parser
+        begun = _plain(OmegaConf.load(path))
+        merged = _merged(now, begun, said)
+        found = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(type(config)), merged))
+    except Exception as error:  # of the file system, the parser, or a value of the wrong kind
         raise InputError(
             f"{path} cannot be read: {' '.join(str(error).split())[:120]}",
             hint="choose name=ANOTHER to begin a new run",
         ) from error
-    default = dict(_leaves(composed_values(task, [])))
-    now = dict(_leaves(composed_values(task, overrides)))
-    said = {text.lstrip("+").partition("=")[0] for text in overrides}
-    changed, kept = [], {}
-    for key, value in now.items():
-        if key not in begun or key in _OF_NOW or _same(key, value, begun[key]):
-            continue
-        if value == default.get(key) and key not in said:
-            kept[key] = begun[key]
-        elif key.partition(".")[0] not in _MAY_CHANGE:
-            changed.append(f"{key} was {begun[key]}, now {value}")
-    if changed:
-        more = f" and {len(changed) - _MOST_NAMED} more" if len(changed) > _MOST_NAMED else ""
-        raise SpecError(
-            f"{config.output} was begun with other settings: "
-            f"{'; '.join(changed[:_MOST_NAMED])}{more}",
-            hint=f"leave them out to go on; name=ANOTHER init={config.output}/model begins a run "
-            "from its weights",
-        )
-    values = OmegaConf.structured(config)
-    for key, value in kept.items():
-        OmegaConf.update(values, key, value, merge=False, force_add=True)
-    found = OmegaConf.to_object(values)
     assert isinstance(found, Config | ClassifierRunConfig)
+    if begun.get("task", found.task) != config.task:
+        raise SpecError(
+            f"{folder} is a run of {begun['task']}, not of {task}",
+            hint=f"geotiler train {begun['task']} name={config.name} --resume",
+        )
+    _check_same(folder, begun, _plain(OmegaConf.structured(found)))
+    if "train.steps" in said:  # which else would be counted by the epochs again
+        found.train.epochs = None
+    if "train.optimizer.lr" in said and isinstance(found, ClassifierRunConfig):
+        found.train.lr = None
     return found
 
 
 def _plain(config: Any) -> dict[str, Any]:
+    """Raises: ValueError: not the sections of a configuration."""
     from omegaconf import OmegaConf
 
-    return dict(OmegaConf.to_container(config, enum_to_str=True))  # type: ignore[arg-type]
+    values: Any = OmegaConf.to_container(config, enum_to_str=True)
+    if not isinstance(values, dict) or "train" not in values:
+        raise ValueError("it holds no configuration")
+    return values
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted key and value of everything that is no section."""
-    for key, value in values.items():
-        if isinstance(value, Mapping) and f"{prefix}{key}" not in _WHOLE:
-            yield from _leaves(value, f"{prefix}{key}.")
+def _merged(
+    now: Mapping[str, Any], begun: Mapping[str, Any], said: set[str], prefix: str = ""
+) -> dict[str, Any]:
+    """What is said anew, or of another time than this; all else as it was."""
+    values = {}
+    for key, value in now.items():
+        path = f"{prefix}{key}"
+        if path in said or key not in begun or path in ("output", "resume"):
+            values[key] = value
+        elif isinstance(value, Mapping) and path not in _FREE:
+            before = begun[key]
+            is_part_said = any(name.startswith(f"{path}.") for name in said)
+            if isinstance(before, Mapping):
+                values[key] = _merged(value, before, said, f"{path}.")
+            else:
+                values[key] = value if is_part_said else before
         else:
-            yield f"{prefix}{key}", value
+            is_part_said = any(name.startswith(f"{path}.") for name in said)
+            values[key] = value if is_part_said else begun[key]
+    return values
 
 
-def _same(key: str, one: Any, other: Any) -> bool:
-    if key in _PLACES and isinstance(one, str) and isinstance(other, str):
-        return Path(one).absolute() == Path(other).absolute()
-    return bool(one == other)
+def _check_same(folder: Path, begun: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises: SpecError: what goes on is another run."""
+    changed = []
+    for name, value in dict(now.get("loss") or {}).items():
+        before = dict(begun.get("loss") or {}).get(name, value)
+        if before != value:
+            changed.append(f"loss.{name} was {before}, now {value}")
+    if not _same_model(begun.get("init"), now.get("init")):
+        changed.append(f"init was {begun.get('init')}, now {now.get('init')}")
+    before, root = (dict(each.get("data") or {}).get("root") for each in (begun, now))
+    if before != root and _lists(before) and _lists(root) and _lists(before) != _lists(root):
+        changed.append(f"data.root was {before}, now {root}")
+    if changed:
+        hint = "leave it out to go on"
+        if (folder / "model" / "card.json").is_file():
+            hint += f"; name=ANOTHER init={folder}/model begins a run from its weights"
+        raise SpecError(
+            f"{folder} was begun with other settings: {'; '.join(changed[:3])}", hint=hint
+        )
+
+
+def _same_model(one: Any, other: Any) -> bool:
+    """Whether two names, of which one or both may be None, stand for one model."""
+    if one == other:
+        return True
+    if not (one and other):
+        return False
+    with suppress(ModelError):
+        return find_model(str(one)).digest == find_model(str(other)).digest
+    return False
+
+
+def _lists(root: Any) -> list[bytes]:
+    """The split lists of a data set, as far as it is there: it may have been moved."""
+    paths = [Path(str(root)) / name for name in _LISTS]
+    return [path.read_bytes() for path in paths if path.is_file()]

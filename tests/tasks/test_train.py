@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 import torch
+from omegaconf import OmegaConf
 
 from geotiler.core.metrics import ConfusionMatrix
 from geotiler.errors import (
@@ -29,7 +30,9 @@ from geotiler.specs import RenderSpec, SegmentSpec
 from geotiler.tasks.render import render
 from geotiler.tasks.segment import segment
 from geotiler.tasks.train import train
+from geotiler.training.compose import compose
 from geotiler.training.losses import SegmentationLoss
+from geotiler.training.resumption import resumed
 from geotiler.training.segmentation import Segmentation
 
 
@@ -215,9 +218,11 @@ def test_a_run_is_lengthened_but_never_overwritten(small_run: list[str], tmp_pat
 def test_only_the_same_network_goes_on(small_run: list[str], tmp_path: Path) -> None:
     train("buildings", [*small_run, "train.steps=3"])
     other = [*small_run, "resume=true", "model.arguments.decoder_channels=[8,8,8]"]
-    with pytest.raises(SpecError, match=r"model\.arguments was") as caught:
+    with pytest.raises(ModelError, match="another network"):
         train("buildings", other)
-    assert f"init={tmp_path / 'run'}/model" in str(caught.value)
+    with pytest.raises(SpecError, match=r"loss\.bce was 1\.0, now 0\.0") as caught:
+        train("buildings", [*small_run, "resume=true", "loss=focal"])
+    assert f"name=ANOTHER init={tmp_path / 'run'}/model" in str(caught.value)
     last = tmp_path / "run" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])
     with pytest.raises(InputError, match=r"last\.ckpt cannot be read"):
@@ -249,24 +254,83 @@ def _of_any_network(overrides: list[str]) -> list[str]:
     return [text for text in overrides if "model.arguments" not in text]
 
 
-@pytest.mark.parametrize(
-    ("said", "told"),
-    [
-        ("loss=focal", "loss.focal was 0.0, now 1.0"),
-        ("data.root=elsewhere", "data.root was"),
-        ("transforms=none", "transforms."),
-        ("model=linknet", "model.architecture was Unet, now Linknet"),
-    ],
-)
 def test_what_would_make_another_run_of_it_is_refused(
-    small_run: list[str], tmp_path: Path, said: str, told: str
+    small_run: list[str], chip_folder: Path, tmp_path: Path
 ) -> None:
-    train("buildings", [*small_run, "train.steps=3"])
-    before = (tmp_path / "run" / "config.yaml").read_bytes()
-    with pytest.raises(SpecError, match="begun with other settings") as caught:
-        train("buildings", [*_of_any_network(small_run), "resume=true", said])
-    assert told in str(caught.value)
-    assert (tmp_path / "run" / "config.yaml").read_bytes() == before
+    other = tmp_path / "other"
+    shutil.copytree(chip_folder, other)
+    (other / "val.txt").write_text((other / "train.txt").read_text())
+    begun = [*_of_any_network(small_run), "loss=focal"]
+    folder = _begun("buildings", begun)
+    before = (folder / "config.yaml").read_bytes()
+    for said, told in (
+        ("loss=bce_dice", "loss.bce was 0.0, now 1.0"),
+        ("init=buildings", "init was None, now buildings"),
+        (f"data.root={other}", "data.root was"),
+    ):
+        with pytest.raises(SpecError, match="begun with other settings") as caught:
+            train("buildings", [*begun, "resume=true", said])
+        assert told in str(caught.value)
+        assert "name=ANOTHER" not in str(caught.value)  # there is no model yet
+    with pytest.raises(SpecError, match="is a run of buildings, not of landuse"):
+        train("landuse", [f"output={folder}", "resume=true"])
+    assert (folder / "config.yaml").read_bytes() == before
+
+
+def _begun(task: str, overrides: list[str]) -> Path:
+    """The folder of a run that was begun with these, before its first step."""
+    config = compose(task, overrides)
+    folder = Path(config.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.structured(config), folder / "config.yaml")
+    return folder
+
+
+def _again(task: str, folder: Path, *said: str) -> Any:
+    overrides = [f"output={folder}", "resume=true", *said]
+    return resumed(compose(task, overrides), task, overrides)
+
+
+def test_what_is_said_anew_counts_and_all_else_is_as_it_was(tmp_path: Path) -> None:
+    where = f"output={tmp_path / 'run'}"
+    groups = ["loss=focal", "model=linknet", "logger=wandb", "train=finetune", "transforms=none"]
+    folder = _begun("buildings", [*groups, where, "model.credits=[somebody]", "train.epochs=2"])
+    same = _again("buildings", folder)
+    assert (same.loss.focal, same.model.architecture) == (1.0, "Linknet")
+    assert (same.logger.name, same.model.credits) == ("wandb", ["somebody"])
+    # Groups whose options are the task's own, and a section, count as values do.
+    assert _again("buildings", folder, "logger=csv").logger.name == "csv"
+    assert _again("buildings", folder, "train=buildings").train.steps != same.train.steps
+    longer = _again("buildings", folder, "train.steps=9000", "data.root=/moved/elsewhere")
+    assert (longer.train.steps, longer.train.epochs) == (9000, None)
+    assert longer.data.root == "/moved/elsewhere"
+    assert _again("buildings", folder, "train.optimizer={lr:0.0007}").train.optimizer.lr == 7e-4
+
+
+def test_a_section_that_was_none_stays_none(tmp_path: Path) -> None:
+    folder = _begun(
+        "landuse", [f"output={tmp_path / 'run'}", "model.stretch=null", "train.lr=0.01"]
+    )
+    assert _again("landuse", folder).model.stretch is None
+    assert _again("landuse", folder).train.lr == 0.01
+    assert _again("landuse", folder, "train.optimizer.lr=0.001").train.lr is None
+
+
+def test_the_same_command_goes_on_from_weights_of_another_network(tmp_path: Path) -> None:
+    """What the card of the weights has put into the configuration is not held against it."""
+    command = ["model=linknet", "init=x", f"output={tmp_path / 'run'}"]
+    folder = _begun("buildings", command)
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text.replace("arguments:", "arguments:\n    more: 1", 1))
+    assert _again("buildings", folder, *command[:2]).init == "x"
+
+
+@pytest.mark.parametrize("text", ["", "- a", "train: 3", "steps", "train:\n  steps: many"])
+def test_settings_that_cannot_be_read_are_told(tmp_path: Path, text: str) -> None:
+    folder = _begun("buildings", [f"output={tmp_path / 'run'}"])
+    (folder / "config.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"config\.yaml cannot be read"):
+        _again("buildings", folder, "loss=focal")
 
 
 @pytest.mark.parametrize("said", ["model=linknet", "model.encoder=resnet18"])
@@ -286,9 +350,11 @@ def test_masks_of_other_values_are_not_taken_for_background(
     for path in (data / "masks").iterdir():
         cv2.imwrite(str(path), np.uint8(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) > 0))
     run = [*small_run, f"data.root={data}", "train.steps=3"]
-    with pytest.raises(InputError, match="holds 1, expected 0 and 255") as caught:
+    with pytest.raises(SpecError, match="holds 1, expected 0 and 255") as caught:
         train("buildings", run)
-    assert "data.object_value=1" in str(caught.value)
+    assert "data.object_value says which value is the class" in str(caught.value)
+    with pytest.raises(SpecError, match="holds 1"):  # no chip is bad for it
+        train("buildings", [*run, "data.skip_bad=true"])
     assert train("buildings", [*run, "data.object_value=1"]).steps == 3
 
 

@@ -460,7 +460,7 @@ def test_probabilities_that_lost_their_tags(tmp_path):
 @pytest.mark.parametrize(
     ("highest", "outlines_from", "expected"),
     [
-        (100, OutlinesFrom.PROBABILITY, "the highest probability is 0.392, the threshold 0.5"),
+        (100, OutlinesFrom.PROBABILITY, "above the threshold of 0.5: 8 bits"),
         (0, OutlinesFrom.AUTO, "no pixel is of a class"),
         (1, OutlinesFrom.AUTO, None),
     ],
