@@ -87,16 +87,13 @@ def _merged(
         path = f"{prefix}{key}"
         if path in said or key not in begun or path in ("output", "resume"):
             values[key] = value
-        elif isinstance(value, Mapping) and path not in _FREE:
-            before = begun[key]
-            is_part_said = any(name.startswith(f"{path}.") for name in said)
-            if isinstance(before, Mapping):
-                values[key] = _merged(value, before, said, f"{path}.")
-            else:
-                values[key] = value if is_part_said else before
+            continue
+        before = begun[key]
+        if isinstance(value, Mapping) and isinstance(before, Mapping) and path not in _FREE:
+            values[key] = _merged(value, before, said, f"{path}.")
         else:
             is_part_said = any(name.startswith(f"{path}.") for name in said)
-            values[key] = value if is_part_said else begun[key]
+            values[key] = value if is_part_said else before
     return values
 
 
