@@ -134,6 +134,20 @@ class EpochLength(pl.Callback):
         trainer.limit_train_batches = self.after(trainer.global_step)
 
 
+class NormEval(pl.Callback):
+    """Keeps batch normalisation in evaluation mode: its statistics stay those it started with.
+
+    Over a few small batches the statistics of a batch are noise, and a network that learns in it
+    is another one than that which is scored with the running means.
+    """
+
+    def on_train_batch_start(self, trainer: Any, module: Any, *unused: Any) -> None:
+        """Undo what Lightning does before it trains, and after every validation."""
+        for part in module.modules():
+            if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
+                part.eval()
+
+
 class FiniteLoss(pl.Callback):
     """Stops a run whose loss is no number any more, before that reaches a checkpoint."""
 

@@ -198,6 +198,8 @@ class FitConfig:
     """Steps between two validations; the last epoch has what is left."""
     gradient_clip: float = 1.0
     """Largest norm of a gradient; 0 leaves it as it is."""
+    norm_eval: bool = False
+    """Batch normalisation keeps the statistics of the weights that the run starts from."""
     ema_decay: float = 0.995
     """Weights are averaged exponentially; scores and the released weights use the average."""
     select: str = "best"

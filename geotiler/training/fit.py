@@ -16,7 +16,14 @@ from torch import nn
 
 from geotiler.errors import DeviceError, InputError, ModelError, OutputError, SpecError
 from geotiler.progress import Kept, Reporter
-from geotiler.training.callbacks import Curve, EpochLength, FiniteLoss, Monitor, Progress
+from geotiler.training.callbacks import (
+    Curve,
+    EpochLength,
+    FiniteLoss,
+    Monitor,
+    NormEval,
+    Progress,
+)
 from geotiler.training.checkpoints import WholeCheckpoints, read_checkpoint
 from geotiler.training.config import FitConfig
 from geotiler.training.framework import pl
@@ -245,6 +252,8 @@ def _trainer(
         best,
         last,
     ]
+    if train.norm_eval:
+        callbacks.append(NormEval())
     if train.early_stopping is not None:
         callbacks.append(
             EarlyStopping(

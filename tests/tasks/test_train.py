@@ -25,6 +25,7 @@ from geotiler.errors import (
     SpecError,
 )
 from geotiler.io.work_folder import held
+from geotiler.models.bundle import load_network
 from geotiler.models.registry import find_model
 from geotiler.specs import RenderSpec, SegmentSpec
 from geotiler.tasks.render import render
@@ -410,10 +411,29 @@ def test_fine_tuning_keeps_what_the_weights_were_made_with(
     assert card.stride_of_network == 8
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_statistics_of_the_weights_to_begin_from_are_kept_where_asked(
+    small_run: list[str], tmp_path: Path, keeps: bool
+) -> None:
+    first = train("buildings", small_run)
+    second = train(
+        "buildings",
+        [*small_run, f"init={first.model}", f"output={tmp_path / 'fine'}",
+         f"train.norm_eval={keeps}".lower(), "train.ema_decay=0", "train.select=last"],
+    )  # fmt: skip
+    before, after = (load_network(find_model(str(run.model))) for run in (first, second))
+    learned = after.state_dict()
+    for name, tensor in before.state_dict().items():
+        if name.startswith("decoder.") and tensor.is_floating_point():
+            kept = keeps and "running_" in name
+            assert torch.equal(tensor, learned[name]) == kept, name
+
+
 @pytest.mark.parametrize(
     ("override", "error"),
     [
         ("train.steps=0", SpecError),
+        ("train.norm_eval=true", SpecError),
         ("train.batch=0", SpecError),
         ("train.optimizer.name=lion", SpecError),
         ("train.scheduler.name=steps", SpecError),

@@ -161,6 +161,7 @@ def test_mlflow_keeps_parameters_scores_pictures_and_the_commit(
     [
         ("model.image_size=32", SpecError, "image_size"),
         ("train.batch=1", SpecError, "batch"),
+        ("train.norm_eval=true", SpecError, "norm_eval"),
         ("transforms.crop_scale=0", SpecError, "crop_scale"),
         ("data.split=sideways", SpecError, "spatial or random"),
         ("data.lists=nowhere", InputError, "nowhere"),
