@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from geotiler.cli.options import (
+    Aoi,
     AsJson,
     BackendName,
+    Bounds,
+    BoundsCrs,
     Device,
     DryRun,
     HashContent,
@@ -26,6 +29,7 @@ from geotiler.cli.options import (
     Threads,
     Verbose,
     chosen_bands,
+    four_bounds,
     metres_per_pixel,
 )
 from geotiler.cli.options import scale as read_scale
@@ -96,6 +100,9 @@ def classify(
         Path | None,
         typer.Option(help="Scenes: also write this raster of confidence.", show_default=False),
     ] = None,
+    aoi: Aoi = None,
+    bounds: Bounds = None,
+    bounds_crs: BoundsCrs = None,
     min_valid: Annotated[
         float | None,
         typer.Option(help="Scenes: least share of valid pixels of a tile.", show_default="0.5"),
@@ -145,6 +152,9 @@ def classify(
         "--stride": stride,
         "--dissolve": dissolve or None,
         "--confidence": confidence,
+        "--aoi": aoi,
+        "--bounds": bounds,
+        "--bounds-crs": bounds_crs,
         "--min-valid": min_valid,
         "--scene-gsd": scene_gsd,
         "--insist": insist or None,
@@ -174,6 +184,9 @@ def classify(
         confidence=confidence,
         radiometry=radiometry,
         gsd_m=metres_per_pixel(scene_gsd, "--scene-gsd"),
+        aoi=aoi,
+        bounds=four_bounds(bounds),
+        bounds_crs=bounds_crs,
         min_valid=0.5 if min_valid is None else min_valid,
         insist=insist,
         run=run,

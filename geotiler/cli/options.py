@@ -73,6 +73,12 @@ Bounds = Annotated[
         show_default="all",
     ),
 ]
+Aoi = Annotated[
+    str | None,
+    typer.Option(
+        help="Vector file of polygons: only what they touch is computed.", show_default="all"
+    ),
+]
 BoundsCrs = Annotated[
     str | None,
     typer.Option(metavar="CRS", help="Of --bounds, as EPSG:4326.", show_default="the scene's"),

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from geotiler.cli.options import (
+    Aoi,
     AsJson,
     BackendName,
     Bounds,
@@ -100,12 +101,7 @@ def segment(
     probability_dtype: Annotated[
         str, typer.Option(help="uint8 (round(254 p)) or float32.")
     ] = "uint8",
-    aoi: Annotated[
-        str | None,
-        typer.Option(
-            help="Vector file of polygons: only what they touch is computed.", show_default="all"
-        ),
-    ] = None,
+    aoi: Aoi = None,
     bounds: Bounds = None,
     bounds_crs: BoundsCrs = None,
     mosaic: Annotated[

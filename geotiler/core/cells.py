@@ -73,6 +73,32 @@ class CellAxis:
         first_px = cell * self.stride_px
         return next(i for i, start in enumerate(self.starts) if start + self.tile_px > first_px)
 
+    def covered(self, tile: int) -> tuple[int, int]:
+        """Cells [first, last) that a tile answers for."""
+        if self.stride_px == self.tile_px:
+            return tile, tile + 1
+        start = self.starts[tile]
+        stop = min(start + self.tile_px, self.length_px)
+        return start // self.stride_px, -(-stop // self.stride_px)
+
+    def part(self, first: int, last: int) -> tuple[int, CellAxis]:
+        """First pixel, and axis, of a part in which cells [first, last) get what they get here.
+
+        It begins with a cell, perhaps before the first one, and holds every tile that covers one
+        of them.
+        """
+        tile = self.first_tile(first)
+        if self.starts[tile] % self.stride_px:  # the last one, which is shifted inward
+            tile -= 1
+        start = self.starts[tile]
+        stop = self.length_px
+        if last < self.cells:
+            seen = [begin for begin in self.starts if begin < last * self.stride_px]
+            stop = min(stop, seen[-1] + self.tile_px)
+        return start, CellAxis(
+            length_px=stop - start, tile_px=self.tile_px, stride_px=self.stride_px
+        )
+
     def shares(self, tile: int) -> tuple[int, NDArray[np.float32]]:
         """First cell that a tile covers, and its weight, above 0, for that and the following."""
         if self.stride_px == self.tile_px:  # each cell has a tile of its own

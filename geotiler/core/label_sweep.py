@@ -43,17 +43,33 @@ class LabelPlan:
     min_valid: float
     """Least share of valid pixels of a tile; 0 asks for one pixel."""
     batch: int = 1
+    origin_px: tuple[int, int] = (0, 0)
+    """(row, col) of the network's grid that `cells` begin at: more than 0 for a part of a scene."""
+    wanted: Callable[[int], NDArray[np.bool_]] | None = None
+    """Row of tiles → (col), False for those that are not asked for; None: all are."""
 
     @property
     def is_resampled(self) -> bool:
         """True if the network's pixels are not the scene's."""
         return any(axis.ratio != 1.0 for axis in self.axes)
 
-    def first_row(self, cell: int) -> int:
-        """The first row of the scene that has to be read to begin with a row of cells."""
-        first_px = self.cells[0].starts[self.cells[0].first_tile(cell)]
-        axis = self.axes[0]
-        return axis.needed(first_px, axis.target_px)[0] if first_px else 0
+    def spans(self, first: int) -> tuple[Span, Span]:
+        """Rows and columns that are read, and network pixels that they become.
+
+        Args:
+            first: row of cells to begin with.
+        """
+        above = self.cells[0].starts[self.cells[0].first_tile(first)]
+        found = []
+        for axis, cells, origin, skipped in zip(
+            self.axes, self.cells, self.origin_px, (above, 0), strict=True
+        ):
+            start, stop = origin + skipped, origin + cells.length_px
+            low, high = axis.needed(start, stop)
+            read = low if start else 0, high if stop < axis.target_px else axis.source_px
+            found.append(Span(read=read, network=(start, stop), answered=read, starts=()))
+        rows, columns = found
+        return rows, columns
 
     @property
     def tile_shape(self) -> tuple[int, int]:
@@ -79,13 +95,12 @@ def label_cells(
     advanced: Callable[[int], None] = lambda tiles: None,
     first: int = 0,
 ) -> Iterator[FinishedCells]:
-    """Probabilities of the scene's cells, rows in order, each row once.
+    """Probabilities of the plan's cells, rows in order, each row once.
 
     A cell is known when a tile that covers it has answered and it has a valid pixel itself.
 
     Args:
-        chunks: consecutive rows of the scene, from `plan.first_row(first)` to the last, in full
-            width.
+        chunks: consecutive rows of the scene, those that `plan.spans(first)` read.
         network: answers probabilities; fewer tiles than `plan.batch` may be given.
         plan: tiles and radiometry.
         counts: filled as the pass goes on.
@@ -96,18 +111,7 @@ def label_cells(
     first_tile = plan.cells[0].first_tile(first)
     first_px = plan.cells[0].starts[first_tile]
     if plan.is_resampled:
-        rows, columns = (
-            Span(
-                read=(row, axis.source_px),
-                network=(start, axis.target_px),
-                answered=(0, axis.source_px),
-                starts=(),
-            )
-            for axis, start, row in zip(
-                plan.axes, (first_px, 0), (plan.first_row(first), 0), strict=True
-            )
-        )
-        chunks = at_network_gsd(chunks, plan.axes, rows, columns)
+        chunks = at_network_gsd(chunks, plan.axes, *plan.spans(first))
     seen = CellsSeen(*plan.cells, first_px)
     blender = CellBlender(
         classes=plan.classes, rows=plan.cells[0], cols=plan.cells[1], row=first_tile
@@ -204,7 +208,7 @@ def _tile_rows(
     rows = plan.cells[0]
     pixels = RowBuffer(rows.starts[first_tile])
     source = _normalised(chunks, plan)
-    for start in rows.starts[first_tile:]:
+    for number, start in enumerate(rows.starts[first_tile:], start=first_tile):
         stop = min(start + rows.tile_px, rows.length_px)
         pixels.drop(start)
         while pixels.stop < stop:
@@ -212,7 +216,8 @@ def _tile_rows(
             seen.add(valid)
             pixels.append(values, valid)
         values, valid = pixels.rows(start, stop)
-        yield _tiles(values, valid, plan, counts, advanced)
+        wanted = None if plan.wanted is None else plan.wanted(number)
+        yield _tiles(values, valid, plan, counts, advanced, wanted)
 
 
 def _normalised(
@@ -237,14 +242,17 @@ def _tiles(
     plan: LabelPlan,
     counts: LabelCounts,
     advanced: Callable[[int], None],
+    wanted: NDArray[np.bool_] | None,
 ) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """(index, network input) of the tiles of one row that have enough valid pixels."""
+    """(index, network input) of the tiles of one row that are wanted and have enough to see."""
     cols = plan.cells[1]
     width = min(cols.tile_px, cols.length_px)
     sums = np.append(0, np.cumsum(valid.sum(axis=0, dtype=np.int64)))
     # A share of 0 still asks for one pixel: of nothing there is nothing to say.
     least = max(1.0, plan.min_valid * width * len(valid))
     for index, start in enumerate(cols.starts):
+        if wanted is not None and not wanted[index]:
+            continue
         if sums[start + width] - sums[start] < least:
             counts.skipped += 1
             advanced(1)

@@ -65,6 +65,14 @@ def class_layout(
     )
 
 
-def coarser(transform: Affine, x: float, y: float) -> Affine:
-    """Transform of pixels x times as wide and y times as high, from the same corner."""
-    return transform @ Affine.scale(x, y)
+def coarser(transform: Affine, x: float, y: float, first: tuple[int, int] = (0, 0)) -> Affine:
+    """Transform of pixels x times as wide and y times as high, from the same corner.
+
+    Args:
+        transform: of the pixels.
+        x: factor of the width.
+        y: factor of the height.
+        first: (row, col) of the one that is to be the first.
+    """
+    row, col = first
+    return transform @ Affine.scale(x, y) @ Affine.translation(col, row)

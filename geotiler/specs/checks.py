@@ -44,6 +44,15 @@ def check_min_valid(share: float) -> None:
         )
 
 
+def check_area(
+    aoi: str | None, bounds: tuple[float, float, float, float] | None, bounds_crs: str | None
+) -> None:
+    """Raises: SpecError: two areas, bounds that enclose none, or a CRS of none."""
+    if aoi is not None and bounds is not None:
+        raise SpecError("--aoi and --bounds exclude each other", hint="give one of them")
+    check_bounds(bounds, bounds_crs)
+
+
 def check_bounds(bounds: tuple[float, float, float, float] | None, bounds_crs: str | None) -> None:
     """Raises: SpecError: bounds that enclose no area, or a CRS of none."""
     if bounds is not None:

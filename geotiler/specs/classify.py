@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geotiler.errors import SpecError
-from geotiler.specs.checks import at_least, check_bands, check_gsd, check_min_valid
+from geotiler.specs.checks import at_least, check_area, check_bands, check_gsd, check_min_valid
 from geotiler.specs.values import Backend, Precision, Scale
 
 
@@ -101,6 +101,12 @@ class ClassifySpec:
     radiometry: RadiometrySpec = RadiometrySpec()
     gsd_m: tuple[float, float] | None = None
     """Ground sample distance (x, y) of the scene; None computes it from transform and CRS."""
+    aoi: str | None = None
+    """Vector file of polygons: only cells that they touch are labelled; None: all."""
+    bounds: tuple[float, float, float, float] | None = None
+    """The same for a rectangle: (left, bottom, right, top)."""
+    bounds_crs: str | None = None
+    """CRS of `bounds`, as EPSG:4326; None: the scene's."""
     min_valid: float = 0.5
     """Least share of valid pixels of a tile; 0 asks for one pixel."""
     insist: bool = False
@@ -119,6 +125,7 @@ class ClassifySpec:
         at_least("stride_px", self.stride_px, 1, "try --stride 32")
         check_gsd(self.gsd_m)
         check_min_valid(self.min_valid)
+        check_area(self.aoi, self.bounds, self.bounds_crs)
         if self.dissolve and not self.is_vector:
             raise SpecError(
                 f"--dissolve merges polygons, and {self.output} is a raster",

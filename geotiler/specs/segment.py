@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from geotiler.errors import SpecError
-from geotiler.specs.checks import at_least, check_bands, check_bounds, check_gsd, check_overlap
+from geotiler.specs.checks import at_least, check_area, check_bands, check_gsd, check_overlap
 from geotiler.specs.values import Backend, Engine, Precision, Scale
 
 
@@ -106,8 +106,6 @@ class SegmentSpec:
                 f"`probability_dtype` must be uint8 or float32, got {self.probability_dtype!r}",
                 hint="--probability-dtype uint8 is the small one",
             )
-        if self.aoi is not None and self.bounds is not None:
-            raise SpecError("--aoi and --bounds exclude each other", hint="give one of them")
-        check_bounds(self.bounds, self.bounds_crs)
+        check_area(self.aoi, self.bounds, self.bounds_crs)
         if self.scale is not None and self.auto_scale:
             raise SpecError("a fixed scale and an automatic one exclude each other", "--scale once")

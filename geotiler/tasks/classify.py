@@ -145,7 +145,7 @@ def estimate(spec: ClassifySpec) -> ClassifyEstimate:
     # Three chunks of raw values, one row of tiles as float32, and a part of it once more.
     height, width = plan.shape
     raw = 3 * min(plan.chunk_rows, height) * width * 2 * len(card.bands)
-    held = 2 * card.tile_px * plan.axes[1].target_px * 4 * len(card.bands)
+    held = 2 * card.tile_px * plan.cells.parts[1][1].length_px * 4 * len(card.bands)
     return ClassifyEstimate(
         scene=plan.source.name,
         shape=plan.shape,
@@ -225,7 +225,7 @@ class _Run:
         cell_m = None
         if plan.gsd_m is not None:
             x, y = (
-                round(plan.cells[0].stride_px * gsd / axis.ratio, 3)
+                round(plan.cells.whole[0].stride_px * gsd / axis.ratio, 3)
                 for gsd, axis in zip(plan.gsd_m, reversed(plan.axes), strict=True)
             )
             cell_m = x, y
@@ -317,15 +317,15 @@ class _Run:
         stage = "classify"
         self._report(StageStarted(stage=stage, total=plan.tiles, unit="tile"))
         if first < plan.map.shape[0]:
-            above = plan.cells[0].first_tile(first) * len(plan.cells[1].starts)
-            self._report(StageAdvanced(stage=stage, amount=above))
+            self._report(StageAdvanced(stage=stage, amount=plan.cells.tiles_before(first)))
             yield from self._swept(first, stage)
         self._report(StageFinished(stage=stage))
 
     def _swept(self, first: int, stage: str) -> Iterator[FinishedCells]:
         plan = self._plan
         label_plan = plan.label_plan(self._predictor.batch)
-        windows = plan.chunks(label_plan.first_row(first))
+        first += plan.cells.offset[0]
+        windows = plan.chunks(*label_plan.spans(first))
         reader = SceneReader(
             plan.source.gdal_name,
             plan.radiometry.bands,
@@ -338,7 +338,7 @@ class _Run:
             closing(reader),
             closing(ordered_map(reader, windows, threads=1, ahead=2)) as chunks,
         ):
-            yield from label_cells(
+            found = label_cells(
                 chunks,
                 self._timed,
                 label_plan,
@@ -346,6 +346,7 @@ class _Run:
                 lambda tiles: self._report(StageAdvanced(stage=stage, amount=tiles)),
                 first,
             )
+            yield from (rows for cells in found if len((rows := plan.cells.taken(cells)).known))
 
     def _timed(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         started = time.perf_counter()

@@ -14,7 +14,10 @@ from geotiler.core.cells import CellAxis
 from geotiler.core.label_sweep import LabelPlan
 from geotiler.core.measure import Ground
 from geotiler.core.resample import Axis
+from geotiler.core.sweep import Span
 from geotiler.errors import SpecError
+from geotiler.io.area import Area, area_of_bounds, few_pixels
+from geotiler.io.asked_area import asked_area
 from geotiler.io.class_raster import class_layout, coarser
 from geotiler.io.fingerprint import scene_fingerprint
 from geotiler.io.journal import JOURNAL, Journal
@@ -32,6 +35,7 @@ from geotiler.models.card import ModelCard
 from geotiler.models.predictor import used_precision
 from geotiler.reports import Setting
 from geotiler.specs import MASK_NODATA, PROBABILITY_STEPS, ClassifySpec, Precision, Window
+from geotiler.tasks.classify_area import AskedCells, asked_cells
 from geotiler.tasks.classify_input import Decisions, Radiometry, find_classifier, radiometry
 
 WRITTEN, MAP, CONFIDENCE = "written", "map", "confidence"
@@ -76,7 +80,7 @@ class ClassifyPlan:
     """The same on the ground: by the georeference where there is one, whatever was said."""
     radiometry: Radiometry
     axes: tuple[Axis, Axis]
-    cells: tuple[CellAxis, CellAxis]
+    cells: AskedCells
     map: RasterLayout
     """Layout of the class raster: one pixel for each cell."""
     chunk_rows: int
@@ -85,8 +89,8 @@ class ClassifyPlan:
 
     @property
     def tiles(self) -> int:
-        """Tiles of the scene, the empty ones included."""
-        return len(self.cells[0].starts) * len(self.cells[1].starts)
+        """Tiles that are looked at, the empty ones included."""
+        return self.cells.tiles
 
     @property
     def classes(self) -> dict[int, tuple[str, str]]:
@@ -105,17 +109,22 @@ class ClassifyPlan:
         They end where that does: the last cells may be narrower.
         """
         rows, columns = (
-            np.minimum(cells.edges / axis.ratio, axis.source_px)
-            for cells, axis in zip(self.cells, self.axes, strict=True)
+            np.minimum(cells.edges / axis.ratio, axis.source_px)[first : first + count + 1]
+            for cells, axis, first, count in zip(
+                self.cells.whole, self.axes, self.cells.first, self.cells.shape, strict=True
+            )
         )
         return rows, columns
 
     def label_plan(self, batch: int) -> LabelPlan:
         """The plan of the pass."""
         card = self.bundle.card
+        (top, rows), (left, columns) = self.cells.parts
         return LabelPlan(
             axes=self.axes,
-            cells=self.cells,
+            cells=(rows, columns),
+            origin_px=(top, left),
+            wanted=None if self.cells.wanted is None else self.cells.wanted_tiles,
             classes=len(card.classes),
             scale=self.radiometry.scale,
             mean=card.mean,
@@ -124,12 +133,12 @@ class ClassifyPlan:
             batch=batch,
         )
 
-    def chunks(self, first_row: int) -> Iterator[Window]:
-        """Windows that pixels are read by from a row on, whole block rows, top to bottom."""
-        row, (height, width) = first_row, self.shape
-        while row < height:
-            stop = min(height, (row // self.chunk_rows + 1) * self.chunk_rows)
-            yield Window(row=row, col=0, height=stop - row, width=width)
+    def chunks(self, rows: Span, columns: Span) -> Iterator[Window]:
+        """Windows that pixels are read by, whole block rows, top to bottom."""
+        (row, last), (left, right) = rows.read, columns.read
+        while row < last:
+            stop = min(last, (row // self.chunk_rows + 1) * self.chunk_rows)
+            yield Window(row=row, col=left, height=stop - row, width=right - left)
             row = stop
 
     @property
@@ -220,8 +229,9 @@ def _planned(spec: ClassifySpec, bundle: Bundle, source: SceneSource, scene: Sce
         decisions.say("overview", round(max(factors), 2) if overview is not None else 1, "scene")
         axes = _axes(spec, bundle, read, gsd_m)
         decisions.say("network_px", [axis.target_px for axis in axes], "scene")
-        cells = _cells(spec, bundle, read, axes, decisions)
-        decisions.notices.extend(_size_notices(scene, bundle.card, scene_gsd_m, cells))
+        whole = _cells(spec, bundle, read, axes, decisions)
+        decisions.notices.extend(_size_notices(scene, bundle.card, scene_gsd_m, whole))
+        cells = asked_cells(whole, axes, _area(spec, scene, read, decisions))
         used = used_precision(spec.run.precision, spec.run.backend, spec.run.device)
         asked = spec.run.precision is not Precision.AUTO
         decisions.say("precision", used.value, "flag" if asked else "default")
@@ -367,19 +377,34 @@ def _classes(bundle: Bundle) -> dict[int, tuple[str, str]]:
     return {item.id: (item.name, item.color) for item in bundle.card.classes}
 
 
+def _area(spec: ClassifySpec, scene: Scene, read: Scene, decisions: Decisions) -> Area | None:
+    """What is asked for, in pixels of what is read; None: everything."""
+    area = asked_area(spec, read)
+    if area is None:
+        return None
+    if spec.bounds is not None:  # in pixels of the scene, which the user knows
+        window = area_of_bounds(spec.bounds, scene, spec.bounds_crs).window(scene.shape)
+        if told := few_pixels(window, scene):
+            decisions.notices.append(told)
+    decisions.say("area", area.digest, "flag")
+    return area
+
+
 def _map_layout(
     bundle: Bundle,
     scene: Scene,
     axes: tuple[Axis, Axis],
-    cells: tuple[CellAxis, CellAxis],
+    cells: AskedCells,
     decisions: Decisions,
 ) -> RasterLayout:
     """Layout of the class raster."""
-    down, across = (cell.stride_px / axis.ratio for cell, axis in zip(cells, axes, strict=True))
+    down, across = (
+        cell.stride_px / axis.ratio for cell, axis in zip(cells.whole, axes, strict=True)
+    )
     return class_layout(
         _classes(bundle),
-        shape=(cells[0].cells, cells[1].cells),
-        transform=coarser(scene.transform, across, down),
+        shape=cells.shape,
+        transform=coarser(scene.transform, across, down, cells.first),
         crs=scene.crs,
         model=f"{bundle.card.name} {bundle.card.version}",
         digest=bundle.digest,

@@ -16,7 +16,8 @@ from geotiler.core.grid import Grid
 from geotiler.core.resample import Axis
 from geotiler.core.sweep import Span, SweepPlan, spanned, swept_columns
 from geotiler.errors import SpecError
-from geotiler.io.area import Area, area_of_bounds, area_of_file, few_pixels
+from geotiler.io.area import Area, few_pixels
+from geotiler.io.asked_area import asked_area
 from geotiler.io.class_raster import BACKGROUND, class_layout
 from geotiler.io.fingerprint import scene_fingerprint
 from geotiler.io.mosaic import mosaic_of
@@ -320,11 +321,8 @@ def _area(
     spec: SegmentSpec, scene: Scene, settings: dict[str, Setting], notices: list[str]
 ) -> tuple[Area | None, Window]:
     """What is asked for, and the window of the scene that it lies in."""
-    if spec.aoi is not None:
-        area = area_of_file(spec.aoi, scene)
-    elif spec.bounds is not None:
-        area = area_of_bounds(spec.bounds, scene, spec.bounds_crs)
-    else:
+    area = asked_area(spec, scene)
+    if area is None:
         return None, Window(row=0, col=0, height=scene.height, width=scene.width)
     window = area.window(scene.shape)
     if spec.bounds is not None and (told := few_pixels(window, scene)):

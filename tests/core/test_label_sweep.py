@@ -184,7 +184,7 @@ def test_begun_in_the_middle_the_rows_are_those_of_the_whole(
     plan = _plan(shape, tile, stride, axes=axes, cells=cells, batch=data.draw(st.integers(1, 5)))
     whole, known, _ = _whole(plan, _chunks(image, valid, 7))
     first = data.draw(st.integers(0, cells[0].cells - 1))
-    top = plan.first_row(first)
+    top = plan.spans(first)[0].read[0]
     chunks = _chunks(image[:, top:], valid[top:], data.draw(st.integers(1, 60)))
     part = list(label_cells(chunks, _mean, plan, LabelCounts(), first=first))  # type: ignore[arg-type]
     assert part[0].row == first

@@ -94,13 +94,21 @@ def _stopped(spec: ClassifySpec, model: Stopping, batches: int) -> None:
 
 @pytest.mark.parametrize("name", ["map.tif", "map.geojson", "map.gpkg", "map.parquet"])
 @pytest.mark.parametrize("stride", [64, 40])
-@pytest.mark.parametrize("gsd_m", [None, (25.0, 25.0)])
+@pytest.mark.parametrize(
+    ("gsd_m", "bounds"),
+    [
+        (None, None),
+        ((25.0, 25.0), None),
+        (None, (300_700, 4_994_000, 302_900, 4_999_900)),
+        ((25.0, 25.0), (300_700, 4_994_000, 302_900, 4_999_900)),
+    ],
+)
 def test_the_same_command_goes_on_to_the_same_bytes(
     spec: ClassifySpec, model: Stopping, tmp_path: Path, name: str, stride: int,
-    gsd_m: tuple[float, float] | None,
+    gsd_m: tuple[float, float] | None, bounds: tuple[float, float, float, float] | None,
 ) -> None:  # fmt: skip
     output = str(Path(spec.output).with_name(name))
-    spec = replace(spec, output=output, stride_px=stride, gsd_m=gsd_m, insist=True)
+    spec = replace(spec, output=output, stride_px=stride, gsd_m=gsd_m, insist=True, bounds=bounds)
     whole = _into(spec, tmp_path / "whole")
     uninterrupted = classify(whole)
     calls = model.calls
