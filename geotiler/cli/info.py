@@ -1,10 +1,11 @@
-"""`geotiler info`: what a scene is, and what segmenting it would take."""
+"""`geotiler info`: what a scene is, and what a model would take to run over it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geotiler.cli.options import (
     AsJson,
@@ -20,7 +21,17 @@ from geotiler.cli.options import (
     metres_per_pixel,
 )
 from geotiler.errors import DeviceError, GeotilerError, MissingExtraError, ModelError
-from geotiler.specs import Backend, Precision, SegmentSpec
+from geotiler.specs import (
+    Backend,
+    BackendSpec,
+    ClassifySpec,
+    Precision,
+    RadiometrySpec,
+    SegmentSpec,
+)
+
+if TYPE_CHECKING:
+    from geotiler.reports import Report
 
 
 def info(
@@ -34,21 +45,31 @@ def info(
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Tell what a scene is, whether a model fits it, and what segmenting it would cost.
+    """Tell what a scene is, and what a run over it would cost.
 
     Of a mask that geotiler made it tells classes, colours, model and settings instead. The plan is
-    that of `geotiler segment --dry-run`: the model is loaded and tried for about two seconds,
-    nothing is written. A model that does not fit is an answer too, with exit code 0.
+    that of `geotiler segment --dry-run`, or of `classify` for a model that labels tiles: the model
+    is loaded and tried for about two seconds, nothing is written. A model that does not fit is an
+    answer too, with exit code 0.
     """
-    spec = SegmentSpec(
+    numbers, gsd_m = chosen_bands(bands), metres_per_pixel(scene_gsd, "--scene-gsd")
+    masks = SegmentSpec(
         scene=scene,
         output=Path("mask.tif"),  # never looked at
         model=model,
-        bands=chosen_bands(bands),
-        gsd_m=metres_per_pixel(scene_gsd, "--scene-gsd"),
+        bands=numbers,
+        gsd_m=gsd_m,
         device=device,
         backend=backend,
         precision=precision,
+    )
+    labels = ClassifySpec(
+        scene=(scene,),
+        output="-",
+        model=model,
+        radiometry=RadiometrySpec(bands=numbers),
+        gsd_m=gsd_m,
+        run=BackendSpec(backend=backend, device=device, precision=precision),
     )
     from geotiler.cli.console import emit, emit_sections
     from geotiler.models.registry import find_model
@@ -65,7 +86,12 @@ def info(
         "tile_px": card.tile_px,
         "classes": [item.name for item in card.classes],
     }
-    plan = _plan(spec, len(card.bands)) if found["made"] is None else _no_scene(found["made"])
+    if found["made"] is not None:
+        plan = _no_scene(found["made"])
+    elif card.task == "classification":
+        plan = _labels(labels, len(card.bands))
+    else:
+        plan = _masks(masks, len(card.bands))
     values = {"scene": found, "model": wants, **plan}
     if as_json:
         emit(values, True, "")
@@ -89,33 +115,58 @@ def _made(made: dict[str, Any]) -> dict[str, Any]:
     return {**about, **classes, **made["settings"]}
 
 
-def _plan(spec: SegmentSpec, bands: int) -> dict[str, Any]:
-    """Whether the model, of so many bands, fits, why not, and the plan if it does."""
-    from geotiler.tasks.segment import estimate
+def _plan(cost: Callable[[], Report], among_bands: Callable[[], object] | None) -> dict[str, Any]:
+    """Whether a model fits, why not, and the plan if it does.
 
+    Args:
+        cost: what a run would take.
+        among_bands: tries the model on bands of the scene, whichever; None: they were chosen.
+    """
     try:
-        plan = estimate(spec, will_write=False).as_dict()
+        plan = cost().as_dict()
     except (ModelError, DeviceError, MissingExtraError):
         raise
     except GeotilerError as error:  # scene and model do not go together
-        reasons = dict.fromkeys([str(error), *_beside_bands(spec, bands)])
+        reasons = dict.fromkeys([str(error), *_beside_bands(among_bands)])
         return {"fits": False, "reason": "; and ".join(reasons), "plan": None}
     for key in ("scene", "shape", "model"):
         del plan[key]
     return {"fits": True, "reason": None, "plan": plan}
 
 
-def _beside_bands(spec: SegmentSpec, bands: int) -> list[str]:
+def _beside_bands(among_bands: Callable[[], object] | None) -> list[str]:
     """What keeps the model from fitting, whatever bands are chosen; nothing if they were."""
-    from geotiler.tasks.segment_plan import plan_segment
-
-    if spec.bands is not None:
-        return []
     try:
-        plan_segment(replace(spec, bands=(1,) * bands), will_write=False)
+        if among_bands is not None:
+            among_bands()
     except GeotilerError as error:
         return [str(error)]
     return []
+
+
+def _masks(spec: SegmentSpec, bands: int) -> dict[str, Any]:
+    """`_plan` of a model, of so many bands, that makes masks."""
+    from geotiler.tasks.segment import estimate
+    from geotiler.tasks.segment_plan import plan_segment
+
+    def among_bands() -> object:
+        return plan_segment(replace(spec, bands=(1,) * bands), will_write=False)
+
+    return _plan(
+        lambda: estimate(spec, will_write=False), among_bands if spec.bands is None else None
+    )
+
+
+def _labels(spec: ClassifySpec, bands: int) -> dict[str, Any]:
+    """`_plan` of a model, of so many bands, that labels tiles."""
+    from geotiler.tasks.classify import estimate
+    from geotiler.tasks.classify_plan import plan_classify
+
+    def among_bands() -> object:
+        chosen = replace(spec.radiometry, bands=(1,) * bands)
+        return plan_classify(replace(spec, radiometry=chosen))
+
+    return _plan(lambda: estimate(spec), among_bands if spec.radiometry.bands is None else None)
 
 
 def _bands(names: list[str]) -> str:

@@ -89,7 +89,7 @@ def _root(
 
 # The line of each in the list of commands, short enough for a terminal of 80 columns.
 for _verb, _line in (
-    (info.info, "Tell what a scene is, and what segmenting it would cost."),
+    (info.info, "Tell what a scene is, and what a run over it would cost."),
     (tile.tile, "Cut scenes and labels into chips to train on."),
     (segment.segment, "Segment scenes of any size into masks."),
     (vectorize.vectorize, "Turn a mask into polygons that look drawn."),

@@ -1,4 +1,4 @@
-"""`geotiler info` tells what a scene is and what segmenting it costs, before anything is done."""
+"""`geotiler info` tells what a scene is and what a run over it costs, before anything is done."""
 
 from __future__ import annotations
 
@@ -235,6 +235,26 @@ def test_what_cannot_be_opened_is_an_error(
     path = scene or str(_scene(tmp_path / "scene.tif"))
     assert main(["info", path, "--model", model or str(tiny_bundle.folder)]) == code
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_of_a_model_that_labels_tiles_the_plan_is_that_of_classify(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(scene: Path, *more: str) -> Any:
+        assert main(["info", str(scene), "--model", "landuse", "--json", *more]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    found = told(_scene(tmp_path / "scene.tif", gsd_m=10))
+    assert found["fits"]
+    assert found["plan"]["cells"] == [4, 5]
+    assert found["plan"]["tiles"] == 20
+    coarse = _scene(tmp_path / "coarse.tif", count=5, gsd_m=60)
+    refused = told(coarse)
+    assert not refused["fits"]
+    # Bands are what is told first; that it would not fit with any is told, too.
+    assert "5 bands" in refused["reason"]
+    assert "60 m per pixel" in refused["reason"]
+    assert "5 bands" not in told(coarse, "--bands", "3,2,1")["reason"]
 
 
 def test_a_resolution_of_one_number_or_two_is_told_with_its_unit() -> None:
