@@ -34,7 +34,8 @@ def train(
         bool,
         typer.Option(
             "--cfg",
-            help="Print the composed configuration as YAML (--json: JSON) and stop.",
+            help="Print the configuration, with --resume that of the run that would go on, as "
+            "YAML (--json: JSON) and stop.",
             allow_from_autoenv=False,
         ),
     ] = False,
@@ -59,13 +60,7 @@ def train(
         print(_groups(task, overrides))
         return
     if show_config:
-        from geotiler.cli.console import emit
-        from geotiler.training.compose import composed_text, composed_values
-
-        if as_json:
-            emit(composed_values(task, overrides), as_json, "")
-        else:
-            print(composed_text(task, overrides), end="")
+        _show(task, overrides, resume, as_json)
         return
     _run(task, overrides, as_json, quiet)
 
@@ -84,6 +79,24 @@ def task_and_overrides(words: Sequence[str]) -> tuple[str, list[str]]:
             hint="overrides have a = in them, as model=linknet",
         )
     return (tasks[0] if tasks else "buildings"), overrides
+
+
+def _show(task: str, overrides: list[str], resume: bool, as_json: bool) -> None:
+    """Print what a run, or one that goes on, is configured to do."""
+    from geotiler.cli.console import emit
+    from geotiler.training.compose import composed_text, composed_values
+    from geotiler.training.resumption import resumed_values
+
+    if not resume and not as_json:
+        print(composed_text(task, overrides), end="")
+        return
+    values = (resumed_values if resume else composed_values)(task, overrides)
+    if as_json:
+        emit(values, as_json, "")
+        return
+    from omegaconf import OmegaConf
+
+    print(OmegaConf.to_yaml(OmegaConf.create(values)), end="")
 
 
 def _run(task: str, overrides: list[str], as_json: bool, quiet: bool) -> None:

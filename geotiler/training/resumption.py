@@ -10,6 +10,7 @@ from typing import Any
 from geotiler.errors import InputError, ModelError, SpecError
 from geotiler.models.registry import find_model
 from geotiler.training.classification_config import ClassifierRunConfig
+from geotiler.training.compose import compose
 from geotiler.training.config import Config
 
 SETTINGS = "config.yaml"
@@ -66,6 +67,23 @@ def resumed(
     if "train.optimizer.lr" in said and isinstance(found, ClassifierRunConfig):
         found.train.lr = None
     return found
+
+
+def resumed_values(task: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """`resumed` as nested values, of what a command line says.
+
+    Raises:
+        InputError: there is no run to go on with, or its settings cannot be read.
+        SpecError: as `resumed` and `compose`.
+    """
+    from omegaconf import OmegaConf
+
+    config = compose(task, overrides)
+    if not (Path(config.output) / SETTINGS).is_file():
+        raise InputError(
+            f"nothing to resume: no {Path(config.output) / SETTINGS}", hint="leave --resume out"
+        )
+    return _plain(OmegaConf.structured(resumed(config, task, overrides)))
 
 
 def _plain(config: Any) -> dict[str, Any]:

@@ -63,6 +63,25 @@ def test_cfg_is_json_where_json_is_asked_for(capsys: pytest.CaptureFixture[str])
         assert json.loads(capsys.readouterr().out) == as_yaml
 
 
+def test_of_a_run_that_goes_on_cfg_prints_its_own_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    begun = ["train", "buildings", "--cfg", f"output={folder}"]
+    assert main([*begun, "--resume"]) == 3  # there is none
+    assert "nothing to resume" in capsys.readouterr().err
+    assert main([*begun, "loss=focal", "train.batch=7"]) == 0
+    folder.mkdir()
+    (folder / "config.yaml").write_text(capsys.readouterr().out)
+    for more in ([], ["--json"]):
+        assert main([*begun, "--resume", "train.steps=9", *more]) == 0
+        shown = yaml.safe_load(capsys.readouterr().out)
+        assert (shown["train"]["batch"], shown["train"]["steps"]) == (7, 9)
+        assert shown["loss"]["focal"] > 0
+    assert main([*begun, "--resume", "loss=lovasz"]) == 2
+    assert "begun with other settings" in capsys.readouterr().err
+
+
 def test_home_is_where_it_is_though_shells_leave_the_tilde(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
