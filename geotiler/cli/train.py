@@ -85,18 +85,12 @@ def _show(task: str, overrides: list[str], resume: bool, as_json: bool) -> None:
     """Print what a run, or one that goes on, is configured to do."""
     from geotiler.cli.console import emit
     from geotiler.training.compose import composed_text, composed_values
-    from geotiler.training.resumption import resumed_values
+    from geotiler.training.resumption import resumed_text, resumed_values
 
-    if not resume and not as_json:
-        print(composed_text(task, overrides), end="")
-        return
-    values = (resumed_values if resume else composed_values)(task, overrides)
     if as_json:
-        emit(values, as_json, "")
-        return
-    from omegaconf import OmegaConf
-
-    print(OmegaConf.to_yaml(OmegaConf.create(values)), end="")
+        emit((resumed_values if resume else composed_values)(task, overrides), as_json, "")
+    else:
+        print((resumed_text if resume else composed_text)(task, overrides), end="")
 
 
 def _run(task: str, overrides: list[str], as_json: bool, quiet: bool) -> None:

@@ -86,6 +86,13 @@ def resumed_values(task: str, overrides: Sequence[str]) -> dict[str, Any]:
     return _plain(OmegaConf.structured(resumed(config, task, overrides)))
 
 
+def resumed_text(task: str, overrides: Sequence[str]) -> str:
+    """`resumed_values` as YAML. Raises: as they do."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.create(resumed_values(task, overrides)))
+
+
 def _plain(config: Any) -> dict[str, Any]:
     """Raises: ValueError: not the sections of a configuration."""
     from omegaconf import OmegaConf
