@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from geotiler.io.area import Area, area_of_bounds, area_of_file
+from geotiler.io.area import Area, area_of_file
+from geotiler.io.bounds import area_of_bounds
 from geotiler.io.raster import Scene
 
 

@@ -16,8 +16,9 @@ from geotiler.core.measure import Ground
 from geotiler.core.resample import Axis
 from geotiler.core.sweep import Span
 from geotiler.errors import SpecError
-from geotiler.io.area import Area, area_of_bounds, few_pixels
+from geotiler.io.area import Area
 from geotiler.io.asked_area import asked_area
+from geotiler.io.bounds import area_of_bounds, few_pixels
 from geotiler.io.class_raster import class_layout, coarser
 from geotiler.io.fingerprint import scene_fingerprint
 from geotiler.io.journal import JOURNAL, Journal

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from geotiler.core.palette import hex_colour
-from geotiler.io.area import crs_name, extent, extent_lonlat
 from geotiler.io.raster import Scene, open_scene
+from geotiler.io.scene_extent import crs_name, extent, extent_lonlat
 from geotiler.io.scene_tags import (
     CONFIDENCE_CONTENT,
     CONTENT_TAG,

@@ -26,7 +26,7 @@ from geotiler.core.overlay import (
     painted,
 )
 from geotiler.core.palette import Colour
-from geotiler.io.area import area_of_bounds
+from geotiler.io.bounds import area_of_bounds
 from geotiler.io.outputs import check_output
 from geotiler.io.preview import drawn_areas, write_png
 from geotiler.io.preview_layers import ShownClass, rings_of

@@ -16,8 +16,9 @@ from geotiler.core.grid import Grid
 from geotiler.core.resample import Axis
 from geotiler.core.sweep import Span, SweepPlan, spanned, swept_columns
 from geotiler.errors import SpecError
-from geotiler.io.area import Area, few_pixels
+from geotiler.io.area import Area
 from geotiler.io.asked_area import asked_area
+from geotiler.io.bounds import few_pixels
 from geotiler.io.class_raster import BACKGROUND, class_layout
 from geotiler.io.fingerprint import scene_fingerprint
 from geotiler.io.mosaic import mosaic_of

@@ -16,8 +16,10 @@ import shapely
 from affine import Affine
 
 from geotiler.errors import InputError, SpecError
-from geotiler.io.area import OutsideError, area_of_bounds, area_of_file, extent_lonlat
+from geotiler.io.area import OutsideError, area_of_file
+from geotiler.io.bounds import area_of_bounds
 from geotiler.io.raster import Scene, open_scene
+from geotiler.io.scene_extent import extent_lonlat
 from geotiler.specs import Window
 
 SHAPE = (100, 200)
