@@ -5,7 +5,7 @@
 #
 # Leaves outputs/buildings-0.3.0, outputs/buildings-accurate-0.2.0 and outputs/landuse/model.
 # What is finished is kept: the same command goes on after an interruption.
-# weights/README.md tells how the original runs differed, and what each stage brings.
+# The READMEs of weights/ tell how the original runs differed, and what each stage brings.
 set -euo pipefail
 [[ $# == 3 ]] || { sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 chips=$1 tiles=$2 encoder=$3

@@ -1,4 +1,4 @@
-"""A rectangle of coordinates on a scene: what `--bounds` ask for, and what may be wrong with them."""
+"""A rectangle of coordinates on a scene: what `--bounds` ask for, and what may be wrong with it."""
 
 from __future__ import annotations
 
