@@ -25,6 +25,7 @@ _FORMS = {
     "network_px": "{0:,} rows × {1:,} columns",
     "gsd_m": "{0:,.4g} m in x, {1:,.4g} m in y",
     "ground_m": "{1:,.0f} m wide, {0:,.0f} m high",
+    "area_cells": "{2:,} × {3:,} cells from row {0}, column {1}",
     "area_px": "{2:,} × {3:,} px from row {0}, column {1}",
     "bounds": "{0:.10g},{1:.10g},{2:.10g},{3:.10g} (left,bottom,right,top)",
     "bounds_lonlat": "{0:.6f},{1:.6f},{2:.6f},{3:.6f} (west,south,east,north)",

@@ -92,7 +92,9 @@ class CellAxis:
             tile -= 1
         start = self.starts[tile]
         stop = self.length_px
-        if last < self.cells:
+        if last < self.cells and self.stride_px == self.tile_px:
+            stop = min(stop, last * self.tile_px)
+        elif last < self.cells:
             seen = [begin for begin in self.starts if begin < last * self.stride_px]
             stop = min(stop, seen[-1] + self.tile_px)
         return start, CellAxis(

@@ -13,7 +13,7 @@ import rasterio.features
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
-from shapely.affinity import translate
+from shapely.affinity import scale, translate
 
 from geotiler.errors import InputError
 from geotiler.io.raster import Scene
@@ -53,6 +53,10 @@ class Area:
         """Tells it from other areas."""
         text = shapely.to_wkb(shapely.normalize(self.polygons), byte_order=1)
         return hashlib.sha256(text).hexdigest()[:16]
+
+    def scaled(self, x: float, y: float) -> Area:
+        """The same area in pixels of an overview: so many times as many across and down."""
+        return Area(scale(self.polygons, x, y, origin=(0, 0)))
 
     def window(self, shape: tuple[int, int]) -> Window:
         """The smallest window of a scene of that shape that holds all of it that is inside."""

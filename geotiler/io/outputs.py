@@ -70,8 +70,8 @@ def check_is_local(path: Path) -> None:
         )
 
 
-def check_not_read(path: Path, sources: Iterable[str]) -> None:
-    """Refuse a target that is one of the files to be read.
+def check_not_read(path: Path, sources: Iterable[str], by: str = "the scene") -> None:
+    """Refuse a target that is one of the files to be read, by what is told.
 
     Raises:
         SpecError: it is.
@@ -82,7 +82,7 @@ def check_not_read(path: Path, sources: Iterable[str]) -> None:
         except OSError:  # the source is no file, or is not there
             same = False
         if same:
-            raise SpecError(f"output {path} is read by the scene", hint="choose another name")
+            raise SpecError(f"output {path} is read by {by}", hint="choose another name")
 
 
 @contextmanager

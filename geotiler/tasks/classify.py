@@ -51,7 +51,7 @@ class ClassifyReport(Report):
     output: str
     confidence: Path | None
     shape: tuple[int, int]
-    """(height, width) of what was read, in pixels."""
+    """(height, width) of the scene, or of the overview that was read, in pixels."""
     cells: tuple[int, int]
     """Cells (down, across)."""
     cell_m: tuple[float, float] | None
@@ -69,7 +69,7 @@ class ClassifyReport(Report):
     """Of these, waiting for the network."""
     peak_memory_bytes: int
     class_cells: dict[str, int]
-    """Cells of each class; nodata is listed as such."""
+    """Cells of each class; those without a label are nodata, outside of an area they are none."""
     class_area_m2: dict[str, float] | None
     """Ground of each class inside the scene, whose last cells are narrower; None where the size of
     a pixel is not known."""
@@ -89,7 +89,7 @@ class ClassifyEstimate(Report):
     shape: tuple[int, int]
     cells: tuple[int, int]
     tiles: int
-    """Tiles of the scene, the empty ones included."""
+    """Tiles to be looked at, the empty ones included."""
     seconds: float
     """All tiles times the measured time of one."""
     memory_bytes: int
@@ -143,8 +143,8 @@ def estimate(spec: ClassifySpec) -> ClassifyEstimate:
     predictor(batch)
     seconds = (time.perf_counter() - started) / predictor.batch * plan.tiles
     # Three chunks of raw values, one row of tiles as float32, and a part of it once more.
-    height, width = plan.shape
-    raw = 3 * min(plan.chunk_rows, height) * width * 2 * len(card.bands)
+    rows, columns = (last - first for first, last in plan.read)
+    raw = 3 * min(plan.chunk_rows, rows) * columns * 2 * len(card.bands)
     held = 2 * card.tile_px * plan.cells.parts[1][1].length_px * 4 * len(card.bands)
     return ClassifyEstimate(
         scene=plan.source.name,
@@ -232,7 +232,6 @@ class _Run:
         counts = {
             name: int(count) for name, count in zip(plan.names, self._class_cells, strict=True)
         }
-        height, width = plan.map.shape
         return ClassifyReport(
             scene=plan.source.name,
             output=plan.spec.output,
@@ -247,7 +246,7 @@ class _Run:
             seconds=round(time.perf_counter() - self._started, 3),
             network_seconds=round(self._network_seconds, 3),
             peak_memory_bytes=peak_memory_bytes(),
-            class_cells={**counts, "nodata": height * width - known},
+            class_cells={**counts, "nodata": plan.cells.count - known},
             class_area_m2=self._class_area_m2(),
             mean_confidence=round(self._confidence_sum / known, 4) if known else None,
             backend=self._predictor.name,

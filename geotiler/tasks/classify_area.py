@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from geotiler.core.cells import CellAxis, FinishedCells
 from geotiler.core.resample import Axis
-from geotiler.io.area import Area
+from geotiler.io.area import Area, OutsideError
 
 _EDGE_PX = 0.01
 """An area that reaches no further into a cell than that ends at its edge, but for rounding."""
@@ -51,34 +51,48 @@ class AskedCells:
         return row, col
 
     @property
+    def is_all(self) -> bool:
+        """Whether the whole scene is asked for."""
+        return self.wanted is None and self.shape == tuple(axis.cells for axis in self.whole)
+
+    @property
+    def count(self) -> int:
+        """How many cells are wanted."""
+        return self.shape[0] * self.shape[1] if self.wanted is None else int(self.wanted.sum())
+
+    @property
     def tiles(self) -> int:
         """How many tiles of `parts` cover a cell that is wanted."""
-        return self.tiles_of(len(self.parts[0][1].starts))
+        return int(self._tiles_across.sum())
 
     def tiles_before(self, row: int) -> int:
         """How many of them lie above all those that cover a row of the map."""
-        return self.tiles_of(self.parts[0][1].first_tile(row + self.offset[0]))
-
-    def tiles_of(self, rows: int) -> int:
-        """How many of them are in the first rows of tiles."""
-        if self.wanted is None:
-            return rows * len(self.parts[1][1].starts)
-        return sum(int(self.wanted_tiles(row).sum()) for row in range(rows))
+        return int(self._tiles_across[: self.parts[0][1].first_tile(row + self.offset[0])].sum())
 
     def wanted_tiles(self, row: int) -> NDArray[np.bool_]:
         """(col), of a row of tiles of `parts`: True where one covers a cell that is wanted."""
-        (_, rows), (_, columns) = self.parts
-        starts = range(len(columns.starts))
+        above, below = (ends[row] for ends in self._covered[0])
+        before, behind = self._covered[1]
         if self.wanted is None:
-            return np.ones(len(starts), bool)
-        (top, left), width = self.offset, self.shape[1]
-        above, below = (max(0, cell - top) for cell in rows.covered(row))
-        sums = np.zeros(columns.cells + 1, np.int64)
-        sums[1 + left : 1 + left + width] = self.wanted[above:below].any(axis=0)
-        sums = sums.cumsum()
-        before, behind = np.array([columns.covered(tile) for tile in starts]).T
+            return (before < behind) & (above < below)
+        sums = np.append(0, self.wanted[above:below].any(axis=0).cumsum())
         found: NDArray[np.bool_] = sums[behind] > sums[before]
         return found
+
+    @cached_property
+    def _tiles_across(self) -> NDArray[np.int64]:
+        """How many wanted tiles each row of tiles has."""
+        return np.array([self.wanted_tiles(row).sum() for row in range(len(self._covered[0][0]))])
+
+    @cached_property
+    def _covered(self) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]:
+        """[first, last) of the map's rows that each row of tiles covers; the same of columns."""
+        limits = []
+        for (_, axis), offset, count in zip(self.parts, self.offset, self.shape, strict=True):
+            cells = np.array([axis.covered(tile) for tile in range(len(axis.starts))]) - offset
+            first, last = np.clip(cells, 0, count).T
+            limits.append((first, last))
+        return tuple(limits)
 
     def taken(self, cells: FinishedCells) -> FinishedCells:
         """Rows of the map from rows of `parts`, perhaps none."""
@@ -102,7 +116,11 @@ def asked_cells(
     Args:
         whole: (rows, columns) of the scene's cells, in network pixels.
         axes: (rows, columns), pixels of what is read to network pixels.
-        area: in pixels of what is read; None: everything.
+        area: in pixels of what is read; None: everything. An outline that is no rectangle takes
+            a byte for each cell of the rectangle around it.
+
+    Raises:
+        OutsideError: no cell is touched more than a rounding error.
     """
     shape = whole[0].cells, whole[1].cells
     if area is None:
@@ -123,6 +141,8 @@ def asked_cells(
                 for row in range(first, last, step)
             ]
         )
+        if not wanted.any():
+            raise OutsideError("the area reaches no further than the edge of the scene")
     return AskedCells(
         whole=whole, first=(first, before), shape=(last - first, behind - before), wanted=wanted
     )

@@ -18,7 +18,7 @@ from geotiler.core.sweep import Span
 from geotiler.errors import SpecError
 from geotiler.io.area import Area
 from geotiler.io.asked_area import asked_area
-from geotiler.io.bounds import area_of_bounds, few_pixels
+from geotiler.io.bounds import few_pixels
 from geotiler.io.class_raster import class_layout, coarser
 from geotiler.io.fingerprint import scene_fingerprint
 from geotiler.io.journal import JOURNAL, Journal
@@ -28,7 +28,6 @@ from geotiler.io.parts import are_stored, parts_folder
 from geotiler.io.raster import Scene
 from geotiler.io.scene_source import SceneSource, scene_source
 from geotiler.io.scene_tags import CONFIDENCE_CONTENT, CONTENT_TAG
-from geotiler.io.scene_values import gsd_notice, no_crs_notice
 from geotiler.io.styles import style_notices
 from geotiler.io.vector_formats import STDOUT, check_target, kept_notices
 from geotiler.models.bundle import Bundle
@@ -38,18 +37,15 @@ from geotiler.reports import Setting
 from geotiler.specs import MASK_NODATA, PROBABILITY_STEPS, ClassifySpec, Precision, Window
 from geotiler.tasks.classify_area import AskedCells, asked_cells
 from geotiler.tasks.classify_input import Decisions, Radiometry, find_classifier, radiometry
+from geotiler.tasks.classify_resolution import (
+    ROUNDING,
+    fitting_overview,
+    gsd_setting,
+    network_axes,
+)
 
 WRITTEN, MAP, CONFIDENCE = "written", "map", "confidence"
 """Words of the journal: an output is about to appear."""
-
-GSD_TOLERANCE = 1.25
-"""A scene's GSD may differ from the model's by this factor before it is resampled."""
-
-COARSEST_RATIO = 2.0
-"""Scenes are enlarged by no more than this: there is nothing in them to be seen."""
-
-_ROUNDING = 1.01
-"""A 20 m pixel is 20.01 m on the ground where the map's scale is not quite 1."""
 
 _MUCH_FINER = 2.0
 """Scenes that are finer than the model by more than that are told what becomes of their pixels."""
@@ -125,7 +121,7 @@ class ClassifyPlan:
             axes=self.axes,
             cells=(rows, columns),
             origin_px=(top, left),
-            wanted=None if self.cells.wanted is None else self.cells.wanted_tiles,
+            wanted=None if self.cells.is_all else self.cells.wanted_tiles,
             classes=len(card.classes),
             scale=self.radiometry.scale,
             mean=card.mean,
@@ -133,6 +129,12 @@ class ClassifyPlan:
             min_valid=self.spec.min_valid,
             batch=batch,
         )
+
+    @property
+    def read(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows and columns [first, last) that a run reads."""
+        rows, columns = self.label_plan(1).spans(self.cells.offset[0])
+        return rows.read, columns.read
 
     def chunks(self, rows: Span, columns: Span) -> Iterator[Window]:
         """Windows that pixels are read by, whole block rows, top to bottom."""
@@ -171,6 +173,7 @@ def plan_classify(spec: ClassifySpec) -> ClassifyPlan:
     targets = _targets(spec, own)
     for target in targets:
         check_not_read(target, spec.scene)
+        check_not_read(target, filter(None, [spec.aoi]), by="--aoi")
         check_output(target, spec.overwrite or target in own)
     if len({target.resolve() for target in targets}) < len(targets):
         raise SpecError("map and confidence need different files", hint="--confidence c.tif")
@@ -220,19 +223,21 @@ def _targets(spec: ClassifySpec, own: Sequence[Path]) -> list[Path]:
 def _planned(spec: ClassifySpec, bundle: Bundle, source: SceneSource, scene: Scene) -> ClassifyPlan:
     decisions = Decisions()
     values = radiometry(spec.radiometry, bundle.card, source, scene, decisions)
-    gsd_m = _gsd(spec, bundle, scene, decisions)
-    overview = _overview(scene, gsd_m, bundle.card.gsd_m)
+    gsd_m = gsd_setting(spec, bundle, scene, decisions)
+    overview = fitting_overview(scene, gsd_m, bundle.card.gsd_m)
     scene_gsd_m = gsd_m
     with source.open(overview) as read:
         factors = scene.width / read.width, scene.height / read.height
         if gsd_m is not None:
             gsd_m = gsd_m[0] * factors[0], gsd_m[1] * factors[1]
         decisions.say("overview", round(max(factors), 2) if overview is not None else 1, "scene")
-        axes = _axes(spec, bundle, read, gsd_m)
+        axes = network_axes(spec, bundle, read, gsd_m)
         decisions.say("network_px", [axis.target_px for axis in axes], "scene")
         whole = _cells(spec, bundle, read, axes, decisions)
-        decisions.notices.extend(_size_notices(scene, bundle.card, scene_gsd_m, whole))
-        cells = asked_cells(whole, axes, _area(spec, scene, read, decisions))
+        area = asked_area(spec, scene)
+        cells = asked_cells(whole, axes, area and area.scaled(1 / factors[0], 1 / factors[1]))
+        _say_area(spec, scene, area, cells, decisions)
+        decisions.notices.extend(_size_notices(scene, bundle.card, scene_gsd_m, cells))
         used = used_precision(spec.run.precision, spec.run.backend, spec.run.device)
         asked = spec.run.precision is not Precision.AUTO
         decisions.say("precision", used.value, "flag" if asked else "default")
@@ -256,67 +261,6 @@ def _planned(spec: ClassifySpec, bundle: Bundle, source: SceneSource, scene: Sce
         )
 
 
-def _gsd(
-    spec: ClassifySpec, bundle: Bundle, scene: Scene, decisions: Decisions
-) -> tuple[float, float] | None:
-    wanted = bundle.card.gsd_m
-    gsd_m, origin = (spec.gsd_m, "flag") if spec.gsd_m else (scene.gsd_m, "scene")
-    if gsd_m is None and wanted is not None:
-        origin = "model card"
-        decisions.notices.append(no_crs_notice(scene, wanted, "--scene-gsd"))
-    if told := gsd_notice(scene, spec.gsd_m, "--scene-gsd"):
-        decisions.notices.append(f"{told}; areas stay those of the georeference")
-    decisions.say("gsd_m", [round(value, 4) for value in gsd_m] if gsd_m else wanted, origin)
-    return gsd_m
-
-
-def _overview(
-    scene: Scene, gsd_m: tuple[float, float] | None, wanted_m: float | None
-) -> int | None:
-    """The coarsest overview that is not coarser than the model; None: full resolution.
-
-    Without a CRS there is none: coordinates of the map would be those of the overview.
-    """
-    if gsd_m is None or wanted_m is None or scene.crs is None:
-        return None
-    fitting = [
-        level
-        for level, factor in enumerate(scene.overviews)
-        if max(gsd_m) * factor <= wanted_m * _ROUNDING
-    ]
-    return fitting[-1] if fitting else None
-
-
-def _axes(
-    spec: ClassifySpec, bundle: Bundle, scene: Scene, gsd_m: tuple[float, float] | None
-) -> tuple[Axis, Axis]:
-    """(row, column) axes from what is read to the network's grid."""
-    wanted = bundle.card.gsd_m
-    x = y = 1.0
-    if gsd_m is not None and wanted is not None:
-        x, y = (value / wanted for value in gsd_m)
-        if max(x, y) > COARSEST_RATIO * _ROUNDING and not spec.insist:
-            raise SpecError(
-                f"{scene.path} has {max(gsd_m):.3g} m per pixel, model {bundle.card.name!r} was "
-                f"trained at {wanted:g} m: enlarging it {max(x, y):.3g} times "
-                f"(at most {COARSEST_RATIO:g}) shows nothing new",
-                hint="--insist does it all the same",
-            )
-        limit = GSD_TOLERANCE + 1e-3  # a hair of rounding is no reason to resample
-        x, y = (1.0 if 1 / limit <= ratio <= limit else _whole(ratio) for ratio in (x, y))
-    return Axis.scaled(scene.height, y), Axis.scaled(scene.width, x)
-
-
-def _whole(ratio: float) -> float:
-    """A ratio that is nearly n or 1 / n as exactly that: cells then end on the scene's pixels.
-
-    Pixels of a map are never quite as long on the ground as they say.
-    """
-    count = round(max(ratio, 1 / ratio))
-    exact = float(count) if ratio > 1 else 1 / count
-    return exact if exact / _ROUNDING <= ratio <= exact * _ROUNDING else ratio
-
-
 def _cells(
     spec: ClassifySpec,
     bundle: Bundle,
@@ -333,7 +277,7 @@ def _cells(
         raise SpecError(
             f"{scene.path} has {height}×{width} px{where}, less than one tile of "
             f"{tile_px}×{tile_px}{side}",
-            hint="--insist mirrors it to fill a tile; without -o it is classified as one image",
+            hint="classify --insist mirrors it to fill a tile; without -o it is one image",
         )
     stride_px = spec.stride_px or tile_px
     decisions.say("tile_px", tile_px, "model card")
@@ -350,25 +294,25 @@ def _size_notices(
     scene: Scene,
     card: ModelCard,
     gsd_m: tuple[float, float] | None,
-    cells: tuple[CellAxis, CellAxis],
+    cells: AskedCells,
 ) -> list[str]:
     """A line about a scene whose map may be coarser than expected: how coarse, and what to do."""
     if gsd_m is None or card.gsd_m is None:
         return []
     finer = card.gsd_m / max(gsd_m)
-    tiles = len(cells[0].starts) * len(cells[1].starts)
-    if finer <= _MUCH_FINER * _ROUNDING and tiles > _FEW_TILES:
+    tiles, (height, width) = cells.tiles, cells.shape
+    if finer <= _MUCH_FINER * ROUNDING and tiles > _FEW_TILES:
         return []
     averaged = (
         f"{max(gsd_m):.3g} m per pixel are averaged to the model's {card.gsd_m:g} m"
-        if finer > _MUCH_FINER * _ROUNDING
+        if finer > _MUCH_FINER * ROUNDING
         else f"at the model's {card.gsd_m:g} m"
     )
-    stride_px = cells[0].stride_px
+    stride_px = cells.whole[0].stride_px
     smaller_px = max(1, min(stride_px, card.tile_px) // 4)
     return [
         f"{scene.path}: {averaged}, {tiles:,} tile{'s' * (tiles > 1)} of "
-        f"{card.tile_px * card.gsd_m:g} m make {cells[0].cells:,}×{cells[1].cells:,} cells of "
+        f"{card.tile_px * card.gsd_m:g} m make {height:,}×{width:,} cells of "
         f"{stride_px * card.gsd_m:g} m; --stride {smaller_px} makes cells of "
         f"{smaller_px * card.gsd_m:g} m, and single objects are for geotiler segment"
     ]
@@ -378,17 +322,17 @@ def _classes(bundle: Bundle) -> dict[int, tuple[str, str]]:
     return {item.id: (item.name, item.color) for item in bundle.card.classes}
 
 
-def _area(spec: ClassifySpec, scene: Scene, read: Scene, decisions: Decisions) -> Area | None:
-    """What is asked for, in pixels of what is read; None: everything."""
-    area = asked_area(spec, read)
+def _say_area(
+    spec: ClassifySpec, scene: Scene, area: Area | None, cells: AskedCells, decisions: Decisions
+) -> None:
+    """Note which cells are asked for, where an area says it."""
     if area is None:
-        return None
-    if spec.bounds is not None:  # in pixels of the scene, which the user knows
-        window = area_of_bounds(spec.bounds, scene, spec.bounds_crs).window(scene.shape)
-        if told := few_pixels(window, scene):
-            decisions.notices.append(told)
-    decisions.say("area", area.digest, "flag")
-    return area
+        return
+    if spec.bounds is not None and (told := few_pixels(area.window(scene.shape), scene)):
+        decisions.notices.append(told)
+    decisions.say("area_cells", [*cells.first, *cells.shape], "flag")
+    if cells.wanted is not None:
+        decisions.say("area_outline", area.digest, "flag")
 
 
 def _map_layout(

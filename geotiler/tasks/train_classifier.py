@@ -16,7 +16,7 @@ from geotiler.progress import Notice, Reporter
 from geotiler.reports import Report
 from geotiler.specs import Scale
 from geotiler.training import loggers
-from geotiler.training.beginning import refuse, take_over
+from geotiler.training.beginning import check_norm_eval, refuse, take_over
 from geotiler.training.class_splits import write_split
 from geotiler.training.classification import Classification, Scores, head_arguments, score
 from geotiler.training.classification_config import ClassifierRunConfig
@@ -198,9 +198,6 @@ def _check(config: ClassifierRunConfig) -> None:
         (0 <= train.label_smoothing < 1, "train.label_smoothing must lie in 0 to 1",
          train.label_smoothing),
         (train.mixup >= 0, "train.mixup must not be negative", train.mixup),
-        (not train.norm_eval or bool(config.init or config.weights or model.weights),
-         "train.norm_eval must be false where neither init= nor weights= names what to start from",
-         train.norm_eval),
         (0 < looks.crop_scale <= 1, "transforms.crop_scale must lie in 0 to 1", looks.crop_scale),
         (len(model.classes) >= 2, "model.classes must name at least two classes",
          len(model.classes)),
@@ -209,6 +206,7 @@ def _check(config: ClassifierRunConfig) -> None:
         (config.data.limit is None or config.data.limit >= 1,
          "data.limit must be at least 1", config.data.limit),
     ), example_lr="1e-3")  # fmt: skip
+    check_norm_eval(train, has_start=bool(config.init or config.weights or model.weights))
 
 
 def _take_from_card(config: ClassifierRunConfig, card: ModelCard) -> None:

@@ -18,7 +18,7 @@ from geotiler.models.registry import find_model
 from geotiler.progress import Notice, Reporter
 from geotiler.reports import Report
 from geotiler.specs import Scale
-from geotiler.training.beginning import refuse, take_over
+from geotiler.training.beginning import check_norm_eval, refuse, take_over
 from geotiler.training.chips import open_folder, read_split, shared_names
 from geotiler.training.config import Config, model_name
 
@@ -133,9 +133,6 @@ def check(config: Config) -> None:
         (train.crop_px >= 32 and train.crop_px % stride == 0,
          f"train.crop_px must be a multiple of {stride}", train.crop_px),
         (train.workers >= 0, "train.workers must not be negative", train.workers),
-        (not train.norm_eval or bool(config.init),
-         "train.norm_eval must be false where no init= names weights to start from",
-         train.norm_eval),
         (train.optimizer.lr > 0, "train.optimizer.lr must be positive", train.optimizer.lr),
         (len(zoom) == 2 and 0 < zoom[0] <= zoom[1],
          "transforms.scale must be two zooms, the smaller one first", zoom),
@@ -145,6 +142,7 @@ def check(config: Config) -> None:
         (len(objects.scale) == 2 and 0 < objects.scale[0] <= objects.scale[1],
          "transforms.objects.scale must be two sizes, the smaller one first", objects.scale),
     ), example_lr="5e-4")  # fmt: skip
+    check_norm_eval(train, has_start=bool(config.init))
     for split in ("train", "val"):
         read_split(Path(config.data.root), split)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from geotiler.errors import SpecError
 from geotiler.models.card import ModelCard
 from geotiler.training.classification_config import ClassifierConfig
-from geotiler.training.config import ModelConfig
+from geotiler.training.config import FitConfig, ModelConfig
 
 
 def refuse(rules: Iterable[tuple[bool, str, object]], *, example_lr: str) -> None:
@@ -25,6 +25,16 @@ def refuse(rules: Iterable[tuple[bool, str, object]], *, example_lr: str) -> Non
             raise SpecError(
                 f"{what}, got {got}", hint=f"overrides look like train.optimizer.lr={example_lr}"
             )
+
+
+def check_norm_eval(train: FitConfig, *, has_start: bool) -> None:
+    """Raises: SpecError: statistics are to be kept, and there are none to begin with."""
+    if train.norm_eval and not has_start:
+        raise SpecError(
+            "train.norm_eval=true keeps the statistics of finished weights, as train=finetune asks "
+            "for, and none are named",
+            hint="init=MODEL names them; train.norm_eval=false learns from the start",
+        )
 
 
 def take_over(

@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from omegaconf import MISSING
+
 from geotiler.errors import InputError, ModelError, SpecError
 from geotiler.models.registry import find_model
 from geotiler.training.classification_config import ClassifierRunConfig
@@ -48,8 +50,9 @@ def resumed(
     now = _plain(OmegaConf.structured(config))
     try:
         begun = _plain(OmegaConf.load(path))
-        merged = _merged(now, begun, said)
-        found = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(type(config)), merged))
+        schema = OmegaConf.structured(type(config))
+        merged = _merged(now, begun, said, _plain(schema))
+        found = OmegaConf.to_object(OmegaConf.merge(schema, merged))
     except Exception as error:  # of the file system, the parser, or a value of the wrong kind
         raise InputError(
             f"{path} cannot be read: {' '.join(str(error).split())[:120]}",
@@ -104,21 +107,30 @@ def _plain(config: Any) -> dict[str, Any]:
 
 
 def _merged(
-    now: Mapping[str, Any], begun: Mapping[str, Any], said: set[str], prefix: str = ""
+    now: Mapping[str, Any],
+    begun: Mapping[str, Any],
+    said: set[str],
+    schema: Mapping[str, Any],
+    prefix: str = "",
 ) -> dict[str, Any]:
-    """What is said anew, or of another time than this; all else as it was."""
+    """What is said anew; all else as it was, or as it is by default where there was no such thing.
+
+    A group may set what the version did not know that a run was begun with.
+    """
     values = {}
     for key, value in now.items():
         path = f"{prefix}{key}"
-        if path in said or key not in begun or path in ("output", "resume"):
+        is_part_said = any(name.startswith(f"{path}.") for name in said)
+        before, default = begun.get(key), schema.get(key, MISSING)
+        if path in said or path in ("output", "resume"):
             values[key] = value
-            continue
-        before = begun[key]
-        if isinstance(value, Mapping) and isinstance(before, Mapping) and path not in _FREE:
-            values[key] = _merged(value, before, said, f"{path}.")
-        else:
-            is_part_said = any(name.startswith(f"{path}.") for name in said)
+        elif isinstance(value, Mapping) and path not in _FREE and (before or key not in begun):
+            inner = default if isinstance(default, Mapping) else {}
+            values[key] = _merged(value, before or {}, said, inner, f"{path}.")
+        elif key in begun:
             values[key] = value if is_part_said else before
+        else:
+            values[key] = value if is_part_said or default == MISSING else default
     return values
 
 

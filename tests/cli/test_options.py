@@ -115,6 +115,7 @@ def test_verbose_tells_where_a_setting_came_from(
         ("segment", "--tile", "PX|H,W|auto"),
         ("segment", "--bounds", "W,S,E,N"),
         ("preview", "--bounds", "W,S,E,N"),
+        ("classify", "--bounds", "W,S,E,N"),
         ("segment", "--scale", "MIN,MAX|auto"),
         ("tile", "--tile", "PX|H,W"),
     ],

@@ -112,9 +112,11 @@ def test_cells_of_a_part_are_those_of_the_whole_scene(
     assert (cells.wanted is None) == area.is_box
     wanted = np.ones(cells.shape, bool) if cells.wanted is None else cells.wanted
     np.testing.assert_array_equal(known, all_known[part] & wanted)
-    np.testing.assert_allclose(values, all_values[:, *part] * known, rtol=1e-6)
+    np.testing.assert_array_equal(values, all_values[:, *part] * known)
     assert counts.computed <= all_counts.computed
     assert counts.computed + counts.skipped == cells.tiles
+    if stride == tile:
+        assert cells.tiles == wanted.sum()
     # What is wanted is what the area covers more than a rounding error of.
     for down, across in np.ndindex(cells.shape):
         top, left = (whole_rows.edges[row + down], whole_columns.edges[col + across])
@@ -180,6 +182,22 @@ def _on_the_whole(part: Affine) -> tuple[int, int]:
     return round(row), round(col)
 
 
+CORNERS: list[list[float]] = [
+    [301_300, 5_397_500], [304_700, 5_397_500], [304_700, 5_398_900]
+]  # fmt: skip
+
+
+def _polygon(path: Path, corners: list[list[float]]) -> None:
+    """A file of one polygon in the CRS of the scene."""
+    feature = {
+        "type": "Feature", "properties": {},
+        "geometry": {"type": "Polygon", "coordinates": [[*corners, corners[0]]]},
+    }  # fmt: skip
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
+    text = json.dumps({"type": "FeatureCollection", "crs": crs, "features": [feature]})
+    path.write_text(text)
+
+
 BOUNDS = (301_300.0, 5_397_500.0, 303_500.0, 5_398_700.0)
 
 
@@ -236,26 +254,79 @@ def test_degrees_and_an_overview_lead_to_the_same_cells(
 def test_outside_of_polygons_there_is_no_label(
     spec: ClassifySpec, model: _Formula, tmp_path: Path, dissolve: bool
 ) -> None:
-    corners = [[301_300, 5_397_500], [304_700, 5_397_500], [304_700, 5_398_900]]
-    feature = {
-        "type": "Feature", "properties": {},
-        "geometry": {"type": "Polygon", "coordinates": [[*corners, corners[0]]]},
-    }  # fmt: skip
-    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
-    text = json.dumps({"type": "FeatureCollection", "crs": crs, "features": [feature]})
-    (tmp_path / "aoi.geojson").write_text(text)
+    _polygon(tmp_path / "aoi.geojson", CORNERS)
     part = replace(
         spec, output=str(tmp_path / "part.gpkg"), aoi=str(tmp_path / "aoi.geojson"),
         dissolve=dissolve,
     )  # fmt: skip
     report = classify(part)
-    triangle = shapely.Polygon(corners)
+    triangle = shapely.Polygon(CORNERS)
     found = shapely.from_wkb(pyogrio.raw.read(part.output, layer="part")[2])
     labelled = shapely.union_all(found)
     assert shapely.difference(triangle, labelled).area < 1
     assert report.tiles == round(labelled.area / 640**2) < 6 * 3  # of the rectangle around it
     if not dissolve:
         assert all(shapely.intersects(found, triangle))
+
+
+def test_an_overview_does_not_decide_whether_bounds_are_too_small(
+    spec: ClassifySpec, model: _Formula, tmp_path: Path
+) -> None:
+    """Three by three pixels of a scene whose overview is eight times coarser."""
+    fine = tmp_path / "fine.tif"
+    with rasterio.open(
+        fine, "w", driver="GTiff", count=3, height=1024, width=1024, dtype="uint8",
+        crs="EPSG:32633", transform=UTM @ Affine.scale(0.125), tiled=True,
+    ) as out:  # fmt: skip
+        out.write(np.full((3, 1024, 1024), 90, np.uint8))
+    few = replace(
+        spec, scene=(str(fine),), insist=True, bounds=(300_100, 5_399_000, 300_103.75, 5_399_003.75)
+    )
+    without = classify(replace(few, output=str(tmp_path / "without.tif")))
+    with rasterio.open(fine, "r+") as out:
+        out.build_overviews([2, 4, 8], Resampling.average)
+    report = classify(few)
+    assert report.settings["overview"].value == 8
+    assert report.cells == without.cells == (1, 1)
+    assert report.settings["area_cells"] == without.settings["area_cells"]
+    _, transform = _read(few.output)
+    assert transform.almost_equals(_read(tmp_path / "without.tif")[1])
+
+
+def test_what_is_not_asked_for_is_not_nodata(
+    spec: ClassifySpec, model: _Formula, tmp_path: Path
+) -> None:
+    _polygon(tmp_path / "aoi.geojson", CORNERS)
+    report = classify(replace(spec, aoi=str(tmp_path / "aoi.geojson")))
+    found, _ = _read(spec.output)
+    assert report.class_cells["nodata"] == 0
+    assert (found == 255).sum() == found.size - report.tiles > 0
+
+
+@pytest.mark.parametrize("name", ["area.geojson", "area.gpkg"])
+def test_the_area_is_never_written_over(
+    spec: ClassifySpec, model: _Formula, tmp_path: Path, name: str
+) -> None:
+    _polygon(tmp_path / "made.geojson", CORNERS)
+    path = tmp_path / name
+    shapes = pyogrio.raw.read(tmp_path / "made.geojson")[2]
+    pyogrio.raw.write(
+        path, shapes, [], [], geometry_type="Polygon", crs="EPSG:32633", layer=path.stem
+    )
+    before = path.read_bytes()
+    with pytest.raises(SpecError, match="is read by --aoi"):
+        classify(replace(spec, output=str(path), aoi=str(path), overwrite=True))
+    assert path.read_bytes() == before
+
+
+def test_a_sliver_along_the_edge_is_told(
+    spec: ClassifySpec, model: _Formula, tmp_path: Path
+) -> None:
+    sliver = [[305_119.95, 5_396_500], [305_400, 5_397_000], [305_119.95, 5_397_000]]
+    _polygon(tmp_path / "aoi.geojson", sliver)
+    with pytest.raises(InputError, match="no further than the edge"):
+        classify(replace(spec, aoi=str(tmp_path / "aoi.geojson")))
+    assert not Path(spec.output).exists()
 
 
 def test_an_area_that_is_not_there_is_refused(spec: ClassifySpec, model: _Formula) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -122,6 +123,26 @@ def test_the_same_command_goes_on_to_the_same_bytes(
     assert _files(spec) == _files(whole)
     assert report.class_cells == uninterrupted.class_cells
     assert report.mean_confidence == uninterrupted.mean_confidence
+
+
+def test_a_map_of_polygons_goes_on_too(spec: ClassifySpec, model: Stopping, tmp_path: Path) -> None:
+    ring = [[300_700, 4_999_900], [302_900, 4_999_000], [301_500, 4_994_000], [300_700, 4_999_900]]
+    crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32633"}}
+    polygon = {"type": "Polygon", "coordinates": [ring]}
+    feature = {"type": "Feature", "properties": {}, "geometry": polygon}
+    text = json.dumps({"type": "FeatureCollection", "crs": crs, "features": [feature]})
+    (tmp_path / "aoi.geojson").write_text(text)
+    spec = replace(spec, aoi=str(tmp_path / "aoi.geojson"), stride_px=40)
+    whole = _into(spec, tmp_path / "whole")
+    uninterrupted = classify(whole)
+    batches = model.calls // 2
+    _stopped(spec, model, batches)
+    with pytest.raises(OutputError, match="area"):
+        classify(replace(spec, aoi=None))
+    report = classify(spec)
+    assert report.resumed_cells > 0
+    assert _files(spec) == _files(whole)
+    assert report.class_cells == uninterrupted.class_cells
 
 
 def test_stopped_before_anything_is_finished_leaves_nothing(

@@ -308,6 +308,16 @@ def test_what_is_said_anew_counts_and_all_else_is_as_it_was(tmp_path: Path) -> N
     assert _again("buildings", folder, "train.optimizer={lr:0.0007}").train.optimizer.lr == 7e-4
 
 
+def test_what_a_run_was_begun_without_stays_off(tmp_path: Path) -> None:
+    """By a version that did not have the setting; a group may set it now."""
+    folder = _begun("buildings", [f"output={tmp_path / 'run'}", "init=buildings"])
+    settings = OmegaConf.load(folder / "config.yaml")
+    assert settings.train.pop("norm_eval")
+    OmegaConf.save(settings, folder / "config.yaml")
+    assert not _again("buildings", folder, "init=buildings").train.norm_eval
+    assert _again("buildings", folder, "init=buildings", "train.norm_eval=true").train.norm_eval
+
+
 def test_a_section_that_was_none_stays_none(tmp_path: Path) -> None:
     folder = _begun(
         "landuse", [f"output={tmp_path / 'run'}", "model.stretch=null", "train.lr=0.01"]
@@ -434,6 +444,7 @@ def test_statistics_of_the_weights_to_begin_from_are_kept_where_asked(
     [
         ("train.steps=0", SpecError),
         ("train.norm_eval=true", SpecError),
+        ("train=finetune", SpecError),
         ("train.batch=0", SpecError),
         ("train.optimizer.name=lion", SpecError),
         ("train.scheduler.name=steps", SpecError),
