@@ -269,6 +269,35 @@ def test_outside_of_polygons_there_is_no_label(
         assert all(shapely.intersects(found, triangle))
 
 
+@pytest.mark.parametrize("turn", [0, 30])
+def test_a_scene_without_a_crs_is_asked_for_in_its_own_coordinates(
+    spec: ClassifySpec, model: _Formula, tmp_path: Path, turn: float
+) -> None:
+    """Pixels where it has no transform either; else those of a transform that may be turned."""
+    with rasterio.open(spec.scene[0]) as scene:
+        profile = {**scene.profile, "crs": None, "transform": Affine.rotation(turn)}
+        image = scene.read()
+    plain = tmp_path / "plain.tif"
+    with rasterio.open(plain, "w", **profile) as out:
+        out.write(image)
+    corners = np.array([(130, 150), (300, 150), (300, 200), (130, 200)]).T
+    x, y = Affine.rotation(turn) * corners
+    bounds = (x.min(), y.min(), x.max(), y.max())
+    whole = replace(spec, scene=(str(plain),))
+    classify(whole)
+    part = replace(whole, output=str(tmp_path / "part.tif"), bounds=bounds)
+    row, col, height, width = classify(part).settings["area_cells"].value
+    assert row <= 2 < row + height
+    assert col <= 2 < 4 < col + width
+    inside, found = _read(spec.output)[0][row : row + height, col : col + width], _read(part.output)
+    same = found[0] == inside
+    assert same[2 - row, 2 - col : 5 - col].all()
+    assert np.all(same | (found[0] == 255))
+    assert found[1].almost_equals(
+        profile["transform"] @ Affine(TILE, 0, 0, 0, TILE, 0) @ Affine.translation(col, row)
+    )
+
+
 def test_an_overview_does_not_decide_whether_bounds_are_too_small(
     spec: ClassifySpec, model: _Formula, tmp_path: Path
 ) -> None:
