@@ -52,6 +52,7 @@ def train(
         MissingExtraError: the logger's package is not installed.
     """
     config = compose(task, overrides)
+    _check_name(config)
     if config.resume:
         config = resumed(config, task, overrides)
     _check_network(config, overrides)
@@ -70,6 +71,15 @@ def train(
     report(LOADING)
     with _alone(Path(config.output)):
         return train_segmentation(config, keys, report)
+
+
+def _check_name(config: Config | ClassifierRunConfig) -> None:
+    """Raises: SpecError: a name that is a way out of the folder of runs."""
+    name = Path(config.name)
+    if name.is_absolute() or ".." in name.parts:
+        raise SpecError(
+            f"name={config.name} leads out of outputs/", hint="output=FOLDER names another place"
+        )
 
 
 def _check_network(config: Config | ClassifierRunConfig, overrides: Sequence[str]) -> None:

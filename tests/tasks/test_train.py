@@ -445,6 +445,7 @@ def test_statistics_of_the_weights_to_begin_from_are_kept_where_asked(
         ("train.steps=0", SpecError),
         ("train.norm_eval=true", SpecError),
         ("train=finetune", SpecError),
+        ("name=../elsewhere", SpecError),
         ("train.batch=0", SpecError),
         ("train.optimizer.name=lion", SpecError),
         ("train.scheduler.name=steps", SpecError),
