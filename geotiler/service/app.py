@@ -131,6 +131,9 @@ def _filled_shelf(settings: Settings, metrics: Metrics) -> Shelf:
             f"no model {settings.model!r} to answer with by default",
             hint=f"--model is one of: {', '.join(found.models)}",
         )
+    if settings.classifier not in found.models:  # others may be asked for, and come with a reload
+        why = "/classify has no model to answer with by default"
+        _log.warning(why, extra={"model": settings.classifier})
     return shelf
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +98,15 @@ def test_an_image_that_is_too_large_is_refused_without_flags(
     assert "at most" in answer.json()["detail"]
     assert " -" not in answer.text
     assert "-o" not in answer.text
+
+
+@pytest.mark.parametrize("classifier", ["tiny-landuse", "landuse"])
+def test_a_service_without_its_classifier_says_so_when_it_starts(
+    tiny_landuse: Bundle, make_service: Callable[..., TestClient],
+    caplog: pytest.LogCaptureFixture, tmp_path: Path, tiny_bundle: Bundle, classifier: str,
+) -> None:  # fmt: skip
+    for bundle in (tiny_bundle, tiny_landuse):
+        shutil.copytree(bundle.folder, tmp_path / "weights" / bundle.folder.name)
+    make_service(weights=tmp_path / "weights", classifier=classifier)
+    told = [record for record in caplog.records if "/classify has no model" in record.message]
+    assert len(told) == (classifier == "landuse")
