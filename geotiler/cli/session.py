@@ -69,7 +69,8 @@ class Heard:
         done = f"{self.done:,.0f} of {self.total:,.0f} {self.unit}"
         if self.stage == "training":
             if not self.kept:
-                return f": {done} done; nothing is kept before the first epoch ends"
+                shorter = "train.steps_per_epoch=N makes it shorter"
+                return f": {done} done; nothing is kept before the first epoch ends ({shorter})"
             return f": {done} done; the same command with --resume goes on from the last epoch"
         if self.kept == 0:  # rows are stored when all windows that touch them are done
             return f" after {done}: no row was finished, so nothing is kept"

@@ -17,7 +17,7 @@ from shapely.affinity import scale, translate
 
 from geotiler.errors import InputError
 from geotiler.io.raster import Scene
-from geotiler.io.scene_extent import coordinates_told, crs_of, extent, told_numbers
+from geotiler.io.scene_extent import coordinates_told, crs_of, crs_told, extent, told_numbers
 from geotiler.specs import Window
 
 _BURN_ROWS = 256
@@ -105,7 +105,7 @@ def area_of_file(path: str, scene: Scene) -> Area:
     kinds = shapely.get_type_id(features.geometries)
     others = ~np.isin(kinds, (3, 6))  # Polygon, MultiPolygon
     if not len(kinds) or others.any():
-        found = features.geometries[others][0].geom_type if len(kinds) else "nothing"
+        found = features.geometries[others][0].geom_type if len(kinds) else "no polygon"
         raise InputError(f"{path} holds {found}", hint="--aoi takes a file of polygons alone")
     if (features.crs is None) != (scene.crs is None):
         missing = path if features.crs is None else scene.path
@@ -113,10 +113,32 @@ def area_of_file(path: str, scene: Scene) -> Area:
             f"{missing} has no CRS, so that area and scene cannot be laid together",
             hint="--bounds takes coordinates of the scene",
         )
-    area = shapely.union_all(shapely.make_valid(features.geometries))
-    if features.crs is not None:
-        area = moved(area, features.crs, crs_of(scene))
-    return on_scene(area, scene, path, hint=lambda: "its coordinates may be in another order")
+    told = shapely.union_all(shapely.make_valid(features.geometries))
+    area = told if features.crs is None else moved(told, features.crs, crs_of(scene))
+    named = "" if features.crs is None else f" in {crs_told(features.crs)}"
+    name = f"{path}, at {told_numbers(told.bounds)}{named},"
+    return on_scene(area, scene, name, hint=lambda: _misplaced(told, features.crs, scene))
+
+
+def _misplaced(told: shapely.Geometry, crs: pyproj.CRS | None, scene: Scene) -> str:
+    """What may be wrong with polygons that lie beside a scene: what would lie on it is told."""
+    swapped = shapely.transform(told, lambda xy: xy[:, ::-1])
+    if crs is not None and _lies_on(told, scene):
+        return (
+            f"its numbers lie on the scene as they are, in {coordinates_told(scene)}: "
+            "it says another CRS than it has"
+        )
+    if _lies_on(swapped if crs is None else moved(swapped, crs, crs_of(scene)), scene):
+        return "with x and y swapped it lies on the scene"
+    return "geotiler info tells where the scene lies"
+
+
+def _lies_on(area: shapely.Geometry, scene: Scene) -> bool:
+    try:
+        on_scene(area, scene, "")
+    except InputError:
+        return False
+    return True
 
 
 def moved(area: shapely.Geometry, source: pyproj.CRS, target: pyproj.CRS) -> shapely.Geometry:
@@ -136,13 +158,13 @@ def moved(area: shapely.Geometry, source: pyproj.CRS, target: pyproj.CRS) -> sha
             f"coordinates in {source.name} have no known place in {target.name}",
             hint="--bounds without --bounds-crs takes coordinates of the scene",
         ) from error
-    moved = shapely.transform(area, lambda xy: np.stack(way.transform(*xy.T), axis=1))
+    placed = shapely.transform(area, lambda xy: np.stack(way.transform(*xy.T), axis=1))
     if not _around(target):
-        return moved
-    parts = shapely.get_parts(moved)
+        return placed
+    parts = shapely.get_parts(placed)
     whole = [_unbroken(part, _around(target)) for part in parts]
     broken = any(one is not other for one, other in zip(parts, whole, strict=True))
-    return shapely.union_all(whole) if broken else moved
+    return shapely.union_all(whole) if broken else placed
 
 
 def _unbroken(polygon: shapely.Geometry, around: float) -> shapely.Geometry:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyproj
 import shapely
 
@@ -74,7 +75,10 @@ def _box(
     if source is None or scene.crs is None:
         return halves[0]
     target = crs_of(scene)
-    found = shapely.union_all([shapely.envelope(moved(half, source, target)) for half in halves])
+    with np.errstate(invalid="ignore"):  # coordinates of no place there are told later
+        found = shapely.union_all(
+            [shapely.envelope(moved(half, source, target)) for half in halves]
+        )
     if len(halves) == 1:
         return found
     if target.is_geographic:

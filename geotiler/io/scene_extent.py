@@ -51,6 +51,12 @@ def crs_of(scene: Scene) -> pyproj.CRS:
     return pyproj.CRS.from_wkt(scene.crs.to_wkt())
 
 
+def crs_told(crs: pyproj.CRS) -> str:
+    """A CRS in few words."""
+    authority = crs.to_authority()
+    return ":".join(authority) if authority else str(crs.name)
+
+
 def told_numbers(bounds: tuple[float, float, float, float]) -> str:
     """As `--bounds` takes them, without digits that nobody gave."""
     return ",".join(f"{value:.10g}" for value in bounds)

@@ -128,7 +128,8 @@ def bands_for(
 def _bands_hint(count: int, wanted: int) -> str:
     """What to do about bands that nobody can tell apart."""
     if count >= wanted:
-        return f"say which are which, as --bands {','.join(map(str, range(1, wanted + 1)))}"
+        numbers = ",".join(map(str, range(1, wanted + 1)))
+        return f"say which are which in that order, as --bands {numbers}"
     grey = ",".join(["1"] * wanted)
     return (
         f"it was trained on {wanted} bands and this scene lacks some: --bands {grey} shows it band "

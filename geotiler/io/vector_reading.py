@@ -25,6 +25,8 @@ Geometries = npt.NDArray[np.object_]
 # Polygons are asked for, and what they measure along their corners is of no use to anybody here.
 # Not for a while only: filters are the whole process's, and other threads read files too.
 warnings.filterwarnings("ignore", message=r"Measured \(M\) geometry types are not supported")
+# Features of a kind that GEOS has no name for come without a geometry, as is told of those.
+warnings.filterwarnings("ignore", message="Unsupported geometry type detected")
 
 
 _AREAL = ("Polygon", "Surface", "Unknown")

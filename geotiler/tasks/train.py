@@ -14,7 +14,7 @@ from geotiler.reports import Report
 from geotiler.training.classification_config import ClassifierRunConfig
 from geotiler.training.compose import SHORT, begins_short, compose
 from geotiler.training.config import Config
-from geotiler.training.resumption import resumed
+from geotiler.training.resumption import check_folder, resumed
 
 _NETWORK = ("model", "model.library", "model.architecture", "model.encoder")
 """Overrides that say which network is built."""
@@ -53,6 +53,7 @@ def train(
     """
     config = compose(task, overrides)
     _check_name(config)
+    check_folder(config)
     if config.resume:
         config = resumed(config, task, overrides)
     _check_network(config, overrides)

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from geotiler.errors import DeviceError, InputError, ModelError, OutputError, SpecError
-from geotiler.progress import Kept, Reporter
+from geotiler.progress import Kept, Notice, Reporter
 from geotiler.training.callbacks import (
     Curve,
     EpochLength,
@@ -29,7 +29,7 @@ from geotiler.training.config import FitConfig
 from geotiler.training.framework import pl
 from geotiler.training.optimisation import OPTIMIZERS, SCHEDULERS
 from geotiler.training.precision import PRECISIONS, best_precision
-from geotiler.training.resumption import SETTINGS
+from geotiler.training.resumption import LAST, SETTINGS
 from geotiler.training.whole_files import replaced
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException  # isort: skip
@@ -50,7 +50,6 @@ __all__ = [
 ]
 
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
-_LAST = "last.ckpt"
 _EXPECTED = (
     ".*does not have many workers.*",  # reading is cheap next to the network
     ".*exists and is not empty.*",  # the run's own folder
@@ -124,25 +123,29 @@ def trainer_for(train: FitConfig, **more: Any) -> pl.Trainer:
 def prepare(config: RunSettings) -> None:
     """Check what a run would stumble over, settle its steps, and seed every generator.
 
-    Comes before the network is built, which is random.
+    Comes before the network is built, which is random, and after `resumption.check_folder`.
 
     Raises:
-        InputError: nothing is there to resume.
-        OutputError: the output folder holds another run and `resume` is off.
+        InputError: the checkpoint of a run that goes on cannot be read.
         SpecError: a setting of the trainer that no run can have.
     """
     _check(config.train)
-    folder = Path(config.output)
-    last = folder / _LAST
-    if config.resume and not last.is_file():
-        raise InputError(f"nothing to resume: no {last}", hint="leave --resume out")
-    if not config.resume and (last.is_file() or (folder / "model").exists()):
-        raise OutputError(
-            f"{folder} holds another run", hint="go on with --resume, or choose name=ANOTHER"
-        )
+    if config.resume:
+        _check_steps(config)
     if config.train.threads:
         torch.set_num_threads(config.train.threads)
     pl.seed_everything(config.train.seed, workers=True, verbose=False)
+
+
+def _check_steps(config: RunSettings) -> None:
+    """Raises: SpecError: a run that goes on has done more steps than it is to have."""
+    done = int(read_checkpoint(Path(config.output) / LAST)["global_step"])
+    if done > config.train.steps:
+        raise SpecError(
+            f"{config.output} has done {done} steps already, train.steps={config.train.steps} "
+            "asks for less",
+            hint=f"leave it out to go on, or train.steps={2 * done}",
+        )
 
 
 def _check(train: FitConfig) -> None:
@@ -201,7 +204,9 @@ def fit(
         OutputError: the folder cannot be written.
     """
     folder = Path(config.output)
-    last = folder / _LAST
+    last = folder / LAST
+    if config.resume and int(read_checkpoint(last)["global_step"]) == config.train.steps:
+        report(Notice(message=f"all {config.train.steps} steps are done: it is scored again"))
     data.setup("fit")  # what is wrong with the data is told before anything is written
     with run_folder(folder):
         settings = folder / SETTINGS
@@ -263,7 +268,7 @@ def _trainer(
                 check_on_train_epoch_end=False,  # a resumed run first ends an epoch without score
             )
         )
-    done = int(read_checkpoint(folder / _LAST)["global_step"]) if config.resume else 0
+    done = int(read_checkpoint(folder / LAST)["global_step"]) if config.resume else 0
     return trainer_for(
         train,
         max_steps=train.steps,
@@ -292,7 +297,7 @@ def run_folder(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except BaseException as error:
-        if not (folder / _LAST).is_file() and folder.is_dir():
+        if not (folder / LAST).is_file() and folder.is_dir():
             for path in set(folder.iterdir()) - before:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
             for path in made:
@@ -309,7 +314,7 @@ def run_folder(folder: Path) -> Iterator[None]:
 
 def _what_next(folder: Path) -> str:
     """What to do where a run could not write its folder."""
-    if (folder / _LAST).is_file():
+    if (folder / LAST).is_file():
         return "make room there: --resume goes on from the last checkpoint, which is whole"
     return "output=FOLDER names another place"
 
@@ -351,6 +356,6 @@ def _clear_errors(folder: Path) -> Iterator[None]:
         if "loading state_dict" not in str(error):
             raise
         raise ModelError(
-            f"{folder / _LAST} holds another network than this configuration",
+            f"{folder / LAST} holds another network than this configuration",
             hint="name=ANOTHER begins a new run",
         ) from error

@@ -9,18 +9,37 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from geotiler.errors import InputError, ModelError, SpecError
+from geotiler.errors import InputError, ModelError, OutputError, SpecError
 from geotiler.models.registry import find_model
 from geotiler.training.classification_config import ClassifierRunConfig
 from geotiler.training.compose import compose
-from geotiler.training.config import Config
+from geotiler.training.config import Config, RunConfig
 
 SETTINGS = "config.yaml"
 """What a run keeps its composed configuration in."""
+LAST = "last.ckpt"
+"""Checkpoint of its last finished epoch."""
 
 _FREE = ("model.arguments", "model.classes")
 """Sections whose keys are no settings of their own."""
 _LISTS = ("train.txt", "val.txt")
+
+
+def check_folder(config: RunConfig) -> None:
+    """Whether a run may begin in its folder, or go on there.
+
+    Raises:
+        InputError: nothing is there to resume.
+        OutputError: the folder holds another run, and `resume` is off.
+    """
+    folder = Path(config.output)
+    for name in (LAST, SETTINGS) if config.resume else ():
+        if not (folder / name).is_file():
+            raise InputError(f"nothing to resume: no {folder / name}", hint="leave --resume out")
+    if not config.resume and ((folder / LAST).is_file() or (folder / "model").exists()):
+        raise OutputError(
+            f"{folder} holds another run", hint="go on with --resume, or choose name=ANOTHER"
+        )
 
 
 def resumed(
@@ -44,8 +63,6 @@ def resumed(
 
     folder = Path(config.output)
     path = folder / SETTINGS
-    if not path.is_file():
-        return config  # nothing to resume, as is told later
     said = {text.lstrip("+~").partition("=")[0].strip() for text in overrides}
     now = _plain(OmegaConf.structured(config))
     try:
@@ -82,10 +99,7 @@ def resumed_values(task: str, overrides: Sequence[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     config = compose(task, overrides)
-    if not (Path(config.output) / SETTINGS).is_file():
-        raise InputError(
-            f"nothing to resume: no {Path(config.output) / SETTINGS}", hint="leave --resume out"
-        )
+    check_folder(config)
     return _plain(OmegaConf.structured(resumed(config, task, overrides)))
 
 

@@ -110,7 +110,8 @@ def test_what_is_told_follows_the_stage_that_runs() -> None:
     )
     heard(StageStarted(stage="training", total=300, unit="step"))
     assert heard.when_interrupted() == (
-        ": 0 of 300 steps done; nothing is kept before the first epoch ends"
+        ": 0 of 300 steps done; nothing is kept before the first epoch ends "
+        "(train.steps_per_epoch=N makes it shorter)"
     )
     heard(StageAdvanced(stage="training", amount=120))
     heard(Kept(share=1.0))

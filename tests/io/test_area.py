@@ -13,6 +13,7 @@ import pyproj
 import pytest
 import rasterio
 import shapely
+import shapely.affinity
 from affine import Affine
 
 from geotiler.errors import InputError, SpecError
@@ -275,3 +276,32 @@ def test_on_a_map_of_the_world_they_are_its_two_ends(opened: Opened) -> None:
     area = area_of_bounds((171, -9, -171, 9), scene, "EPSG:4326")
     covered = area.covers(Window(row=0, col=0, height=SHAPE[0], width=SHAPE[1]))
     assert np.flatnonzero(covered.any(axis=0)).tolist() == [*range(5), *range(195, 200)]
+
+
+_ON_IT = shapely.box(500_020, 4_999_960, 500_040, 4_999_970)  # in EPSG:32633
+_DEGREES = geopandas.GeoSeries([_ON_IT], crs=32633).to_crs(4326)[0]
+
+
+def _swapped(shape: shapely.Geometry) -> shapely.Geometry:
+    return shapely.transform(shape, lambda xy: xy[:, ::-1])
+
+
+@pytest.mark.parametrize(
+    ("shape", "crs", "told"),
+    [
+        (_ON_IT, 25832, "another CRS than it has"),
+        (_ON_IT, 4326, "another CRS than it has"),
+        (_swapped(_ON_IT), 32633, "with x and y swapped it lies on the scene"),
+        (_swapped(_DEGREES), 4326, "with x and y swapped it lies on the scene"),
+        (shapely.affinity.translate(_ON_IT, 9000), 32633, "geotiler info"),
+    ],
+)
+def test_polygons_beside_a_scene_tell_where_they_lie_and_what_may_be_wrong(
+    opened: Opened, tmp_path: Path, shape: shapely.Geometry, crs: int, told: str
+) -> None:
+    scene = opened(Affine(0.5, 0, 500_000, 0, -0.5, 5_000_000), "EPSG:32633")
+    geopandas.GeoSeries([shape], crs=crs).to_file(tmp_path / "a.gpkg")
+    with pytest.raises(InputError) as caught:
+        area_of_file(str(tmp_path / "a.gpkg"), scene)
+    assert f" in EPSG:{crs}, " in caught.value.message
+    assert told in str(caught.value.hint)

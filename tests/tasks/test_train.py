@@ -207,6 +207,23 @@ def test_early_stopping_ends_a_run_that_gains_nothing(small_run: list[str]) -> N
     assert scores[-1] <= max(scores[:-1])
 
 
+def test_a_run_is_never_shortened(small_run: list[str], tmp_path: Path) -> None:
+    train("buildings", [*small_run, "train.steps=3"])
+    settings = tmp_path / "run" / "config.yaml"
+    before = settings.read_bytes()
+    with pytest.raises(SpecError, match="has done 3 steps already"):
+        train("buildings", [*small_run, "resume=true", "train.steps=2"])
+    assert settings.read_bytes() == before
+    said: list[str] = []
+    report = train(
+        "buildings",
+        [*small_run, "resume=true", "train.steps=3"],
+        report=lambda event: said.append(getattr(event, "message", "")),
+    )
+    assert report.steps == 3
+    assert any("all 3 steps are done" in text for text in said)
+
+
 def test_a_run_is_lengthened_but_never_overwritten(small_run: list[str], tmp_path: Path) -> None:
     train("buildings", [*small_run, "train.steps=3"])
     with pytest.raises(OutputError, match="another run"):
