@@ -51,6 +51,13 @@ class Progress(pl.Callback):
         if told := slow_precision(str(trainer.precision), where):
             self._report(Notice(message=told, warning=True))
 
+    def on_sanity_check_end(self, trainer: Any, module: Any) -> None:
+        """The score of the weights that a run begins from: what it has to better."""
+        found = trainer.callback_metrics.get(self._monitor.name)
+        if found is not None:
+            message = f"before the first step: {self._monitor.label} {float(found):.4f}"
+            self._report(Notice(message=message))
+
     def on_train_batch_end(self, trainer: Any, module: Any, *unused: Any) -> None:
         """One step further."""
         self._report(StageAdvanced(stage=STAGE, amount=1))

@@ -79,6 +79,7 @@ class RunSettings(Protocol):
         """What the trainer is told."""
 
     output: str
+    init: str | None
     resume: bool
 
 
@@ -110,8 +111,7 @@ def trainer_for(train: FitConfig, **more: Any) -> pl.Trainer:
             deterministic=train.deterministic,
             enable_progress_bar=False,
             enable_model_summary=False,
-            num_sanity_val_steps=0,
-            **more,
+            **{"num_sanity_val_steps": 0, **more},
         )
     except (MisconfigurationException, RuntimeError) as error:
         raise DeviceError(
@@ -272,6 +272,8 @@ def _trainer(
     return trainer_for(
         train,
         max_steps=train.steps,
+        # All of the validation split, so that what fine-tuning brings can be told.
+        num_sanity_val_steps=-1 if config.init and not config.resume else 0,
         limit_train_batches=length.after(done),
         # An iterator starts anew with every epoch: a loader of its own tells it at which step, or
         # every epoch would see the crops of the first one.

@@ -427,10 +427,16 @@ def test_fine_tuning_keeps_what_the_weights_were_made_with(
     small_run: list[str], tmp_path: Path
 ) -> None:
     first = train("buildings", [*small_run, "train.steps=3", "model.mean=[0.4,0.5,0.6]"])
+    said: list[str] = []
     second = train(
         "buildings",
         [*small_run, f"init={first.model}", "train.steps=3", f"output={tmp_path / 'fine'}"],
+        report=lambda event: said.append(getattr(event, "message", "")),
     )
+    # What it begins with is scored on the same chips, so that one sees what it brings.
+    (before,) = (text for text in said if text.startswith("before the first step"))
+    assert float(before.split()[-1]) == pytest.approx(first.val_iou, abs=2e-3)
+    assert _column(tmp_path / "fine", "step") == ["3.0"]
     card = find_model(str(second.model)).card
     assert card.name == "fine"
     assert card.mean == (0.4, 0.5, 0.6)
