@@ -82,7 +82,10 @@ class AskedCells:
     @cached_property
     def _tiles_across(self) -> NDArray[np.int64]:
         """How many wanted tiles each row of tiles has."""
-        return np.array([self.wanted_tiles(row).sum() for row in range(len(self._covered[0][0]))])
+        (above, below), (before, behind) = self._covered
+        if self.wanted is None:
+            return (above < below) * (before < behind).sum()
+        return np.array([self.wanted_tiles(row).sum() for row in range(len(above))])
 
     @cached_property
     def _covered(self) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]:

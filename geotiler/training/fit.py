@@ -29,7 +29,7 @@ from geotiler.training.config import FitConfig
 from geotiler.training.framework import pl
 from geotiler.training.optimisation import OPTIMIZERS, SCHEDULERS
 from geotiler.training.precision import PRECISIONS, best_precision
-from geotiler.training.resumption import LAST, SETTINGS
+from geotiler.training.resumption import LAST, SETTINGS, check_folder
 from geotiler.training.whole_files import replaced
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException  # isort: skip
@@ -123,13 +123,15 @@ def trainer_for(train: FitConfig, **more: Any) -> pl.Trainer:
 def prepare(config: RunSettings) -> None:
     """Check what a run would stumble over, settle its steps, and seed every generator.
 
-    Comes before the network is built, which is random, and after `resumption.check_folder`.
+    Comes before the network is built, which is random.
 
     Raises:
-        InputError: the checkpoint of a run that goes on cannot be read.
+        InputError: nothing is there to resume, or it cannot be read.
+        OutputError: the output folder holds another run and `resume` is off.
         SpecError: a setting of the trainer that no run can have.
     """
     _check(config.train)
+    check_folder(config)  # again: another run may have come and gone before the folder was held
     if config.resume:
         _check_steps(config)
     if config.train.threads:

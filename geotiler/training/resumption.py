@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from omegaconf import MISSING
 
@@ -13,7 +13,7 @@ from geotiler.errors import InputError, ModelError, OutputError, SpecError
 from geotiler.models.registry import find_model
 from geotiler.training.classification_config import ClassifierRunConfig
 from geotiler.training.compose import compose
-from geotiler.training.config import Config, RunConfig
+from geotiler.training.config import Config
 
 SETTINGS = "config.yaml"
 """What a run keeps its composed configuration in."""
@@ -25,7 +25,12 @@ _FREE = ("model.arguments", "model.classes")
 _LISTS = ("train.txt", "val.txt")
 
 
-def check_folder(config: RunConfig) -> None:
+class _Placed(Protocol):
+    output: str
+    resume: bool
+
+
+def check_folder(config: _Placed) -> None:
     """Whether a run may begin in its folder, or go on there.
 
     Raises:
