@@ -301,6 +301,7 @@ def _begun(task: str, overrides: list[str]) -> Path:
     folder = Path(config.output)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(OmegaConf.structured(config), folder / "config.yaml")
+    (folder / "last.ckpt").touch()  # not looked into
     return folder
 
 
