@@ -55,3 +55,9 @@ blend outputs/buildings-accurate/model outputs/elsewhere-accurate/model 0.25 \
   buildings-accurate-0.2.0
 
 run landuse landuse data.root="$tiles" weights="$encoder"
+run landuse-longer landuse init=outputs/landuse/model data.root="$tiles" train.mixup=0.2 \
+  train.optimizer.weight_decay=0.05 train.steps=2530 train.scheduler.decay_steps=2530 \
+  train.scheduler.warmup_steps=100
+[[ -e outputs/landuse-0.2.0/card.json ]] ||
+  python "$here/classifier_input.py" outputs/landuse-longer/model --input-px 144 \
+    -o outputs/landuse-0.2.0

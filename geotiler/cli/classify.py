@@ -298,4 +298,23 @@ def _map(spec: ClassifySpec, dry_run: bool, as_json: bool, quiet: bool, verbose:
             report(Notice(message=f"{result.polygons} polygons in {result.seconds:g} s"))
             return
     values = result.as_dict()
-    emit(values, as_json, "geotiler classify")
+    emit(values if as_json else _shown(values), as_json, "geotiler classify")
+
+
+def _shown(values: dict[str, Any]) -> dict[str, Any]:
+    """The report with one line for each class that was found, the commonest first."""
+    cells: dict[str, int] = values.pop("class_cells")
+    areas: dict[str, float] = values.pop("class_area_m2") or {}
+    unknown = cells.pop("nodata")
+    parts = areas or cells  # by ground, since the last cells are narrower
+    whole = sum(parts.values())
+    shown: dict[str, Any] = {}
+    for key, value in values.items():
+        if key == "mean_confidence":  # the classes before what is said of all of them
+            for name in sorted(filter(cells.get, cells), key=lambda name: -cells[name]):
+                area = f", {areas[name] / 1e6:,.4g} km²" if name in areas else ""
+                share = f"{100 * parts[name] / whole:.1f} %, {cells[name]:,} cells"
+                shown[f"class: {name}"] = share + area
+            shown["without a label"] = f"{unknown:,} cells" if unknown else None
+        shown[key] = value
+    return shown

@@ -107,13 +107,17 @@ def _shown(values: dict[str, Any], in_full: bool) -> dict[str, Any]:
     for name, result in classes.items():  # of one class alone the same stands above
         shown[name] = {k: v for k, v in result.items() if len(classes) > 1 or k not in values}
     if len(scenes) > 1 and (in_full or len(scenes) <= MOST_SCENES):
-        shown["iou_of"] = {scene["prediction"]: _line(scene["classes"]) for scene in scenes}
+        shown["scene"] = {scene["prediction"]: _line(scene["classes"]) for scene in scenes}
     return shown
 
 
 def _line(classes: dict[str, Any]) -> str:
-    scores = {name: result["iou"] for name, result in classes.items()}
-    parts = [
-        f"{name} {'none' if iou is None else format(iou, '.4g')}" for name, iou in scores.items()
-    ]
-    return ", ".join(parts) if len(parts) > 1 else parts[0].rpartition(" ")[2]
+    """The scores of one scene, one class after the other."""
+    told = []
+    for name, result in classes.items():
+        scores = {"IoU": result["iou"], "F1": result["f1"]}
+        if result["objects"] is not None:
+            scores["objects F1"] = result["objects"]["f1"]
+        parts = [f"{key} {'none' if v is None else format(v, '.4g')}" for key, v in scores.items()]
+        told.append((f"{name} " if len(classes) > 1 else "") + ", ".join(parts))
+    return "; ".join(told)

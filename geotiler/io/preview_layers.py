@@ -190,7 +190,10 @@ def _check_place(path: str, dataset: Any, like: Reduced) -> None:
     corners = _whole_scene(like)
     left, top = like.transform @ corners[:2]
     right, bottom = like.transform @ corners[2:]
-    box = transform_bounds(dataset.crs, like.crs, *dataset.bounds)
+    bounds = dataset.bounds
+    west, east = sorted((bounds.left, bounds.right))
+    south, north = sorted((bounds.bottom, bounds.top))  # rows may begin in the south
+    box = transform_bounds(dataset.crs, like.crs, west, south, east, north)
     apart = (
         box[0] >= max(left, right)
         or box[2] <= min(left, right)

@@ -31,6 +31,9 @@ from geotiler.tasks.evaluate_report import EvaluateReport, SceneCounts, reported
 
 STAGE = "evaluate"
 
+Place = tuple[str, str | None, tuple[float, ...], tuple[int, int]]
+"""Truth, and the CRS as WKT, transform and shape of the grid that it is compared on."""
+
 
 def evaluate(spec: EvaluateSpec, *, report: Reporter = silent) -> EvaluateReport:
     """Compare predictions with their truth, per scene and pooled; nodata of either is left out.
@@ -44,10 +47,18 @@ def evaluate(spec: EvaluateSpec, *, report: Reporter = silent) -> EvaluateReport
     started = time.perf_counter()
     comparisons = plan_evaluate(spec)
     said: dict[str, int] = {}
-    scenes = [_scene(each, spec, said, report) for each in comparisons]
+    places: dict[Place, list[str]] = {}
+    scenes = [_scene(each, spec, said, places, report) for each in comparisons]
     for note, count in said.items():
         if count > 1:
             report(Notice(message=f"the same of {count - 1} more: {note}"))
+    for (truth, *_), masks in places.items():
+        if len(masks) > 1:
+            message = (
+                f"{len(masks)} predictions of the same ground have the truth {truth}, the first is "
+                f"{masks[0]}: pooled scores count this ground as often, those of each scene once"
+            )
+            report(Notice(message=message, warning=True))
     _check_known(scenes, report)
     result = reported(scenes, time.perf_counter() - started)
     if spec.csv is not None:
@@ -71,12 +82,22 @@ def _check_known(scenes: list[SceneCounts], report: Reporter) -> None:
 
 
 def _scene(
-    pair: Comparison, spec: EvaluateSpec, said: dict[str, int], report: Reporter
+    pair: Comparison,
+    spec: EvaluateSpec,
+    said: dict[str, int],
+    places: dict[Place, list[str]],
+    report: Reporter,
 ) -> SceneCounts:
-    """Everything that is counted in one scene; `said` counts notes, which are told once."""
+    """Everything that is counted in one scene.
+
+    `said` counts notes, which are told once; `places` takes what lies where.
+    """
     names = class_names({pair.prediction: PREDICTION, pair.truth: TRUTH}, spec.attribute)
     with ExitStack() as stack:
         grid = stack.enter_context(open_scene(pair.grid))
+        crs = None if grid.crs is None else grid.crs.to_wkt()
+        place = pair.truth, crs, tuple(grid.transform), (grid.height, grid.width)
+        places.setdefault(place, []).append(pair.prediction)
         sides = [
             stack.enter_context(
                 open_side(path, grid, names, flag=flag, attribute=spec.attribute)

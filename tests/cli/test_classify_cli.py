@@ -233,6 +233,27 @@ def test_a_map_in_the_place_of_the_labels(
             assert classes[row, col] == tiny_landuse.card.classes[expected.argmax()].id
 
 
+def test_classes_are_told_with_their_share_of_the_ground(
+    scene: Path, tiny_landuse: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["classify", str(scene), "-o", str(scene.parent / "map.tif"), "--overwrite"]
+    command += ["--model", str(tiny_landuse.folder)]
+    assert main([*command, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert main(command) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("class: ")]
+    found = {name: count for name, count in report["class_cells"].items() if count}
+    assert len(lines) == len(found)
+    total = sum(report["class_area_m2"].values())
+    counts = []
+    for line in lines:
+        name, told = line.removeprefix("class: ").split(maxsplit=1)
+        area = report["class_area_m2"][name]
+        assert told == f"{100 * area / total:.1f} %, {found[name]} cells, {area / 1e6:.4g} km²"
+        counts.append(found[name])
+    assert counts == sorted(counts, reverse=True)
+
+
 def test_polygons_on_stdout(
     scene: Path, tiny_landuse: Bundle, capsys: pytest.CaptureFixture[str]
 ) -> None:

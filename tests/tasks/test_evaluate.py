@@ -15,6 +15,7 @@ from affine import Affine
 from rasterio.features import rasterize
 from sklearn import metrics
 
+from geotiler.cli.main import main
 from geotiler.errors import InputError, OutputError, SpecError
 from geotiler.io.raster import Scene
 from geotiler.io.vector import FeatureBatch, Layer, write_features
@@ -258,6 +259,22 @@ def test_several_scenes_are_paired_by_name_and_pooled(tmp_path):
     ]  # fmt: skip
     assert float(rows[-1]["iou"]) == report.iou
     assert rows[0]["object_polis_m"] == ""
+
+
+def test_several_predictions_of_one_ground_are_told_and_kept_apart(tmp_path, capsys):
+    truth = polygons(tmp_path / "t.gpkg", TRUE)
+    first, second = (write(tmp_path / f"{name}.tif", burned(FOUND)) for name in "ab")
+    events = []
+    spec = EvaluateSpec(predictions=(first, second), truths=(truth,))
+    report = evaluate(spec, report=events.append)
+    told = [e.message for e in events if isinstance(e, Notice) and e.warning]
+    assert [text.partition(":")[0] for text in told] == [
+        f"2 predictions of the same ground have the truth {truth}, the first is {first}"
+    ]
+    assert main(["evaluate", first, second, "--truth", truth]) == 0
+    scores = next(iter(report.scenes[0].classes.values()))
+    line = f"IoU {scores.iou:.4g}, F1 {scores.f1:.4g}, objects F1 {scores.objects.f1:.4g}"
+    assert capsys.readouterr().out.count(line) == 2
 
 
 def test_a_truth_of_another_name_is_found_by_its_place(tmp_path):

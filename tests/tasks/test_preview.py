@@ -161,6 +161,27 @@ def test_scenes_of_one_pixel_or_one_line(tmp_path: Path, shape: tuple[int, int])
     assert (tmp_path / "p.png").stat().st_size > 0
 
 
+def test_a_mask_whose_rows_begin_in_the_south_lies_where_it_is(tmp_path: Path) -> None:
+    scene = _write(tmp_path / "scene.tif", np.full((3, 200, 200), 90, np.uint8))
+    mask = np.zeros((200, 200), np.uint8)
+    mask[20:60, 30:90] = 1
+    pictures = []
+    for name, rows in (("north", mask), ("south", mask[::-1])):
+        down = GSD_M if name == "south" else -GSD_M
+        first = NORTH - 200 * GSD_M if name == "south" else NORTH
+        with rasterio.open(
+            tmp_path / f"{name}.tif", "w", driver="GTiff", count=1, height=200, width=200,
+            dtype="uint8", crs="EPSG:32633", transform=Affine(GSD_M, 0, WEST, 0, down, first),
+        ) as dataset:  # fmt: skip
+            dataset.write(rows[None])
+        output = tmp_path / f"{name}.png"
+        layers = (str(tmp_path / f"{name}.tif"),)
+        preview(PreviewSpec(scene=str(scene), output=output, layers=layers))
+        pictures.append(_picture(output))
+    np.testing.assert_array_equal(*pictures)
+    assert (pictures[0][40, 60] != 90).any()
+
+
 def test_a_mask_elsewhere_is_refused(tmp_path: Path) -> None:
     scene = _write(tmp_path / "scene.tif", np.full((3, 40, 40), 90, np.uint8))
     mask = tmp_path / "mask.tif"
