@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -81,6 +81,17 @@ def no_crs_notice(scene: Scene, wanted_m: float, flag: str) -> str:
     return f"{taken}; its {where} says {said} per pixel: {flag} {said} if those are metres"
 
 
+def check_colours(scene: Scene, bands: Iterable[int]) -> None:
+    """Raises: InputError: one of the bands, from 1, holds indices into a colour table."""
+    for band in bands:
+        if band <= scene.count and scene.has_palette(band):
+            raise InputError(
+                f"band {band} of {scene.path} holds indices into a colour table, not colours",
+                hint=f"{_OF_CLASSES}; a picture is expanded first, as gdal_translate -expand rgb "
+                "does",
+            )
+
+
 def bands_for(
     scene: Scene, wanted: Sequence[str], asked: tuple[int, ...] | None, model: str
 ) -> tuple[int, ...]:
@@ -97,13 +108,7 @@ def bands_for(
         SpecError: as many bands as the model wants cannot be told, or were not chosen.
     """
     bands = asked or chosen_bands(scene.band_names, wanted)
-    for band in bands or range(1, scene.count + 1):
-        if band <= scene.count and scene.has_palette(band):
-            raise InputError(
-                f"band {band} of {scene.path} holds indices into a colour table, not colours",
-                hint=f"{_OF_CLASSES}; a picture is expanded first, as gdal_translate -expand rgb "
-                "does",
-            )
+    check_colours(scene, bands or range(1, scene.count + 1))
     if bands is None:
         if values := _class_values(scene):
             raise SpecError(

@@ -21,7 +21,7 @@ from geotiler.io.chip_folder import ChipFolder, Opened
 from geotiler.io.identity import identity
 from geotiler.io.label_source import Frame, corner_points, frame_of, placed_points
 from geotiler.io.raster import Scene, open_scene
-from geotiler.io.scene_values import gsd_notice
+from geotiler.io.scene_values import check_colours, gsd_notice
 from geotiler.specs import SPLITS, SplitBy, TileSpec
 from geotiler.tasks.tile_plan_labels import TileLabels, match_labels, open_labels
 
@@ -155,6 +155,7 @@ def _planned(spec: TileSpec, scene: Scene, prefix: str) -> PlannedScene:
         index for index, name in enumerate(scene.band_names, start=1) if name != "alpha"
     )
     scene.check_bands(bands)
+    check_colours(scene, bands)
     gsd_m = spec.scene_gsd_m or scene.gsd_m
     if spec.gsd_m is not None and gsd_m is None:
         raise SpecError(

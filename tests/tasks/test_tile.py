@@ -168,6 +168,19 @@ def test_types_bands_and_scenes_without_a_crs(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "set" / "dataset.json").read_text())["gsd_m"] == 0.3
 
 
+def test_indices_into_a_colour_table_are_no_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "indexed.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", height=64, width=64, count=1, dtype="uint8", crs=UTM,
+        transform=at(0, 0),
+    ) as scene:  # fmt: skip
+        scene.write(np.ones((1, 64, 64), np.uint8))
+        scene.write_colormap(1, {1: (200, 100, 50, 255)})
+    with pytest.raises(InputError, match="indices into a colour table"):
+        tile(TileSpec(scenes=(str(path),), output=tmp_path / "chips"))
+    assert not (tmp_path / "chips").exists()
+
+
 def test_alpha_is_no_band_but_a_mask(tmp_path: Path) -> None:
     values = np.full((4, 80, 80), 9, np.uint8)
     values[3, :40] = 0
