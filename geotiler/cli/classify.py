@@ -311,7 +311,7 @@ def _shown(values: dict[str, Any]) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     for key, value in values.items():
         if key == "mean_confidence":  # the classes before what is said of all of them
-            for name in sorted(filter(cells.get, cells), key=lambda name: -cells[name]):
+            for name in sorted(filter(cells.get, cells), key=lambda name: -parts[name]):
                 area = f", {areas[name] / 1e6:,.4g} km²" if name in areas else ""
                 share = f"{100 * parts[name] / whole:.1f} %, {cells[name]:,} cells"
                 shown[f"class: {name}"] = share + area
